@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every bound that blkd keeps, with its reason. Those that an administrator may change in the
+ * configuration file are the defaults of daemon/config.h.
+ */
+#ifndef BLKD_COMMON_LIMITS_H
+#define BLKD_COMMON_LIMITS_H
+
+enum {
+    PROTOCOL_VERSION = 1,
+
+    /* Sector sizes: the smallest that a block device can have, and the kernel's largest logical block. */
+    SECTOR_SIZE_MIN = 512,
+    SECTOR_SIZE_MAX = 65536,
+
+    /* Frames. A path and its framing fit in a header many times over. */
+    FRAME_PREFIX_BYTES = 8,
+    FRAME_HEADER_MAX = 64 * 1024,
+    IO_BYTES_MAX = 1024 * 1024,
+
+    /* A decoded message may take DECODE_FACTOR times its frame's header and DECODE_EXTRA besides. */
+    DECODE_FACTOR = 4,
+    DECODE_EXTRA = 4096,
+
+    /* Path length with its NUL; the kernel's PATH_MAX. */
+    PATH_BYTES_MAX = 4096,
+    CLIENT_NAME_MAX = 64,
+
+    /* Per connection. */
+    CONN_REQUESTS_MAX = 1024,
+    CONN_SESSIONS_MAX = 256,
+    CONN_BUFFERED_MAX = 4 * 1024 * 1024, /* payload in flight and replies unsent: then it is not read */
+    CONN_HELLO_MS = 5000,
+    CONN_FRAME_MS = 5000,
+    CONN_UNREAD_MS = 30000,
+
+    /* Per uid and for all. */
+    CONNECTIONS_MAX = 16384,
+    CONNECTIONS_PER_UID_MAX = 12288,
+    SESSIONS_PER_UID_MAX = 16384,
+
+    /* Verbs that can block for ever, in flight at once. */
+    HELPER_THREADS_MAX = 64,
+    HELPER_PER_DEVICE = 2,
+    HELPER_PER_CONNECTION = 2,
+    HELPER_PER_UID = 16,
+    HELPER_IDLE_MS = 10000,
+
+    /* The engine of threads. A device's share leaves room for the others when it hangs. */
+    ENGINE_THREADS_MAX = 64,
+    ENGINE_PER_DEVICE = 8,
+
+    /* A device with this many reads waiting in the engine gets no more inline attempts: each attempt
+       that misses the cache starts read-ahead, and a full request queue would block the worker. */
+    INLINE_MISSES_MAX = 16,
+
+    /* SIGTERM: how long requests in flight are waited for. */
+    DRAIN_MS = 10000,
+
+    BUSY_POLL_US_DEFAULT = 50,
+    BUSY_POLL_US_MAX = 1000,
+
+    WORKERS_MAX = 64,
+};
+
+#endif
