@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine does reads and writes on descriptors without blocking the worker that owns it. One
+ * interface, several ways: io_uring, a pool of threads, and one that injects faults into another.
+ * Engines know neither devices nor requests nor libevent; backends sit above them.
+ *
+ * An engine belongs to one thread: every call but engine_global_* is made there, and completions are
+ * called there, from engine_process only (never from engine_submit). A transfer may end short: finishing
+ * it is the caller's business.
+ */
+#ifndef BLKD_DAEMON_ENGINE_H
+#define BLKD_DAEMON_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "daemon/helper.h"
+
+struct engine;
+struct engine_io;
+
+TAILQ_HEAD(engine_io_queue, engine_io);
+
+/*
+ * What the transfers of one device share: their fair part of the engine, so that a hung device does not take all
+ * of its threads. One for each device, used by the engines of all workers.
+ */
+struct engine_target {
+    struct helper_share share;
+};
+
+void engine_target_init(struct engine_target *target);
+void engine_target_deinit(struct engine_target *target);
+
+enum engine_op {
+    ENGINE_READ,
+    ENGINE_WRITE,
+};
+
+struct engine_io {
+    enum engine_op op;
+    int fd;
+    const struct iovec *iov; /* stays the caller's, unchanged until on_done */
+    int iov_count;           /* 1 to IOV_MAX */
+    uint64_t offset_bytes;
+    int rw_flags;  /* RWF_*, as for preadv2(2) */
+    bool punts; /* io_uring would do it in a kernel worker (buffered writes): capped per target */
+    struct engine_target *target;
+    /* bytes transferred (>= 0) or a negative errno; never -EINTR or -EAGAIN */
+    void (*on_done)(struct engine_io *io, ssize_t result);
+
+    /* The engine's own. */
+    struct engine *engine;
+    struct helper_job job;
+    ssize_t result;
+    TAILQ_ENTRY(engine_io) link;
+    void *private_data;
+};
+
+struct engine_ops {
+    const char *name;
+    void (*free)(struct engine *engine);
+    void (*submit)(struct engine *engine, struct engine_io *io);
+    void (*kick)(struct engine *engine);
+    unsigned int (*process)(struct engine *engine);
+    int (*fd)(const struct engine *engine);
+};
+
+struct engine {
+    const struct engine_ops *ops;
+    unsigned int in_flight;
+};
+
+/* "io_uring", "threads", "auto" (io_uring, else threads), or "fault:ENGINE:RULES" (engine_fault.h).
+ * For "auto", *ret_fallback_reason is 0 or the negative errno that kept io_uring from being used. */
+int engine_new(const char *name, struct engine **ret_engine, int *ret_fallback_reason);
+
+/* Nothing may be in flight. Returns NULL. */
+struct engine *engine_free(struct engine *engine);
+
+const char *engine_name(const struct engine *engine);
+
+/* Takes the transfer; it may be handed to the kernel only at the next engine_kick. */
+void engine_submit(struct engine *engine, struct engine_io *io);
+
+/* Hands over what was submitted. Call it once a round of the event loop. */
+void engine_kick(struct engine *engine);
+
+/* Readable when engine_process has something to do. */
+int engine_fd(const struct engine *engine);
+
+/* Calls on_done for what has ended; returns how many. Does not block. Cheap when nothing has. */
+unsigned int engine_process(struct engine *engine);
+
+/* The threads behind all "threads" engines: started once before the first engine, ended after the last. */
+int engine_global_init(void);
+void engine_global_deinit(void);
+
+#endif
