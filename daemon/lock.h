@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who may touch a device: the locks of one device's sessions. A pure state machine: no I/O, no clock,
- * no mutex of its own; the device's mutex is held around every call. What the outside world is told
- * (flock and the like) follows from lock_table_mode and is the backend's work.
+ * Who may touch a device: the locks of one device's sessions. A pure state machine: no I/O, no
+ * clock, no mutex of its own; the device's mutex is held around every call. What the outside world
+ * is told (flock and the like) follows from lock_table_mode and is the backend's work.
  *
  * First form (CONTRACT L1, L2): whole-device locks, taken or refused at once.
  */
@@ -42,8 +42,8 @@ int lock_try(struct lock_table *table, struct lock_owner *owner, enum lock_mode 
 void lock_release(struct lock_table *table, struct lock_owner *owner);
 
 /* Whether `owner` may change the device (write, discard, zero, resize) now: it holds an exclusive
- * lock, or nobody else holds any. Returns 0, or -EBUSY with a holder that stands in the way. A shared
- * lock does not let its owner write beside another holder. */
+ * lock, or nobody else holds any. Returns 0, or -EBUSY with a holder that stands in the way. A
+ * shared lock does not let its owner write beside another holder. */
 int lock_may_write(const struct lock_table *table, const struct lock_owner *owner,
                    const struct lock_owner **ret_holder);
 
