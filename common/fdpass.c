@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The control buffer has room for FDPASS_MAX descriptors and no more, so that a peer cannot fill
+ * this process's table: what does not fit never arrives. Whatever arrives is in *ret_fds, none is
+ * lost.
+ */
+#include "common/fdpass.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A union, because control data must be aligned as struct cmsghdr is. */
+union control {
+    struct cmsghdr alignment;
+    char bytes[CMSG_SPACE(sizeof(int) * FDPASS_MAX)];
+};
+
+/* The kernel fills padding with descriptors too (an odd FDPASS_MAX would get one more). */
+_Static_assert(CMSG_SPACE(sizeof(int) * FDPASS_MAX) == CMSG_LEN(sizeof(int) * FDPASS_MAX),
+               "no room for a descriptor beyond FDPASS_MAX");
+
+static void attach(struct msghdr *message, union control *control, int fd)
+{
+    memset(control, 0, sizeof(*control));
+    message->msg_control = control->bytes;
+    message->msg_controllen = CMSG_SPACE(sizeof(fd));
+
+    struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(fd));
+    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+}
+
+ssize_t fdpass_send(int socket, struct msghdr *message, int fd, int flags)
+{
+    struct msghdr local = *message;
+    union control control;
+    ssize_t sent;
+
+    local.msg_control = NULL;
+    local.msg_controllen = 0;
+    if (fd >= 0)
+        attach(&local, &control, fd);
+    do {
+        sent = sendmsg(socket, &local, flags | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}
+
+static void collect(struct msghdr *message, struct fdpass *fds)
+{
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+         header = CMSG_NXTHDR(message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+            continue;
+        const size_t bytes = header->cmsg_len - CMSG_LEN(0);
+        memcpy(fds->fds + fds->count, CMSG_DATA(header), bytes);
+        fds->count += bytes / sizeof(int);
+    }
+    fds->truncated = (message->msg_flags & MSG_CTRUNC) != 0;
+}
+
+ssize_t fdpass_receive(int socket, struct msghdr *message, int flags, struct fdpass *ret_fds)
+{
+    struct msghdr local = *message;
+    union control control;
+    struct fdpass fds = {.count = 0};
+    ssize_t received;
+
+    local.msg_control = control.bytes;
+    local.msg_controllen = sizeof(control.bytes);
+    do {
+        received = recvmsg(socket, &local, flags | MSG_CMSG_CLOEXEC);
+    } while (received < 0 && errno == EINTR);
+    if (received < 0)
+        return -errno;
+    collect(&local, &fds);
+    message->msg_flags = local.msg_flags;
+    *ret_fds = fds;
+    return received;
+}
