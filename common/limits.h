@@ -18,8 +18,10 @@ enum {
     FRAME_HEADER_MAX = 64 * 1024,
     IO_BYTES_MAX = 1024 * 1024,
 
-    /* A decoded message may take DECODE_FACTOR times its frame's header and DECODE_EXTRA besides. */
+    /* A decoded message may take DECODE_FACTOR times its frame's header and DECODE_EXTRA besides. Replies
+       come from the daemon, and a list's entry with small numbers takes 6 times its bytes. */
     DECODE_FACTOR = 4,
+    DECODE_REPLY_FACTOR = 16,
     DECODE_EXTRA = 4096,
 
     /* Path length with its NUL; the kernel's PATH_MAX. */

@@ -18,6 +18,7 @@ struct wire_arena {
     size_t size_bytes; /* what `memory` has */
     size_t limit_bytes;
     size_t used_bytes;
+    void *spare; /* a piece that was given back */
     int exhausted;
 };
 
@@ -26,8 +27,8 @@ void wire_arena_deinit(struct wire_arena *arena);
 
 /*
  * Unpacks one message. It lives in `arena` until the next call with that arena and is not freed.
- * Returns 0, -EBADMSG if the bytes are no such message, -E2BIG if it takes more than DECODE_FACTOR x
- * length + DECODE_EXTRA bytes, or -ENOMEM.
+ * Returns 0, -EBADMSG if the bytes are no such message, -E2BIG if it takes more than DECODE_FACTOR
+ * (a reply: DECODE_REPLY_FACTOR) x length + DECODE_EXTRA bytes, or -ENOMEM.
  */
 int wire_unpack_request(struct wire_arena *arena, const uint8_t *bytes, size_t length,
                         const Blkd__Request **ret_request);
@@ -38,7 +39,8 @@ int wire_unpack_reply(struct wire_arena *arena, const uint8_t *bytes, size_t len
 size_t wire_request_size(const Blkd__Request *request);
 size_t wire_reply_size(const Blkd__Reply *reply);
 
-/* Writes prefix and header, wire_*_size() bytes, to `bytes`; the payload follows them on the wire. */
+/* Writes prefix and header, wire_*_size() bytes, to `bytes`; the payload follows them on the wire. A
+ * header above FRAME_HEADER_MAX would be refused by the peer: whoever packs lists looks at the size. */
 void wire_pack_request(const Blkd__Request *request, uint32_t payload_bytes, uint8_t *bytes);
 void wire_pack_reply(const Blkd__Reply *reply, uint32_t payload_bytes, uint8_t *bytes);
 
