@@ -6,7 +6,8 @@
  *
  * The spelling of `prefered_sector_size` is mirage-block-unix's own. Paths and values are
  * percent-encoded. Parsed by hand, because URI libraries refuse spellings that the interface has
- * always taken (`file:/path`, `file:C:%5Ccygwin`, the prefix `buffered:`).
+ * always taken (`file:/path`, `file:C:%5Ccygwin`, the prefix `buffered:`). `file://localhost/path`
+ * is /path; any other host is refused.
  */
 #ifndef BLKD_COMMON_CONFIG_URI_H
 #define BLKD_COMMON_CONFIG_URI_H
@@ -50,17 +51,19 @@ void config_uri_init(struct config_uri *config);
 bool config_uri_has_scheme(const char *text);
 
 /*
- * Parses `text`. Returns 0, or -EINVAL (no scheme, bad escape, an encoded NUL, empty path, a key or a
- * value that is not known, a key given twice) or -ENAMETOOLONG, with *ret_config untouched and the
- * reason, naming the offending part, in *ret_error (may be NULL).
+ * Parses `text`. Returns 0, or -EINVAL (no scheme, a host, a bare `#`, bad escape, an encoded NUL,
+ * empty path, a key or a value that is not known, a key given twice) or -ENAMETOOLONG, with
+ * *ret_config untouched and the reason, naming the offending part, in *ret_error (may be NULL).
+ * `sync` may also be 0 (none) or 1 (drive). After `buffered:` stands a plain path.
  */
 int config_uri_parse(const char *text, struct config_uri *ret_config,
                      struct config_uri_error *ret_error);
 
 /*
- * Formats all fields: `file://` + path + `?sync=…&buffered=…&lock=…`, then `prefered_sector_size` and
- * `mode` if they are not at their defaults. config_uri_parse gives the same fields back. Returns the length without the
- * NUL, also when it exceeds `size - 1` and the text was cut (as snprintf); `buffer` may be NULL if size is 0.
+ * Formats all fields: `file://` and an absolute path, or `file:` and a relative one, then
+ * `?sync=…&buffered=…&lock=…`, then `prefered_sector_size` and `mode` if they are not at their
+ * defaults. config_uri_parse gives the same fields back. Returns the length without the NUL, also
+ * when it exceeds `size - 1` and the text was cut (as snprintf); `buffer` may be NULL if size is 0.
  */
 size_t config_uri_format(const struct config_uri *config, char *buffer, size_t size);
 
