@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Messages to the thread that owns the mailbox, from any thread: what crosses workers goes through
- * here. A letter is embedded in what it is about, so that posting allocates nothing and cannot fail.
- * The owner polls mailbox_fd and drains when it is readable; only the first letter into an empty box
- * costs a system call.
+ * here. A letter is embedded in what it is about, so that posting allocates nothing and cannot
+ * fail. The owner polls mailbox_fd and drains when it is readable; only the first letter into an
+ * empty box costs a system call.
+ *
+ * Invariant, kept under the lock: event_fd is readable exactly while the queue is not empty.
  */
 #ifndef BLKD_DAEMON_MAILBOX_H
 #define BLKD_DAEMON_MAILBOX_H
@@ -14,7 +16,8 @@
 
 struct letter {
     STAILQ_ENTRY(letter) link;
-    /* Runs on the owner's thread, without the box's lock; the letter may be posted again or freed. */
+    /* Runs on the owner's thread, without the box's lock; the letter may be posted again or freed.
+     */
     void (*deliver)(struct letter *letter);
 };
 
@@ -36,7 +39,11 @@ void mailbox_post(struct mailbox *box, struct letter *letter);
 /* For poll, epoll, libevent: readable while letters wait. */
 int mailbox_fd(const struct mailbox *box);
 
-/* Owner's thread: delivers, in order, the letters that were there when it began. Returns how many. */
+/* Whether letters wait, without a system call: for a thread that polls before it sleeps. */
+bool mailbox_ready(struct mailbox *box);
+
+/* Owner's thread: delivers, in order, the letters that were there when it began. Returns how many.
+ */
 unsigned int mailbox_drain(struct mailbox *box);
 
 #endif
