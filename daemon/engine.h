@@ -4,9 +4,12 @@
  * interface, several ways: io_uring, a pool of threads, and one that injects faults into another.
  * Engines know neither devices nor requests nor libevent; backends sit above them.
  *
- * An engine belongs to one thread: every call but engine_global_* is made there, and completions are
- * called there, from engine_process only (never from engine_submit). A transfer may end short: finishing
- * it is the caller's business.
+ * An engine belongs to one thread: every call but engine_global_* and engine_new is made there, and
+ * completions are called there, from engine_process only (never from engine_submit or engine_kick).
+ * A transfer may end short: finishing it is the caller's business.
+ *
+ * A round of the owner's loop: engine_process when engine_fd is readable, then whatever else
+ * submits, then engine_kick, always: engine_process may have made room for transfers that waited.
  */
 #ifndef BLKD_DAEMON_ENGINE_H
 #define BLKD_DAEMON_ENGINE_H
@@ -17,6 +20,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "common/limits.h"
 #include "daemon/helper.h"
 
 struct engine;
@@ -24,16 +28,23 @@ struct engine_io;
 
 TAILQ_HEAD(engine_io_queue, engine_io);
 
+/* One io_uring engine's part of a target: touched by that engine only. */
+struct engine_lane {
+    unsigned int running;
+    struct engine_io_queue waiting;
+};
+
 /*
- * What the transfers of one device share: their fair part of the engine, so that a hung device does not take all
- * of its threads. One for each device, used by the engines of all workers.
+ * What the transfers of one device share: their fair part of the engine, so that a hung device does
+ * not take all of its threads. One for each device, used by the engines of all workers.
  */
 struct engine_target {
     struct helper_share share;
+    struct engine_lane lanes[WORKERS_MAX]; /* by the engine's number */
 };
 
 void engine_target_init(struct engine_target *target);
-void engine_target_deinit(struct engine_target *target);
+void engine_target_deinit(struct engine_target *target); /* nothing of it in flight */
 
 enum engine_op {
     ENGINE_READ,
@@ -46,41 +57,37 @@ struct engine_io {
     const struct iovec *iov; /* stays the caller's, unchanged until on_done */
     int iov_count;           /* 1 to IOV_MAX */
     uint64_t offset_bytes;
-    int rw_flags;  /* RWF_*, as for preadv2(2) */
-    bool punts; /* io_uring would do it in a kernel worker (buffered writes): capped per target */
+    int rw_flags; /* RWF_*, as for preadv2(2) */
+    /* io_uring would do it in a kernel worker: buffered writes, and all on FUSE, tmpfs and others
+     * without RWF_NOWAIT. Such transfers are capped per target. If in doubt, set it. */
+    bool punts;
     struct engine_target *target;
-    /* bytes transferred (>= 0) or a negative errno; never -EINTR or -EAGAIN */
+    /* Bytes transferred (>= 0) or a negative errno; never -EINTR, and -EAGAIN only with RWF_NOWAIT.
+     */
     void (*on_done)(struct engine_io *io, ssize_t result);
 
     /* The engine's own. */
     struct engine *engine;
     struct helper_job job;
     ssize_t result;
+    bool in_lane;
+    bool blocking;
     TAILQ_ENTRY(engine_io) link;
-    void *private_data;
 };
 
-struct engine_ops {
-    const char *name;
-    void (*free)(struct engine *engine);
-    void (*submit)(struct engine *engine, struct engine_io *io);
-    void (*kick)(struct engine *engine);
-    unsigned int (*process)(struct engine *engine);
-    int (*fd)(const struct engine *engine);
-};
-
-struct engine {
-    const struct engine_ops *ops;
-    unsigned int in_flight;
-};
-
-/* "io_uring", "threads", "auto" (io_uring, else threads), or "fault:ENGINE:RULES" (engine_fault.h).
- * For "auto", *ret_fallback_reason is 0 or the negative errno that kept io_uring from being used. */
+/*
+ * "io_uring", "threads", "auto" (io_uring, else threads), or "fault:ENGINE:RULES" (engine_fault.h).
+ * Where io_uring cannot be used: the negative errno that says why (-EPERM: sysctl
+ * kernel.io_uring_disabled or a seccomp filter; -ENOSYS: not in the kernel; -EOPNOTSUPP: too old).
+ * For "auto" and if not NULL, *ret_fallback_reason is 0 or that errno. -EINVAL: no such engine, or
+ * rules that are wrong.
+ */
 int engine_new(const char *name, struct engine **ret_engine, int *ret_fallback_reason);
 
 /* Nothing may be in flight. Returns NULL. */
 struct engine *engine_free(struct engine *engine);
 
+/* "io_uring", "threads", "fault". */
 const char *engine_name(const struct engine *engine);
 
 /* Takes the transfer; it may be handed to the kernel only at the next engine_kick. */
@@ -92,10 +99,18 @@ void engine_kick(struct engine *engine);
 /* Readable when engine_process has something to do. */
 int engine_fd(const struct engine *engine);
 
-/* Calls on_done for what has ended; returns how many. Does not block. Cheap when nothing has. */
+/* Whether engine_process has something to do, without a system call: for an owner that polls before
+ * it sleeps. */
+bool engine_ready(struct engine *engine);
+
+/* Calls on_done for what has ended; returns how many. Does not block. */
 unsigned int engine_process(struct engine *engine);
 
-/* The threads behind all "threads" engines: started once before the first engine, ended after the last. */
+/* Submitted and not yet done. */
+unsigned int engine_in_flight(const struct engine *engine);
+
+/* The threads behind all "threads" engines: started once before the first engine, ended after the
+ * last. */
 int engine_global_init(void);
 void engine_global_deinit(void);
 

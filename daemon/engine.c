@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What all engines have in common: choosing one by its name, and counting what is in flight.
+ */
+#include "daemon/engine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "daemon/engine_impl.h"
+
+#define FAULT_PREFIX "fault:"
+
+void engine_target_init(struct engine_target *target)
+{
+    helper_share_init(&target->share, ENGINE_PER_DEVICE);
+    for (unsigned int i = 0; i < WORKERS_MAX; i++) {
+        target->lanes[i].running = 0;
+        TAILQ_INIT(&target->lanes[i].waiting);
+    }
+}
+
+void engine_target_deinit(struct engine_target *target)
+{
+    helper_share_deinit(&target->share);
+    for (unsigned int i = 0; i < WORKERS_MAX; i++)
+        assert(target->lanes[i].running == 0 && TAILQ_EMPTY(&target->lanes[i].waiting));
+}
+
+static int new_auto(struct engine **ret_engine, int *ret_fallback_reason)
+{
+    int reason = engine_uring_new(ret_engine);
+    if (reason == 0) {
+        *ret_fallback_reason = 0;
+        return 0;
+    }
+
+    int error = engine_threads_new(ret_engine);
+    if (error < 0)
+        return error;
+    *ret_fallback_reason = reason;
+    return 0;
+}
+
+/* "ENGINE:RULES" */
+static int new_fault(const char *text, struct engine **ret_engine, int *ret_fallback_reason)
+{
+    const char *colon = strchr(text, ':');
+    if (!colon)
+        return -EINVAL;
+
+    CLEANUP_FREE char *inner_name = strndup(text, (size_t)(colon - text));
+    if (!inner_name)
+        return -ENOMEM;
+
+    struct engine *inner;
+    int reason = 0;
+    int error = engine_new(inner_name, &inner, &reason);
+    if (error < 0)
+        return error;
+
+    error = engine_fault_new(colon + 1, inner, ret_engine);
+    if (error < 0) {
+        engine_free(inner);
+        return error;
+    }
+    *ret_fallback_reason = reason;
+    return 0;
+}
+
+int engine_new(const char *name, struct engine **ret_engine, int *ret_fallback_reason)
+{
+    int ignored;
+
+    if (!ret_fallback_reason)
+        ret_fallback_reason = &ignored;
+    if (strcmp(name, "auto") == 0)
+        return new_auto(ret_engine, ret_fallback_reason);
+    if (strcmp(name, "io_uring") == 0)
+        return engine_uring_new(ret_engine);
+    if (strcmp(name, "threads") == 0)
+        return engine_threads_new(ret_engine);
+    if (strncmp(name, FAULT_PREFIX, strlen(FAULT_PREFIX)) == 0)
+        return new_fault(name + strlen(FAULT_PREFIX), ret_engine, ret_fallback_reason);
+    return -EINVAL;
+}
+
+struct engine *engine_free(struct engine *engine)
+{
+    if (engine) {
+        assert(engine->in_flight == 0);
+        engine->ops->free(engine);
+    }
+    return NULL;
+}
+
+const char *engine_name(const struct engine *engine)
+{
+    return engine->ops->name;
+}
+
+void engine_submit(struct engine *engine, struct engine_io *io)
+{
+    assert(io->iov_count >= 1 && io->iov_count <= IOV_MAX);
+    io->engine = engine;
+    engine->in_flight++;
+    engine->ops->submit(engine, io);
+}
+
+void engine_kick(struct engine *engine)
+{
+    engine->ops->kick(engine);
+}
+
+int engine_fd(const struct engine *engine)
+{
+    return engine->ops->fd(engine);
+}
+
+bool engine_ready(struct engine *engine)
+{
+    return engine->ops->ready(engine);
+}
+
+unsigned int engine_process(struct engine *engine)
+{
+    return engine->ops->process(engine);
+}
+
+unsigned int engine_in_flight(const struct engine *engine)
+{
+    return engine->in_flight;
+}
+
+void engine_finish(struct engine_io *io, ssize_t result)
+{
+    io->engine->in_flight--;
+    io->on_done(io, result);
+}
+
+int engine_global_init(void)
+{
+    return engine_threads_global_init();
+}
+
+void engine_global_deinit(void)
+{
+    engine_threads_global_deinit();
+}

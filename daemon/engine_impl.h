@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the engines share among themselves; for engine*.c only.
+ */
+#ifndef BLKD_DAEMON_ENGINE_IMPL_H
+#define BLKD_DAEMON_ENGINE_IMPL_H
+
+#include "daemon/engine.h"
+
+struct engine_ops {
+    const char *name;
+    void (*free)(struct engine *engine);
+    void (*submit)(struct engine *engine, struct engine_io *io);
+    void (*kick)(struct engine *engine);
+    bool (*ready)(struct engine *engine);
+    unsigned int (*process)(struct engine *engine);
+    int (*fd)(const struct engine *engine);
+};
+
+/* First member of each engine. */
+struct engine {
+    const struct engine_ops *ops;
+    unsigned int in_flight;
+};
+
+/* Each: 0 or a negative errno. */
+int engine_uring_new(struct engine **ret_engine);
+int engine_threads_new(struct engine **ret_engine);
+
+/* `rules` as engine_fault.h has them; takes `inner` when it succeeds. */
+int engine_fault_new(const char *rules, struct engine *inner, struct engine **ret_engine);
+
+/* The threads behind engine_threads. */
+int engine_threads_global_init(void);
+void engine_threads_global_deinit(void);
+
+/* From an engine's process: the transfer is over. It counts in io->engine, which is the outermost
+ * engine. */
+void engine_finish(struct engine_io *io, ssize_t result);
+
+#endif

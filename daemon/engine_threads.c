@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine of threads: each transfer is a job for a pool that the engines of all workers share,
+ * and ends as a letter in the engine's own mailbox. For where io_uring is refused.
+ *
+ * A transfer draws on its target's share, so that a hung device holds ENGINE_PER_DEVICE threads and
+ * no more. The job goes to the pool at engine_submit; there is nothing left to kick.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "common/cleanup.h"
+#include "common/limits.h"
+#include "daemon/engine_impl.h"
+
+struct engine_threads {
+    struct engine engine;
+    struct mailbox box;
+};
+
+static struct helper_pool *threads_pool;
+
+static struct engine_threads *threads_of(const struct engine *engine)
+{
+    return (struct engine_threads *)(uintptr_t)engine;
+}
+
+static struct engine_io *io_of_job(struct helper_job *job)
+{
+    return (struct engine_io *)(void *)((char *)job - offsetof(struct engine_io, job));
+}
+
+static ssize_t transfer_once(const struct engine_io *io)
+{
+    off_t offset = (off_t)io->offset_bytes;
+    ssize_t got = io->op == ENGINE_READ
+                      ? preadv2(io->fd, io->iov, io->iov_count, offset, io->rw_flags)
+                      : pwritev2(io->fd, io->iov, io->iov_count, offset, io->rw_flags);
+
+    return got < 0 ? -errno : got;
+}
+
+static void threads_run(struct helper_job *job)
+{
+    struct engine_io *io = io_of_job(job);
+
+    do
+        io->result = transfer_once(io);
+    while (io->result == -EINTR);
+}
+
+static void on_threads_done(struct helper_job *job)
+{
+    struct engine_io *io = io_of_job(job);
+
+    engine_finish(io, io->result);
+}
+
+static void threads_submit(struct engine *engine, struct engine_io *io)
+{
+    io->job = (struct helper_job){
+        .run = threads_run,
+        .on_done = on_threads_done,
+        .reply_to = &threads_of(engine)->box,
+        .shares = {&io->target->share},
+    };
+    helper_submit(threads_pool, &io->job);
+}
+
+static void threads_kick(struct engine *engine)
+{
+    (void)engine;
+}
+
+static bool threads_ready(struct engine *engine)
+{
+    return mailbox_ready(&threads_of(engine)->box);
+}
+
+static unsigned int threads_process(struct engine *engine)
+{
+    return mailbox_drain(&threads_of(engine)->box);
+}
+
+static int threads_fd(const struct engine *engine)
+{
+    return mailbox_fd(&threads_of(engine)->box);
+}
+
+static void threads_free(struct engine *engine)
+{
+    mailbox_deinit(&threads_of(engine)->box);
+    free(engine);
+}
+
+static const struct engine_ops threads_ops = {
+    .name = "threads",
+    .free = threads_free,
+    .submit = threads_submit,
+    .kick = threads_kick,
+    .ready = threads_ready,
+    .process = threads_process,
+    .fd = threads_fd,
+};
+
+int engine_threads_new(struct engine **ret_engine)
+{
+    assert(threads_pool);
+
+    CLEANUP_FREE struct engine_threads *threads = calloc(1, sizeof *threads);
+    if (!threads)
+        return -ENOMEM;
+
+    int error = mailbox_init(&threads->box);
+    if (error < 0)
+        return error;
+    threads->engine.ops = &threads_ops;
+    *ret_engine = &TAKE_PTR(threads)->engine;
+    return 0;
+}
+
+int engine_threads_global_init(void)
+{
+    assert(!threads_pool);
+    return helper_new(ENGINE_THREADS_MAX, "blkd-engine", &threads_pool);
+}
+
+void engine_threads_global_deinit(void)
+{
+    threads_pool = helper_free(threads_pool);
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine on io_uring: one ring for each engine, used by one thread, with completions posted
+ * only when that thread asks for them (DEFER_TASKRUN where the kernel has it). A ring's own
+ * descriptor never polls readable then, so an eventfd is registered with it, and process enters the
+ * kernel for deferred work when the ring's flags say that there is some.
+ *
+ * A transfer waits in its target's lane (punted ones beyond ENGINE_PER_DEVICE, so that one hung
+ * device cannot take all kernel workers), then in `queued` (no room in the ring), then is in the
+ * ring. No more are in the ring than the completion queue holds: it cannot overflow.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <liburing.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/limits.h"
+#include "daemon/engine_impl.h"
+
+enum {
+    RING_SQ_ENTRIES = 256,
+    RING_CQ_ENTRIES = 4096,
+    /* Kernel workers for regular files and block devices of one ring; the kernel's default is 4 a
+       CPU. */
+    RING_WORKERS_MAX = 64,
+    REAP_BATCH = 64,
+};
+
+struct engine_uring {
+    struct engine engine;
+    struct io_uring ring;
+    int event_fd;
+    unsigned int number;  /* which lane of each target is ours */
+    unsigned int in_ring; /* in the submission queue or with the kernel */
+    bool enabled;
+    struct engine_io_queue queued;
+};
+
+/* What the ring is tried with, from best to plainest. Enabling later lets an engine be made on a
+ * thread other than the one that uses it. */
+static const unsigned int ring_flags[] = {
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL, /* 6.1 */
+    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
+        IORING_SETUP_R_DISABLED, /* 5.19 */
+    IORING_SETUP_R_DISABLED,     /* 5.10 */
+};
+
+/* Which numbers are taken: one bit for each engine there is. */
+static _Atomic uint64_t numbers_taken;
+static_assert(WORKERS_MAX <= 64, "an engine's number is a bit of numbers_taken");
+
+static int number_take(unsigned int *ret_number)
+{
+    for (unsigned int i = 0; i < WORKERS_MAX; i++) {
+        uint64_t bit = UINT64_C(1) << i;
+
+        if (!(atomic_fetch_or(&numbers_taken, bit) & bit)) {
+            *ret_number = i;
+            return 0;
+        }
+    }
+    return -EMFILE;
+}
+
+static void number_give_back(unsigned int number)
+{
+    atomic_fetch_and(&numbers_taken, ~(UINT64_C(1) << number));
+}
+
+static struct engine_uring *uring_of(const struct engine *engine)
+{
+    return (struct engine_uring *)(uintptr_t)engine;
+}
+
+/* --- Into the ring --- */
+
+static void sqe_fill(struct io_uring_sqe *sqe, struct engine_io *io)
+{
+    bool read = io->op == ENGINE_READ;
+
+    /* One buffer needs no vector that the kernel would have to copy. */
+    if (io->iov_count == 1 && io->iov->iov_len <= INT32_MAX) {
+        unsigned int length = (unsigned int)io->iov->iov_len;
+        if (read)
+            io_uring_prep_read(sqe, io->fd, io->iov->iov_base, length, io->offset_bytes);
+        else
+            io_uring_prep_write(sqe, io->fd, io->iov->iov_base, length, io->offset_bytes);
+    } else {
+        unsigned int count = (unsigned int)io->iov_count;
+        if (read)
+            io_uring_prep_readv(sqe, io->fd, io->iov, count, io->offset_bytes);
+        else
+            io_uring_prep_writev(sqe, io->fd, io->iov, count, io->offset_bytes);
+    }
+    sqe->rw_flags = io->rw_flags;
+    if (io->blocking)
+        io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
+    io_uring_sqe_set_data(sqe, io);
+}
+
+static bool ring_put(struct engine_uring *uring, struct engine_io *io)
+{
+    if (uring->in_ring == RING_CQ_ENTRIES)
+        return false;
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
+    if (!sqe)
+        return false;
+
+    sqe_fill(sqe, io);
+    uring->in_ring++;
+    return true;
+}
+
+static void uring_put(struct engine_uring *uring, struct engine_io *io)
+{
+    if (!TAILQ_EMPTY(&uring->queued) || !ring_put(uring, io))
+        TAILQ_INSERT_TAIL(&uring->queued, io, link);
+}
+
+static struct engine_lane *lane_of(const struct engine_uring *uring, const struct engine_io *io)
+{
+    return &io->target->lanes[uring->number];
+}
+
+static void uring_submit(struct engine *engine, struct engine_io *io)
+{
+    struct engine_uring *uring = uring_of(engine);
+
+    io->in_lane = io->punts;
+    io->blocking = false;
+    if (io->in_lane) {
+        struct engine_lane *lane = lane_of(uring, io);
+
+        if (lane->running == ENGINE_PER_DEVICE) {
+            TAILQ_INSERT_TAIL(&lane->waiting, io, link);
+            return;
+        }
+        lane->running++;
+    }
+    uring_put(uring, io);
+}
+
+static void uring_fill(struct engine_uring *uring)
+{
+    struct engine_io *io;
+
+    while ((io = TAILQ_FIRST(&uring->queued)) && ring_put(uring, io))
+        TAILQ_REMOVE(&uring->queued, io, link);
+}
+
+/* On the owner's thread: it becomes the ring's only submitter, and its kernel workers are these. */
+static void uring_enable(struct engine_uring *uring)
+{
+    unsigned int workers[2] = {RING_WORKERS_MAX, 0};
+
+    if (uring->enabled)
+        return;
+    int error = io_uring_enable_rings(&uring->ring);
+    assert(error == 0);
+    (void)error;
+    /* Not in every kernel (5.15); without it there are fewer workers. */
+    (void)io_uring_register_iowq_max_workers(&uring->ring, workers);
+    uring->enabled = true;
+}
+
+/* The kernel took nothing: it is short of memory, or wants its completions reaped first. Lets the
+ * owner come round again, through process and kick. */
+static void uring_come_again(struct engine_uring *uring)
+{
+    (void)eventfd_write(uring->event_fd, 1);
+}
+
+static void uring_kick(struct engine *engine)
+{
+    struct engine_uring *uring = uring_of(engine);
+
+    uring_fill(uring);
+    while (io_uring_sq_ready(&uring->ring) > 0) {
+        uring_enable(uring);
+        int taken = io_uring_submit(&uring->ring);
+
+        if (taken == -EAGAIN || taken == -EBUSY) {
+            uring_come_again(uring);
+            return;
+        }
+        assert(taken >= 0 || taken == -EINTR);
+        uring_fill(uring);
+    }
+}
+
+/* --- Out of the ring --- */
+
+/* One of a target's transfers has left its lane: the next one goes. */
+static void lane_leave(struct engine_uring *uring, struct engine_lane *lane)
+{
+    struct engine_io *next = TAILQ_FIRST(&lane->waiting);
+
+    if (!next) {
+        lane->running--;
+        return;
+    }
+    TAILQ_REMOVE(&lane->waiting, next, link);
+    uring_put(uring, next);
+}
+
+/* Without RWF_NOWAIT, -EAGAIN only means that the ring would not wait for a descriptor that is
+ * O_NONBLOCK: a kernel worker does. If that says it again, it is the file system's answer. */
+static bool uring_again(struct engine_io *io, ssize_t result)
+{
+    if (result == -EINTR)
+        return true;
+    if (result != -EAGAIN || (io->rw_flags & RWF_NOWAIT) || io->blocking)
+        return false;
+    io->blocking = true;
+    return true;
+}
+
+static bool uring_reap_one(struct engine_uring *uring, struct engine_io *io, ssize_t result)
+{
+    uring->in_ring--;
+    if (uring_again(io, result)) {
+        uring_put(uring, io);
+        return false;
+    }
+    if (io->in_lane)
+        lane_leave(uring, lane_of(uring, io));
+    engine_finish(io, result);
+    return true;
+}
+
+static unsigned int uring_reap(struct engine_uring *uring)
+{
+    struct io_uring_cqe *cqes[REAP_BATCH];
+    unsigned int done = 0;
+    unsigned int count;
+
+    while ((count = io_uring_peek_batch_cqe(&uring->ring, cqes, REAP_BATCH)) > 0) {
+        for (unsigned int i = 0; i < count; i++) {
+            struct engine_io *io = io_uring_cqe_get_data(cqes[i]);
+            ssize_t result = cqes[i]->res;
+
+            done += uring_reap_one(uring, io, result);
+        }
+        io_uring_cq_advance(&uring->ring, count);
+    }
+    return done;
+}
+
+static bool ring_has_deferred_work(const struct engine_uring *uring)
+{
+    return IO_URING_READ_ONCE(*uring->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static bool uring_ready(struct engine *engine)
+{
+    struct engine_uring *uring = uring_of(engine);
+
+    return io_uring_cq_ready(&uring->ring) > 0 || ring_has_deferred_work(uring);
+}
+
+static unsigned int uring_process(struct engine *engine)
+{
+    struct engine_uring *uring = uring_of(engine);
+    eventfd_t count;
+
+    /* First, so that what comes after the last look makes it readable again. */
+    (void)eventfd_read(uring->event_fd, &count);
+    if (ring_has_deferred_work(uring))
+        (void)io_uring_get_events(&uring->ring);
+    return uring_reap(uring);
+}
+
+static int uring_fd(const struct engine *engine)
+{
+    return uring_of(engine)->event_fd;
+}
+
+/* --- Life --- */
+
+static void uring_free(struct engine *engine)
+{
+    struct engine_uring *uring = uring_of(engine);
+
+    io_uring_queue_exit(&uring->ring);
+    (void)close(uring->event_fd);
+    number_give_back(uring->number);
+    free(uring);
+}
+
+static const struct engine_ops uring_ops = {
+    .name = "io_uring",
+    .free = uring_free,
+    .submit = uring_submit,
+    .kick = uring_kick,
+    .ready = uring_ready,
+    .process = uring_process,
+    .fd = uring_fd,
+};
+
+static int ring_open(struct io_uring *ring)
+{
+    int error = -EINVAL;
+
+    for (size_t i = 0; error == -EINVAL && i < sizeof ring_flags / sizeof *ring_flags; i++) {
+        struct io_uring_params params = {
+            .flags = ring_flags[i] | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+            .cq_entries = RING_CQ_ENTRIES,
+        };
+        error = io_uring_queue_init_params(RING_SQ_ENTRIES, ring, &params);
+    }
+    return error;
+}
+
+static int ring_probe(struct io_uring *ring)
+{
+    struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
+    if (!probe)
+        return -EOPNOTSUPP;
+
+    bool good = io_uring_opcode_supported(probe, IORING_OP_READ) &&
+                io_uring_opcode_supported(probe, IORING_OP_WRITE) &&
+                io_uring_opcode_supported(probe, IORING_OP_READV) &&
+                io_uring_opcode_supported(probe, IORING_OP_WRITEV);
+    io_uring_free_probe(probe);
+    return good ? 0 : -EOPNOTSUPP;
+}
+
+static int uring_open(struct engine_uring *uring)
+{
+    int error = ring_open(&uring->ring);
+    if (error < 0)
+        return error == -EINVAL ? -EOPNOTSUPP : error;
+
+    error = ring_probe(&uring->ring);
+    if (error == 0)
+        error = io_uring_register_eventfd(&uring->ring, uring->event_fd);
+    if (error < 0)
+        io_uring_queue_exit(&uring->ring);
+    return error;
+}
+
+int engine_uring_new(struct engine **ret_engine)
+{
+    CLEANUP_FREE struct engine_uring *uring = calloc(1, sizeof *uring);
+    if (!uring)
+        return -ENOMEM;
+    uring->engine.ops = &uring_ops;
+    TAILQ_INIT(&uring->queued);
+
+    CLEANUP_CLOSE int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (event_fd < 0)
+        return -errno;
+    uring->event_fd = event_fd;
+
+    int error = number_take(&uring->number);
+    if (error < 0)
+        return error;
+    error = uring_open(uring);
+    if (error < 0) {
+        number_give_back(uring->number);
+        return error;
+    }
+
+    TAKE_FD(event_fd);
+    *ret_engine = &TAKE_PTR(uring)->engine;
+    return 0;
+}
