@@ -76,7 +76,7 @@ struct engine_io {
 };
 
 /*
- * "io_uring", "threads", "auto" (io_uring, else threads), or "fault:ENGINE:RULES" (engine_fault.h).
+ * "io_uring", "threads", "auto" (io_uring, else threads), or "fault:ENGINE:RULES" (fault_rules.h).
  * Where io_uring cannot be used: the negative errno that says why (-EPERM: sysctl
  * kernel.io_uring_disabled or a seccomp filter; -ENOSYS: not in the kernel; -EOPNOTSUPP: too old).
  * For "auto" and if not NULL, *ret_fallback_reason is 0 or that errno. -EINVAL: no such engine, or

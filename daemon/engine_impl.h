@@ -27,7 +27,7 @@ struct engine {
 int engine_uring_new(struct engine **ret_engine);
 int engine_threads_new(struct engine **ret_engine);
 
-/* `rules` as engine_fault.h has them; takes `inner` when it succeeds. */
+/* `rules` as fault_rules.h has them; takes `inner` when it succeeds. */
 int engine_fault_new(const char *rules, struct engine *inner, struct engine **ret_engine);
 
 /* The threads behind engine_threads. */
