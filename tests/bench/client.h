@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One client: a target of its own, `depth` operations, and the loop that measures. Everything is
+ * used on one thread. The loop allocates nothing and reads the clock twice an operation, whatever
+ * the target.
+ */
+#ifndef BLKD_BENCH_CLIENT_H
+#define BLKD_BENCH_CLIENT_H
+
+#include <stdint.h>
+
+#include "tests/bench/histogram.h"
+#include "tests/bench/options.h"
+
+/* Holds no pointers: it lies in memory that processes share. */
+struct client_result {
+    int error; /* why the client stopped; 0 or a negative errno */
+    uint64_t failed_ops;
+    uint64_t window_ns; /* how long it measured */
+    uint64_t cpu_ns;    /* of the process, from one client of each */
+    uint64_t server_cpu_ns;
+    struct histogram latency_ns;
+};
+
+struct client;
+
+uint64_t clock_ns(clockid_t clock);
+
+/* Opens the target as client `index`. Returns 0, or a negative errno after a message on stderr.
+ * `options` and `result` outlive the client. */
+int client_new(const struct bench_options *options, unsigned int index,
+               struct client_result *result, struct client **ret_client);
+struct client *client_free(struct client *client);
+
+/* Runs from start_ns (CLOCK_MONOTONIC): the warm-up, the measurement, and the rest of what is in
+ * flight. All ends in *result; an operation that fails ends the client after a message. */
+void client_measure(struct client *client, uint64_t start_ns);
+
+/* Goes through a sequential workload once. Returns 0 or the error of what failed. */
+int client_pass(struct client *client);
+
+#endif
