@@ -109,7 +109,7 @@ static void fault_submit(struct engine *engine, struct engine_io *io)
     }
 
     size_t iovs = (size_t)io->iov_count * sizeof(struct iovec);
-    struct fault_plan *plan = calloc(1, sizeof *plan + iovs);
+    struct fault_plan *plan = calloc(1, sizeof(*plan) + iovs);
     if (!plan) { /* then it does not go wrong */
         fault_pass(fault, io);
         return;
@@ -250,7 +250,7 @@ static int epoll_add(int epoll_fd, int fd)
 
 int engine_fault_new(const char *rules, struct engine *inner, struct engine **ret_engine)
 {
-    CLEANUP_FREE struct engine_fault *fault = calloc(1, sizeof *fault);
+    CLEANUP_FREE struct engine_fault *fault = calloc(1, sizeof(*fault));
     if (!fault)
         return -ENOMEM;
     int error = fault_rules_parse(rules, &fault->rules);

@@ -109,7 +109,7 @@ int engine_threads_new(struct engine **ret_engine)
 {
     assert(threads_pool);
 
-    CLEANUP_FREE struct engine_threads *threads = calloc(1, sizeof *threads);
+    CLEANUP_FREE struct engine_threads *threads = calloc(1, sizeof(*threads));
     if (!threads)
         return -ENOMEM;
 

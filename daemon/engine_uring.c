@@ -306,7 +306,7 @@ static int ring_open(struct io_uring *ring)
 {
     int error = -EINVAL;
 
-    for (size_t i = 0; error == -EINVAL && i < sizeof ring_flags / sizeof *ring_flags; i++) {
+    for (size_t i = 0; error == -EINVAL && i < sizeof(ring_flags) / sizeof(*ring_flags); i++) {
         struct io_uring_params params = {
             .flags = ring_flags[i] | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
             .cq_entries = RING_CQ_ENTRIES,
@@ -346,7 +346,7 @@ static int uring_open(struct engine_uring *uring)
 
 int engine_uring_new(struct engine **ret_engine)
 {
-    CLEANUP_FREE struct engine_uring *uring = calloc(1, sizeof *uring);
+    CLEANUP_FREE struct engine_uring *uring = calloc(1, sizeof(*uring));
     if (!uring)
         return -ENOMEM;
     uring->engine.ops = &uring_ops;

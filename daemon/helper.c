@@ -297,7 +297,7 @@ static int cond_init_monotonic(pthread_cond_t *cond)
 
 static int thread_new(struct helper_pool *pool)
 {
-    CLEANUP_FREE struct helper_thread *thread = calloc(1, sizeof *thread);
+    CLEANUP_FREE struct helper_thread *thread = calloc(1, sizeof(*thread));
     if (!thread)
         return -ENOMEM;
     thread->pool = pool;
@@ -389,7 +389,7 @@ int helper_new(unsigned int max_threads, const char *name, struct helper_pool **
     assert(max_threads > 0);
     assert(strlen(name) < THREAD_NAME_BYTES);
 
-    CLEANUP_FREE struct helper_pool *pool = calloc(1, sizeof *pool);
+    CLEANUP_FREE struct helper_pool *pool = calloc(1, sizeof(*pool));
     if (!pool)
         return -ENOMEM;
 

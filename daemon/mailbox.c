@@ -42,19 +42,19 @@ void mailbox_deinit(struct mailbox *box)
 static void mailbox_ring(struct mailbox *box)
 {
     uint64_t one = 1;
-    ssize_t written = write(box->event_fd, &one, sizeof one);
+    ssize_t written = write(box->event_fd, &one, sizeof(one));
 
     /* The counter is 0 here, so that there is nothing to wait for and nothing to overflow. */
-    assert(written == sizeof one);
+    assert(written == sizeof(one));
     (void)written;
 }
 
 static void mailbox_unring(struct mailbox *box)
 {
     uint64_t count;
-    ssize_t got = read(box->event_fd, &count, sizeof count);
+    ssize_t got = read(box->event_fd, &count, sizeof(count));
 
-    assert(got == sizeof count);
+    assert(got == sizeof(count));
     (void)got;
 }
 
