@@ -300,18 +300,47 @@ START_TEST(list_that_fills_a_frame_is_unpacked)
 }
 END_TEST
 
-/* Two bytes on the wire, some sixty in memory. */
+/* Whether unpacking kept to the part of the arena that it says it used. */
+static bool arena_is_clean(void)
+{
+    for (size_t i = arena.used_bytes; i < arena.size_bytes; i++) {
+        if (arena.memory[i] != FILL)
+            return false;
+    }
+    return arena.used_bytes <= arena.limit_bytes && arena.limit_bytes <= arena.size_bytes;
+}
+
+/* Two bytes on the wire, some hundred in memory. */
+static void fill_with_bomb(uint8_t *bytes, size_t length)
+{
+    for (size_t i = 0; i + 2 <= length; i += 2) {
+        bytes[i] = 15 << 3; /* a field that is not known, a varint */
+        bytes[i + 1] = 1;
+    }
+}
+
 START_TEST(decode_bomb_is_e2big)
 {
     static uint8_t bytes[FRAME_HEADER_MAX];
 
-    for (size_t i = 0; i + 2 <= sizeof(bytes); i += 2) {
-        bytes[i] = 15 << 3; /* a field that is not known, a varint */
-        bytes[i + 1] = 1;
-    }
+    fill_with_bomb(bytes, sizeof(bytes));
     ck_assert_int_eq(unpack_bytes(bytes, sizeof(bytes)), -E2BIG);
     ck_assert_uint_le(arena.size_bytes, DECODE_FACTOR * sizeof(bytes) + 2 * DECODE_EXTRA);
-    ck_assert_int_eq(unpack_bytes(bytes, 1000), -E2BIG);
+}
+END_TEST
+
+START_TEST(decode_bombs_of_all_sizes_stay_within_the_limit)
+{
+    uint8_t bytes[1024];
+
+    fill_with_bomb(bytes, sizeof(bytes));
+    ck_assert_int_eq(unpack_bytes(bytes, sizeof(bytes)), -E2BIG);
+    for (size_t length = 2; length <= sizeof(bytes); length += 2) {
+        memset(arena.memory, FILL, arena.size_bytes);
+        const int r = unpack_bytes(bytes, length);
+        ck_assert_msg(r == 0 || r == -E2BIG, "%zu bytes: %d", length, r);
+        ck_assert_msg(arena_is_clean(), "%zu bytes", length);
+    }
 }
 END_TEST
 
@@ -464,16 +493,6 @@ static size_t mutate_once(uint8_t *bytes, size_t length, size_t size)
     }
 }
 
-/* Whether unpacking kept to the part of the arena that it says it used. */
-static bool arena_is_clean(void)
-{
-    for (size_t i = arena.used_bytes; i < arena.size_bytes; i++) {
-        if (arena.memory[i] != FILL)
-            return false;
-    }
-    return arena.used_bytes <= arena.limit_bytes && arena.limit_bytes <= arena.size_bytes;
-}
-
 /* What was understood says the same after it was packed and unpacked again. */
 static void check_repacked(const Blkd__Request *request)
 {
@@ -564,6 +583,7 @@ int main(void)
     tcase_add_checked_fixture(hostile, setup, teardown);
     tcase_set_timeout(hostile, 120);
     tcase_add_test(hostile, decode_bomb_is_e2big);
+    tcase_add_test(hostile, decode_bombs_of_all_sizes_stay_within_the_limit);
     tcase_add_loop_test(hostile, garbage_is_ebadmsg, 0, sizeof(garbage) / sizeof(garbage[0]));
     tcase_add_test(hostile, a_message_cut_anywhere_is_refused_or_shorter);
     tcase_add_test(hostile, arena_serves_the_next_message_after_a_refused_one);
