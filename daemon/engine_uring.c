@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -153,6 +154,12 @@ static void uring_fill(struct engine_uring *uring)
         TAILQ_REMOVE(&uring->queued, io, link);
 }
 
+/* liburing 2.3 has io_uring_enable_rings in its header, but does not export it. */
+static long ring_enable(const struct io_uring *ring)
+{
+    return syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
 /* On the owner's thread: it becomes the ring's only submitter, and its kernel workers are these. */
 static void uring_enable(struct engine_uring *uring)
 {
@@ -160,7 +167,7 @@ static void uring_enable(struct engine_uring *uring)
 
     if (uring->enabled)
         return;
-    int error = io_uring_enable_rings(&uring->ring);
+    long error = ring_enable(&uring->ring);
     assert(error == 0);
     (void)error;
     /* Not in every kernel (5.15); without it there are fewer workers. */
@@ -263,16 +270,21 @@ static bool uring_ready(struct engine *engine)
     return io_uring_cq_ready(&uring->ring) > 0 || ring_has_deferred_work(uring);
 }
 
+/* Running deferred work signals the eventfd once more for what it completes, so it is read after
+ * that; what comes in between has set the ring's flags first, and is found by looking again. */
 static unsigned int uring_process(struct engine *engine)
 {
     struct engine_uring *uring = uring_of(engine);
+    unsigned int done = 0;
     eventfd_t count;
 
-    /* First, so that what comes after the last look makes it readable again. */
-    (void)eventfd_read(uring->event_fd, &count);
-    if (ring_has_deferred_work(uring))
-        (void)io_uring_get_events(&uring->ring);
-    return uring_reap(uring);
+    do {
+        if (ring_has_deferred_work(uring))
+            (void)io_uring_get_events(&uring->ring);
+        (void)eventfd_read(uring->event_fd, &count);
+        done += uring_reap(uring);
+    } while (ring_has_deferred_work(uring));
+    return done;
 }
 
 static int uring_fd(const struct engine *engine)
