@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * blkd-cli: what its commands are and what they have in common. A command is an entry of main.c's
+ * table and a function that does all of it, reports its own failures and returns the exit code.
+ */
+#ifndef BLKD_CLI_CLI_H
+#define BLKD_CLI_CLI_H
+
+#include "client/blkd.h"
+#include "client/cli/options.h"
+#include "client/cli/table.h"
+
+/* Documented in main.c's help and in docs/blkd-cli.1.scd. */
+enum cli_exit {
+    CLI_OK = 0,
+    CLI_FAILED = 1,
+    CLI_USAGE = 2,
+    CLI_UNREACHABLE = 3,
+    CLI_BUSY = 4,
+};
+
+struct cli;
+
+struct command {
+    const char *name;
+    const char *operands;
+    const char *summary;
+    const char *details;
+    const char *examples;
+    unsigned int groups; /* of options */
+    size_t operands_min, operands_max;
+    int (*run)(struct cli *cli);
+};
+
+struct cli {
+    const struct command *command; /* NULL before it is known */
+    struct options options;
+    struct blkd *connection; /* NULL until cli_connect */
+};
+
+/* Connects to the daemon, once. Returns CLI_OK, or reports why not and returns the exit code. */
+int cli_connect(struct cli *cli);
+
+/* For a command with this output; `form` is what it prints without --json. Reports failures. */
+struct table *cli_table_new(struct cli *cli, const char *name, const struct table_column *columns,
+                            size_t count, enum table_form form);
+
+/* Prints the table to stdout. Returns CLI_OK, or reports why not and returns the exit code. */
+int cli_table_print(struct cli *cli, const struct table *table);
+
+int cmd_config(struct cli *cli);
+int cmd_discard(struct cli *cli);
+int cmd_flush(struct cli *cli);
+int cmd_info(struct cli *cli);
+int cmd_ls(struct cli *cli);
+int cmd_map(struct cli *cli);
+int cmd_ping(struct cli *cli);
+int cmd_read(struct cli *cli);
+int cmd_resize(struct cli *cli);
+int cmd_sessions(struct cli *cli);
+int cmd_write(struct cli *cli);
+int cmd_zero(struct cli *cli);
+
+static inline void cleanup_table(struct table **table)
+{
+    *table = table_free(*table);
+}
+
+#define CLEANUP_TABLE CLEANUP(cleanup_table)
+
+#endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The commands that change a device as a whole or a range of it: flush, resize, discard, zero.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "client/cli/cli.h"
+#include "client/cli/report.h"
+#include "client/cli/size.h"
+#include "client/cli/target.h"
+#include "common/cleanup.h"
+
+int cmd_flush(struct cli *cli)
+{
+    CLEANUP_TARGET struct target target = {0};
+    int error;
+    int code = target_open(cli, BLKD_ACCESS_AUTO, &target);
+
+    if (code != CLI_OK)
+        return code;
+    if (target.info.sync == BLKD_SYNC_NONE)
+        report_warning(cli, "%s: opened with sync none: the flush does nothing",
+                       target.config->path);
+    error = blkd_flush(target.device);
+    return error ? report_library(cli, error) : CLI_OK;
+}
+
+/* The size asked for, in sectors. */
+static int device_resolve_size(const struct cli *cli, const struct target *target,
+                               uint64_t *ret_size_sectors)
+{
+    const char *text = cli->options.operands[1];
+    uint32_t sector_size = target->info.sector_size;
+    uint64_t bytes;
+    int error = size_parse_relative(text, target_size_bytes(target),
+                                    cli->options.sectors ? sector_size : 1, &bytes);
+
+    if (error == -ERANGE)
+        return report_usage(cli, "%s: a size below 0 or above 2^64 bytes", text);
+    if (error)
+        return report_usage(cli, "%s: not a size; try 4096, 512M, +1G or -64K", text);
+    if (bytes % sector_size != 0)
+        return report_usage(
+            cli, "%s: %" PRIu64 " bytes are not a whole number of sectors of %" PRIu32 " bytes",
+            text, bytes, sector_size);
+    *ret_size_sectors = bytes / sector_size;
+    return CLI_OK;
+}
+
+int cmd_resize(struct cli *cli)
+{
+    CLEANUP_TARGET struct target target = {0};
+    uint64_t size_sectors = 0;
+    int error;
+    int code = target_open(cli, BLKD_ACCESS_READ_WRITE, &target);
+
+    if (code == CLI_OK)
+        code = device_resolve_size(cli, &target, &size_sectors);
+    if (code != CLI_OK)
+        return code;
+    if (size_sectors < target.info.size_sectors && !cli->options.shrink)
+        return report_usage(cli,
+                            "%s: %" PRIu64 " sectors are less than the %" PRIu64
+                            " it has: what is behind them would be lost; with --shrink it is done",
+                            target.config->path, size_sectors, target.info.size_sectors);
+    error = blkd_resize(target.device, size_sectors);
+    return error ? report_library(cli, error) : CLI_OK;
+}
+
+/* Whether it was said how much: a range of which nobody gave the length is a mistake too easily. */
+static int device_check_extent(const struct cli *cli)
+{
+    const struct options *options = &cli->options;
+    bool start = options->sector.given || options->offset_bytes.given;
+    bool length = options->count_sectors.given || options->length_bytes.given;
+
+    if (options->all && (start || length))
+        return report_usage(cli, "--all is the whole device and goes with no other range");
+    if (!options->all && !length)
+        return report_usage(cli, "say how much: --count SECTORS, --length BYTES, or --all");
+    return CLI_OK;
+}
+
+static int device_resolve_extent(const struct cli *cli, const struct target *target,
+                                 struct options_range *ret_range)
+{
+    uint32_t sector_size = target->info.sector_size;
+    uint64_t size_bytes = target_size_bytes(target);
+    struct options_range range;
+    struct options_error reason;
+
+    if (options_resolve_range(&cli->options, sector_size, size_bytes, &range, &reason))
+        return report_usage(cli, "%s", reason.message);
+    if (range.offset_bytes % sector_size != 0 || range.length_bytes % sector_size != 0)
+        return report_usage(cli,
+                            "offset %" PRIu64 " and length %" PRIu64
+                            " are not whole numbers of sectors of %" PRIu32 " bytes",
+                            range.offset_bytes, range.length_bytes, sector_size);
+    if (!cli->options.all && size_bytes > 0 && range.offset_bytes == 0 &&
+        range.length_bytes >= size_bytes)
+        return report_usage(cli, "%s: that is the whole device, for which --all must be given",
+                            target->config->path);
+    *ret_range = range;
+    return CLI_OK;
+}
+
+/* The way of both discard and zero, up to the call itself. */
+static int device_open_extent(struct cli *cli, struct target *target, uint64_t *ret_sector,
+                              uint64_t *ret_count_sectors)
+{
+    struct options_range range = {0};
+    int code = device_check_extent(cli);
+
+    if (code == CLI_OK)
+        code = target_open(cli, BLKD_ACCESS_READ_WRITE, target);
+    if (code == CLI_OK)
+        code = device_resolve_extent(cli, target, &range);
+    if (code != CLI_OK)
+        return code;
+    *ret_sector = range.offset_bytes / target->info.sector_size;
+    *ret_count_sectors = range.length_bytes / target->info.sector_size;
+    return CLI_OK;
+}
+
+int cmd_discard(struct cli *cli)
+{
+    CLEANUP_TARGET struct target target = {0};
+    uint64_t sector = 0;
+    uint64_t count_sectors = 0;
+    int error;
+    int code = device_open_extent(cli, &target, &sector, &count_sectors);
+
+    if (code != CLI_OK)
+        return code;
+    error = blkd_discard(target.device, sector, count_sectors);
+    return error ? report_library(cli, error) : CLI_OK;
+}
+
+int cmd_zero(struct cli *cli)
+{
+    CLEANUP_TARGET struct target target = {0};
+    uint64_t sector = 0;
+    uint64_t count_sectors = 0;
+    int error;
+    int code = device_open_extent(cli, &target, &sector, &count_sectors);
+
+    if (code != CLI_OK)
+        return code;
+    error = blkd_write_zeroes(target.device, sector, count_sectors,
+                              cli->options.fua ? BLKD_WRITE_FUA : 0);
+    return error ? report_library(cli, error) : CLI_OK;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `info`: what a session of this device gets, beside what was asked for.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "client/cli/cli.h"
+#include "client/cli/report.h"
+#include "client/cli/size.h"
+#include "client/cli/target.h"
+#include "client/cli/words.h"
+#include "common/cleanup.h"
+
+enum info_column {
+    INFO_PATH,
+    INFO_DEVICE,
+    INFO_KIND,
+    INFO_SIZE,
+    INFO_SIZE_BYTES,
+    INFO_SIZE_SECTORS,
+    INFO_SECTOR_SIZE,
+    INFO_GRANULE,
+    INFO_MODE,
+    INFO_MODE_ASKED,
+    INFO_MODE_TEXT,
+    INFO_CACHING,
+    INFO_CACHING_ASKED,
+    INFO_CACHING_TEXT,
+    INFO_SYNC,
+    INFO_SYNC_ASKED,
+    INFO_SYNC_TEXT,
+    INFO_LOCK,
+    INFO_LOCK_ASKED,
+    INFO_LOCK_TEXT,
+    INFO_DISCARD,
+    INFO_GENERATION,
+    INFO_ELISION,
+    INFO_ELISION_OWN,
+    INFO_STATE,
+    INFO_FAILED,
+    INFO_COLUMNS,
+};
+
+static const struct table_column INFO_TABLE[INFO_COLUMNS] = {
+    [INFO_PATH] = {"path", "path", TABLE_TEXT},
+    [INFO_DEVICE] = {"device", "device number", TABLE_NUMBER},
+    [INFO_KIND] = {"kind", "kind", TABLE_TEXT},
+    [INFO_SIZE] = {NULL, "size", TABLE_TEXT},
+    [INFO_SIZE_BYTES] = {"size_bytes", NULL, TABLE_NUMBER},
+    [INFO_SIZE_SECTORS] = {"size_sectors", NULL, TABLE_NUMBER},
+    [INFO_SECTOR_SIZE] = {"sector_size", "sector size", TABLE_BYTES},
+    [INFO_GRANULE] = {"granule_bytes", "granule", TABLE_BYTES},
+    [INFO_MODE] = {"mode", NULL, TABLE_TEXT},
+    [INFO_MODE_ASKED] = {"asked_mode", NULL, TABLE_TEXT},
+    [INFO_MODE_TEXT] = {NULL, "mode", TABLE_TEXT},
+    [INFO_CACHING] = {"caching", NULL, TABLE_TEXT},
+    [INFO_CACHING_ASKED] = {"asked_caching", NULL, TABLE_TEXT},
+    [INFO_CACHING_TEXT] = {NULL, "caching", TABLE_TEXT},
+    [INFO_SYNC] = {"sync", NULL, TABLE_TEXT},
+    [INFO_SYNC_ASKED] = {"asked_sync", NULL, TABLE_TEXT},
+    [INFO_SYNC_TEXT] = {NULL, "sync", TABLE_TEXT},
+    [INFO_LOCK] = {"lock", NULL, TABLE_TEXT},
+    [INFO_LOCK_ASKED] = {"asked_lock", NULL, TABLE_TEXT},
+    [INFO_LOCK_TEXT] = {NULL, "lock", TABLE_TEXT},
+    [INFO_DISCARD] = {"discard", "discard by", TABLE_TEXT},
+    [INFO_GENERATION] = {"generation", "generation", TABLE_NUMBER},
+    [INFO_ELISION] = {NULL, "flush counts", TABLE_TEXT},
+    [INFO_ELISION_OWN] = {"elision_own_writes_only", NULL, TABLE_BOOL},
+    [INFO_STATE] = {NULL, "state", TABLE_TEXT},
+    [INFO_FAILED] = {"failed", NULL, TABLE_BOOL},
+};
+
+static const char *info_asked_lock(const struct blkd_info *info)
+{
+    if (!info->asked_lock)
+        return words_lock(BLKD_LOCK_NONE);
+    return words_lock(info->read_write ? BLKD_LOCK_EXCLUSIVE : BLKD_LOCK_SHARED);
+}
+
+static void info_fill_geometry(struct table *table, const struct target *target)
+{
+    const struct blkd_info *info = &target->info;
+    uint64_t size_bytes = target_size_bytes(target);
+    char size[SIZE_TEXT_MAX];
+
+    size_format(size_bytes, size);
+    table_set_text(table, INFO_PATH, target->config->path);
+    table_set_number(table, INFO_DEVICE, info->device_number);
+    table_set_text(table, INFO_KIND, words_kind(info->kind));
+    table_set_format(table, INFO_SIZE, "%s (%" PRIu64 " sectors, %" PRIu64 " bytes)", size,
+                     info->size_sectors, size_bytes);
+    table_set_number(table, INFO_SIZE_BYTES, size_bytes);
+    table_set_number(table, INFO_SIZE_SECTORS, info->size_sectors);
+    table_set_number(table, INFO_SECTOR_SIZE, info->sector_size);
+    table_set_number(table, INFO_GRANULE, info->granule_bytes);
+    table_set_number(table, INFO_GENERATION, info->generation);
+}
+
+/* What is effective and what was asked for: two columns of JSON, and behind them one for people. */
+static void info_set_asked(struct table *table, size_t column, const char *effective,
+                           const char *asked)
+{
+    table_set_text(table, column, effective);
+    table_set_text(table, column + 1, asked);
+    if (strcmp(effective, asked) == 0)
+        table_set_text(table, column + 2, effective);
+    else
+        table_set_format(table, column + 2, "%s (asked for: %s)", effective, asked);
+}
+
+static void info_fill_state(struct table *table, const struct target *target)
+{
+    const struct blkd_info *info = &target->info;
+
+    info_set_asked(table, INFO_MODE, words_mode(info->read_write),
+                   words_access(info->asked_access));
+    info_set_asked(table, INFO_CACHING, words_caching(info->direct),
+                   words_caching(info->asked_direct));
+    info_set_asked(table, INFO_SYNC, words_sync(info->sync), words_sync(target->config->sync));
+    info_set_asked(table, INFO_LOCK, words_lock(info->lock), info_asked_lock(info));
+    table_set_text(table, INFO_DISCARD, words_discard(info->discard));
+    table_set_text(table, INFO_ELISION,
+                   info->elision_own_writes_only ? "writes through blkd only" : "all writes");
+    table_set_bool(table, INFO_ELISION_OWN, info->elision_own_writes_only);
+    table_set_text(table, INFO_STATE, info->failed ? "FAILED" : "ok");
+    table_set_bool(table, INFO_FAILED, info->failed);
+}
+
+/* Says what is not as asked. That a request for "auto" ends as read-only is no surprise worth it.
+ */
+static void info_warn(const struct cli *cli, const struct target *target)
+{
+    const struct blkd_info *info = &target->info;
+    const char *path = target->config->path;
+
+    if (info->failed)
+        report_warning(cli, "%s: a sync has failed: writes and flushes are refused", path);
+    if (info->direct != info->asked_direct)
+        report_warning(cli, "%s: %s, not %s as asked: whoever opened it first has set this", path,
+                       words_caching(info->direct), words_caching(info->asked_direct));
+    if (info->sync != target->config->sync)
+        report_warning(cli, "%s: sync %s, not %s as asked", path, words_sync(info->sync),
+                       words_sync(target->config->sync));
+    if (info->asked_lock && info->lock == BLKD_LOCK_NONE)
+        report_warning(cli, "%s: not locked, as was asked", path);
+    if (target->config->sector_size != 0 && target->config->sector_size != info->sector_size)
+        report_warning(cli, "%s: sectors of %" PRIu32 " bytes, not %" PRIu32 " as asked", path,
+                       info->sector_size, target->config->sector_size);
+}
+
+int cmd_info(struct cli *cli)
+{
+    CLEANUP_TARGET struct target target = {0};
+    CLEANUP_TABLE struct table *table = NULL;
+    int code = target_open(cli, BLKD_ACCESS_AUTO, &target);
+
+    if (code != CLI_OK)
+        return code;
+    table = cli_table_new(cli, "info", INFO_TABLE, INFO_COLUMNS, TABLE_RECORD);
+    if (!table)
+        return CLI_FAILED;
+    table_add_row(table);
+    info_fill_geometry(table, &target);
+    info_fill_state(table, &target);
+    code = cli_table_print(cli, table);
+    if (code == CLI_OK)
+        info_warn(cli, &target);
+    return code;
+}

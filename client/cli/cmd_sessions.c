@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `sessions`: who has which device open.
+ */
+#include <inttypes.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+
+#include "client/cli/cli.h"
+#include "client/cli/report.h"
+#include "client/cli/size.h"
+#include "client/cli/words.h"
+#include "common/cleanup.h"
+
+enum session_column {
+    SESSION_NUMBER,
+    SESSION_PID,
+    SESSION_UID,
+    SESSION_GID,
+    SESSION_USER,
+    SESSION_COMMAND,
+    SESSION_CLIENT,
+    SESSION_DEVICE,
+    SESSION_PATH,
+    SESSION_MODE,
+    SESSION_CACHING,
+    SESSION_LOCK,
+    SESSION_SYNC,
+    SESSION_AGE,
+    SESSION_AGE_SECONDS,
+    SESSION_OPENED,
+    SESSION_IN_FLIGHT,
+    SESSION_READS,
+    SESSION_WRITES,
+    SESSION_FLUSHES,
+    SESSION_DISCARDS,
+    SESSION_ZEROES,
+    SESSION_READ_BYTES,
+    SESSION_WRITTEN_BYTES,
+    SESSION_ERRORS,
+    SESSION_SECTOR_SIZE,
+    SESSION_CONNECTION,
+    SESSION_COLUMNS,
+};
+
+static const struct table_column SESSION_TABLE[SESSION_COLUMNS] = {
+    [SESSION_NUMBER] = {"session", "SESSION", TABLE_NUMBER},
+    [SESSION_PID] = {"pid", "PID", TABLE_NUMBER},
+    [SESSION_UID] = {"uid", NULL, TABLE_NUMBER},
+    [SESSION_GID] = {"gid", NULL, TABLE_NUMBER},
+    [SESSION_USER] = {"user", "USER", TABLE_TEXT},
+    [SESSION_COMMAND] = {"command", "COMMAND", TABLE_TEXT},
+    [SESSION_CLIENT] = {"client_name", NULL, TABLE_TEXT},
+    [SESSION_DEVICE] = {"device", "DEV", TABLE_NUMBER},
+    [SESSION_PATH] = {"path", "PATH", TABLE_TEXT},
+    [SESSION_MODE] = {"mode", "MODE", TABLE_TEXT},
+    [SESSION_CACHING] = {"caching", NULL, TABLE_TEXT},
+    [SESSION_LOCK] = {"lock", "LOCK", TABLE_TEXT},
+    [SESSION_SYNC] = {"sync", "SYNC", TABLE_TEXT},
+    [SESSION_AGE] = {NULL, "AGE", TABLE_TEXT},
+    [SESSION_AGE_SECONDS] = {"age_seconds", NULL, TABLE_NUMBER},
+    [SESSION_OPENED] = {"opened_unix_ms", NULL, TABLE_NUMBER},
+    [SESSION_IN_FLIGHT] = {"in_flight", NULL, TABLE_NUMBER},
+    [SESSION_READS] = {"reads", "READS", TABLE_NUMBER},
+    [SESSION_WRITES] = {"writes", "WRITES", TABLE_NUMBER},
+    [SESSION_FLUSHES] = {"flushes", NULL, TABLE_NUMBER},
+    [SESSION_DISCARDS] = {"discards", NULL, TABLE_NUMBER},
+    [SESSION_ZEROES] = {"zeroes", NULL, TABLE_NUMBER},
+    [SESSION_READ_BYTES] = {"read_bytes", NULL, TABLE_NUMBER},
+    [SESSION_WRITTEN_BYTES] = {"written_bytes", NULL, TABLE_NUMBER},
+    [SESSION_ERRORS] = {"errors", NULL, TABLE_NUMBER},
+    [SESSION_SECTOR_SIZE] = {"sector_size", NULL, TABLE_NUMBER},
+    [SESSION_CONNECTION] = {"connection", NULL, TABLE_NUMBER},
+};
+
+static void cleanup_device_list(struct blkd_device_list **list)
+{
+    if (*list)
+        blkd_device_list_free(*list);
+}
+
+static void cleanup_session_list(struct blkd_session_list **list)
+{
+    if (*list)
+        blkd_session_list_free(*list);
+}
+
+/* "42s", "3m12s", "5h07m", "2d04h": two units are enough to know how long ago it was. */
+static void session_set_age(struct table *table, uint64_t seconds)
+{
+    uint64_t minutes = seconds / 60;
+    uint64_t hours = minutes / 60;
+
+    if (minutes == 0)
+        table_set_format(table, SESSION_AGE, "%" PRIu64 "s", seconds);
+    else if (hours == 0)
+        table_set_format(table, SESSION_AGE, "%" PRIu64 "m%02" PRIu64 "s", minutes, seconds % 60);
+    else if (hours < 24)
+        table_set_format(table, SESSION_AGE, "%" PRIu64 "h%02" PRIu64 "m", hours, minutes % 60);
+    else
+        table_set_format(table, SESSION_AGE, "%" PRIu64 "d%02" PRIu64 "h", hours / 24, hours % 24);
+}
+
+static void session_fill_age(struct table *table, const struct blkd_session_entry *session)
+{
+    struct timespec now;
+    uint64_t now_ms;
+    uint64_t seconds;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    /* The clock may have been set back since. */
+    seconds = now_ms > session->opened_unix_ms ? (now_ms - session->opened_unix_ms) / 1000 : 0;
+    session_set_age(table, seconds);
+    table_set_number(table, SESSION_AGE_SECONDS, seconds);
+    table_set_number(table, SESSION_OPENED, session->opened_unix_ms);
+}
+
+static void session_fill_peer(struct table *table, const struct blkd_session_entry *session)
+{
+    const struct passwd *user = getpwuid(session->uid);
+
+    table_set_number(table, SESSION_PID, session->pid);
+    table_set_number(table, SESSION_UID, session->uid);
+    table_set_number(table, SESSION_GID, session->gid);
+    if (user)
+        table_set_text(table, SESSION_USER, user->pw_name);
+    else
+        table_set_format(table, SESSION_USER, "%" PRIu32, session->uid);
+    table_set_text(table, SESSION_COMMAND, session->command);
+    table_set_text(table, SESSION_CLIENT, session->client_name);
+    table_set_number(table, SESSION_CONNECTION, session->connection_number);
+}
+
+static void session_fill(struct table *table, const struct blkd_session_entry *session)
+{
+    table_set_number(table, SESSION_NUMBER, session->session_number);
+    table_set_number(table, SESSION_DEVICE, session->device_number);
+    table_set_text(table, SESSION_PATH, session->path);
+    table_set_text(table, SESSION_MODE, words_mode(session->read_write));
+    table_set_text(table, SESSION_CACHING, words_caching(session->direct));
+    table_set_text(table, SESSION_LOCK, words_lock(session->lock));
+    table_set_text(table, SESSION_SYNC, words_sync(session->sync));
+    table_set_number(table, SESSION_SECTOR_SIZE, session->sector_size);
+    table_set_number(table, SESSION_IN_FLIGHT, session->in_flight);
+    table_set_number(table, SESSION_READS, session->counters.reads);
+    table_set_number(table, SESSION_WRITES, session->counters.writes);
+    table_set_number(table, SESSION_FLUSHES, session->counters.flushes);
+    table_set_number(table, SESSION_DISCARDS, session->counters.discards);
+    table_set_number(table, SESSION_ZEROES, session->counters.zeroes);
+    table_set_number(table, SESSION_READ_BYTES, session->counters.read_bytes);
+    table_set_number(table, SESSION_WRITTEN_BYTES, session->counters.written_bytes);
+    table_set_number(table, SESSION_ERRORS, session->counters.errors);
+}
+
+/* Whether an argument of `sessions` names this device: by its number, by a path to the same inode
+ * or device node, or by the very path that it was opened by. */
+static bool device_matches(const struct blkd_device_entry *device, const char *argument)
+{
+    struct stat status;
+    dev_t number;
+
+    if (argument[strspn(argument, "0123456789")] == '\0') {
+        uint64_t value;
+
+        return size_parse(argument, &value) == 0 && value == device->device_number;
+    }
+    if (stat(argument, &status) != 0)
+        return strcmp(argument, device->path) == 0;
+    number = device->kind == BLKD_DEVICE_BLOCK ? status.st_rdev : status.st_dev;
+    if (S_ISBLK(status.st_mode) != (device->kind == BLKD_DEVICE_BLOCK) ||
+        major(number) != device->major || minor(number) != device->minor)
+        return false;
+    return device->kind == BLKD_DEVICE_BLOCK || status.st_ino == device->inode;
+}
+
+/* The device that `argument` names, as a number. */
+static int sessions_find_device(struct cli *cli, const char *argument, uint64_t *ret_device)
+{
+    CLEANUP(cleanup_device_list) struct blkd_device_list *list = NULL;
+    int error = blkd_list_devices(cli->connection, &list);
+
+    if (error)
+        return report_library(cli, error);
+    for (size_t i = 0; i < list->count; i++) {
+        if (device_matches(&list->entries[i], argument)) {
+            *ret_device = list->entries[i].device_number;
+            return CLI_OK;
+        }
+    }
+    return report_failure(cli, "%s: no open device of this name; 'blkd-cli ls' lists them",
+                          argument);
+}
+
+int cmd_sessions(struct cli *cli)
+{
+    CLEANUP(cleanup_session_list) struct blkd_session_list *list = NULL;
+    CLEANUP_TABLE struct table *table = NULL;
+    uint64_t device = 0;
+    int error;
+    int code = cli_connect(cli);
+
+    if (code == CLI_OK && cli->options.operand_count > 0)
+        code = sessions_find_device(cli, cli->options.operands[0], &device);
+    if (code != CLI_OK)
+        return code;
+    error = blkd_list_sessions(cli->connection, device, &list);
+    if (error)
+        return report_library(cli, error);
+    table = cli_table_new(cli, "sessions", SESSION_TABLE, SESSION_COLUMNS, TABLE_ROWS);
+    if (!table)
+        return CLI_FAILED;
+    for (size_t i = 0; i < list->count; i++) {
+        table_add_row(table);
+        session_fill(table, &list->entries[i]);
+        session_fill_peer(table, &list->entries[i]);
+        session_fill_age(table, &list->entries[i]);
+    }
+    return cli_table_print(cli, table);
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `write`: any amount of input to a device. What is known to fail before the first byte is refused
+ * before it; after that, every failure says what has been written.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/cli/cli.h"
+#include "client/cli/report.h"
+#include "client/cli/stream.h"
+#include "client/cli/target.h"
+#include "common/cleanup.h"
+
+struct writer {
+    struct cli *cli;
+    struct target target;
+    struct stream stream;
+    int input;
+    const char *input_name;
+    uint64_t start_bytes;
+    uint64_t next_bytes;    /* the next piece goes here */
+    uint64_t written_bytes; /* from start_bytes on, without a gap */
+    uint64_t behind_bytes;  /* written behind a piece that failed */
+    bool limited;           /* by --count or --length: to limit_bytes of input */
+    uint64_t limit_bytes;
+    uint64_t input_bytes; /* taken so far */
+    bool ended;
+};
+
+static void writer_deinit(struct writer *writer)
+{
+    stream_deinit(&writer->stream);
+    if (writer->input > STDIN_FILENO)
+        (void)close(writer->input);
+    target_close(&writer->target);
+}
+
+static int writer_open_input(struct writer *writer)
+{
+    const char *path = writer->cli->options.input_path;
+
+    writer->input = STDIN_FILENO;
+    writer->input_name = "stdin";
+    if (!path)
+        return CLI_OK;
+    writer->input_name = path;
+    writer->input = open(path, O_RDONLY | O_CLOEXEC);
+    if (writer->input < 0)
+        return report_errno(writer->cli, -errno, "cannot open %s", path);
+    return CLI_OK;
+}
+
+static int writer_resolve(struct writer *writer)
+{
+    const struct options *options = &writer->cli->options;
+    uint32_t sector_size = writer->target.info.sector_size;
+    struct options_range range;
+    struct options_error reason;
+
+    if (options_resolve_range(options, sector_size, target_size_bytes(&writer->target), &range,
+                              &reason))
+        return report_usage(writer->cli, "%s", reason.message);
+    if (range.offset_bytes % sector_size != 0)
+        return report_usage(
+            writer->cli, "offset %" PRIu64 " is not a whole number of sectors of %" PRIu32 " bytes",
+            range.offset_bytes, sector_size);
+    writer->start_bytes = range.offset_bytes;
+    writer->next_bytes = range.offset_bytes;
+    writer->limited = options->count_sectors.given || options->length_bytes.given;
+    writer->limit_bytes = writer->limited ? range.length_bytes : UINT64_MAX;
+    return CLI_OK;
+}
+
+/* How much input will come; false if it cannot be known before its end. */
+static bool writer_foresee(const struct writer *writer, uint64_t *ret_bytes)
+{
+    struct stat status;
+    off_t position;
+
+    if (fstat(writer->input, &status) != 0 || !S_ISREG(status.st_mode))
+        return false;
+    position = lseek(writer->input, 0, SEEK_CUR);
+    if (position < 0 || status.st_size < position)
+        return false;
+    *ret_bytes = (uint64_t)(status.st_size - position);
+    return true;
+}
+
+static int writer_refuse_fraction(const struct writer *writer, uint64_t input_bytes)
+{
+    uint32_t sector_size = writer->target.info.sector_size;
+
+    return report_failure(writer->cli,
+                          "%s: the input's %" PRIu64 " bytes are not a whole number of sectors of "
+                          "%" PRIu32 " bytes; %" PRIu64
+                          " bytes were written; with --pad, zeroes fill the last sector",
+                          writer->input_name, input_bytes, sector_size, writer->written_bytes);
+}
+
+static int writer_refuse_short(const struct writer *writer, uint64_t input_bytes)
+{
+    return report_failure(writer->cli,
+                          "%s: the input ends after %" PRIu64 " bytes, %" PRIu64
+                          " were asked for; %" PRIu64 " bytes were written",
+                          writer->input_name, input_bytes, writer->limit_bytes,
+                          writer->written_bytes);
+}
+
+/* Refuses, before anything is written, what is known not to work. */
+static int writer_check(const struct writer *writer)
+{
+    uint32_t sector_size = writer->target.info.sector_size;
+    uint64_t size_bytes = target_size_bytes(&writer->target);
+    uint64_t room = writer->start_bytes < size_bytes ? size_bytes - writer->start_bytes : 0;
+    uint64_t length = writer->limit_bytes;
+    uint64_t input_bytes;
+    bool known = writer_foresee(writer, &input_bytes);
+
+    if (known && writer->limited && input_bytes < writer->limit_bytes)
+        return writer_refuse_short(writer, input_bytes);
+    if (known && input_bytes < length)
+        length = input_bytes;
+    else if (!known && !writer->limited)
+        return CLI_OK;
+    if (length % sector_size != 0 && !writer->cli->options.pad)
+        return writer_refuse_fraction(writer, length);
+    if (length > room)
+        return report_failure(writer->cli,
+                              "%s: %" PRIu64 " bytes do not fit at offset %" PRIu64
+                              ", the device ends at %" PRIu64 "; nothing was written",
+                              writer->target.config->path, length, writer->start_bytes, size_bytes);
+    return CLI_OK;
+}
+
+static int writer_open(struct writer *writer)
+{
+    struct cli *cli = writer->cli;
+    int error;
+    int code = writer_open_input(writer);
+
+    if (code == CLI_OK)
+        code = target_open(cli, BLKD_ACCESS_READ_WRITE, &writer->target);
+    if (code == CLI_OK)
+        code = writer_resolve(writer);
+    if (code == CLI_OK)
+        code = writer_check(writer);
+    if (code != CLI_OK)
+        return code;
+    error = stream_init(&writer->stream, cli->connection, writer->target.device,
+                        writer->target.info.sector_size);
+    return error ? report_errno(cli, error, "%s: cannot prepare to write",
+                                writer->target.config->path)
+                 : CLI_OK;
+}
+
+/* Fills the piece from the input, up to its room, the limit or the input's end. */
+static int writer_fill(struct writer *writer, struct stream_piece *piece)
+{
+    uint64_t left = writer->limit_bytes - writer->input_bytes;
+    size_t room = left < writer->stream.piece_bytes ? (size_t)left : writer->stream.piece_bytes;
+    size_t filled = 0;
+
+    while (filled < room) {
+        ssize_t got = read(writer->input, (char *)piece->buffer.iov_base + filled, room - filled);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        if (got == 0)
+            break;
+        filled += (size_t)got;
+    }
+    writer->ended = filled < writer->stream.piece_bytes;
+    writer->input_bytes += filled;
+    piece->buffer.iov_len = filled;
+    return 0;
+}
+
+/* Says what is written and what is not. */
+static int writer_report(struct writer *writer, int error, const char *message)
+{
+    return report_partial(writer->cli, error, message,
+                          "%" PRIu64 " bytes from offset %" PRIu64 " on were written, and %" PRIu64
+                          " bytes behind the failed ones",
+                          writer->written_bytes, writer->start_bytes, writer->behind_bytes);
+}
+
+/* After a failure: what is in flight goes on, and is counted. */
+static void writer_count_behind(struct writer *writer)
+{
+    while (writer->stream.in_flight > 0) {
+        const struct stream_piece *piece = stream_wait(&writer->stream);
+
+        if (!piece->result)
+            writer->behind_bytes += piece->buffer.iov_len;
+        stream_release(&writer->stream);
+    }
+}
+
+/* Takes the oldest piece's result into account. */
+static int writer_reap(struct writer *writer)
+{
+    struct stream_piece *piece = stream_wait(&writer->stream);
+    CLEANUP_FREE char *message = NULL;
+    int error = piece->result;
+
+    if (!error) {
+        writer->written_bytes += piece->buffer.iov_len;
+        stream_release(&writer->stream);
+        return CLI_OK;
+    }
+    message = strdup(stream_message(piece));
+    stream_release(&writer->stream);
+    writer_count_behind(writer);
+    return writer_report(writer, error, message ? message : blkd_strerror(error));
+}
+
+static int writer_reap_all(struct writer *writer)
+{
+    int code = CLI_OK;
+
+    while (code == CLI_OK && writer->stream.in_flight > 0)
+        code = writer_reap(writer);
+    return code;
+}
+
+/* Makes whole sectors of a last piece. Without --pad, such a piece is not written at all. */
+static int writer_pad(struct writer *writer, struct stream_piece *piece)
+{
+    uint32_t sector_size = writer->target.info.sector_size;
+    size_t fraction = piece->buffer.iov_len % sector_size;
+    int code;
+
+    if (fraction == 0)
+        return CLI_OK;
+    if (!writer->cli->options.pad) {
+        code = writer_reap_all(writer);
+        return code != CLI_OK ? code : writer_refuse_fraction(writer, writer->input_bytes);
+    }
+    memset((char *)piece->buffer.iov_base + piece->buffer.iov_len, 0, sector_size - fraction);
+    piece->buffer.iov_len += sector_size - fraction;
+    return CLI_OK;
+}
+
+static int writer_submit(struct writer *writer, struct stream_piece *piece)
+{
+    unsigned int flags = writer->cli->options.fua ? BLKD_WRITE_FUA : 0;
+    int code;
+    int error = writer_fill(writer, piece);
+
+    if (error) {
+        code = writer_reap_all(writer);
+        return code != CLI_OK ? code
+                              : report_errno(writer->cli, error,
+                                             "cannot read %s; %" PRIu64 " bytes were written",
+                                             writer->input_name, writer->written_bytes);
+    }
+    code = writer_pad(writer, piece);
+    if (code != CLI_OK || piece->buffer.iov_len == 0)
+        return code;
+    piece->offset_bytes = writer->next_bytes;
+    error = stream_submit_write(&writer->stream, piece, flags);
+    if (error) {
+        CLEANUP_FREE char *message = strdup(blkd_error_message());
+
+        code = writer_reap_all(writer);
+        return code != CLI_OK
+                   ? code
+                   : writer_report(writer, error, message ? message : blkd_strerror(error));
+    }
+    writer->next_bytes += piece->buffer.iov_len;
+    return CLI_OK;
+}
+
+static int writer_copy(struct writer *writer)
+{
+    int code = CLI_OK;
+
+    while (code == CLI_OK && !writer->ended) {
+        struct stream_piece *piece = stream_next(&writer->stream);
+
+        code = piece ? writer_submit(writer, piece) : writer_reap(writer);
+    }
+    if (code == CLI_OK)
+        code = writer_reap_all(writer);
+    if (code == CLI_OK && writer->limited && writer->input_bytes < writer->limit_bytes)
+        return writer_refuse_short(writer, writer->input_bytes);
+    return code;
+}
+
+static int writer_flush(struct writer *writer)
+{
+    int error = blkd_flush(writer->target.device);
+
+    if (!error)
+        return CLI_OK;
+    report_warning(writer->cli,
+                   "%s: %" PRIu64 " bytes were written but may not be on stable storage",
+                   writer->target.config->path, writer->written_bytes);
+    return report_library(writer->cli, error);
+}
+
+int cmd_write(struct cli *cli)
+{
+    CLEANUP(writer_deinit) struct writer writer = {.cli = cli, .input = -1};
+    int code = writer_open(&writer);
+
+    if (code == CLI_OK)
+        code = writer_copy(&writer);
+    if (code == CLI_OK && cli->options.flush)
+        code = writer_flush(&writer);
+    return code;
+}

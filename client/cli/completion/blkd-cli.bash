@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+# bash completion for blkd-cli: commands, their options as --help tells them, files and open devices.
+
+_blkd_cli_options() {
+    "${1}" ${2:+"${2}"} --help 2>/dev/null | grep -o -E -- '^ +(-.,)? +--[a-z-]+' | grep -o -E -- '--[a-z-]+'
+}
+
+_blkd_cli_commands() {
+    "${1}" --help 2>/dev/null | sed -n '/^Commands:/,/^$/s/^  \([a-z]\+\).*/\1/p'
+}
+
+_blkd_cli_open_devices() {
+    "${1}" sessions --json 2>/dev/null | sed -n 's/^ *"path": "\([^"\\]*\)",\{0,1\}$/\1/p' | sort -u
+}
+
+_blkd_cli() {
+    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD - 1]}"
+    local command="" i
+
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case "${COMP_WORDS[i]}" in
+        --socket) ((i++)) ;;
+        -*) ;;
+        *)
+            command="${COMP_WORDS[i]}"
+            break
+            ;;
+        esac
+    done
+    case "${previous}" in
+    --sync)
+        mapfile -t COMPREPLY < <(compgen -W "none os drive" -- "${current}")
+        return
+        ;;
+    --socket | --input | --output | -i | -o)
+        mapfile -t COMPREPLY < <(compgen -f -- "${current}")
+        compopt -o filenames
+        return
+        ;;
+    esac
+    if [[ ${current} == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(_blkd_cli_options "$1" "${command}")" -- "${current}")
+    elif [[ -z ${command} || ${command} == help ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(_blkd_cli_commands "$1") help" -- "${current}")
+    elif [[ ${command} == sessions ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(_blkd_cli_open_devices "$1")" -- "${current}")
+    else
+        mapfile -t COMPREPLY < <(compgen -f -- "${current}")
+        compopt -o filenames
+    fi
+}
+
+complete -F _blkd_cli blkd-cli

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/cli/help.h"
+
+#include <ctype.h>
+#include <stdio.h>
+
+static const char HELP_DEVICE[] =
+    "\nDEVICE is a path, or a configuration string:\n"
+    "  file://PATH?sync=(none|os|drive)&buffered=(0|1)&lock=(0|1)&prefered_sector_size=N\n"
+    "A path is opened buffered, with sync os, without a lock, for writing only if that is needed "
+    "or "
+    "possible.\n";
+
+static const char HELP_SIZES[] = "\nBYTES, SECTORS, N and SIZE take a unit: K, M, G, T or KiB, "
+                                 "MiB, … are powers of 1024, KB, MB, … "
+                                 "of 1000.\n";
+
+static const char HELP_EXIT[] = "\nExit codes:\n"
+                                "  0  done\n"
+                                "  1  the operation failed or was refused\n"
+                                "  2  the command line is wrong; nothing was done\n"
+                                "  3  the daemon cannot be reached or was lost\n"
+                                "  4  busy: somebody else has the device, or has locked it\n";
+
+void help_print(const struct command *commands, size_t count)
+{
+    (void)fputs("Usage: blkd-cli [--socket PATH] [--json] COMMAND [OPTION…] [DEVICE]…\n\n"
+                "Block devices and disk images through the daemon blkd.\n\nCommands:\n",
+                stdout);
+    for (size_t i = 0; i < count; i++)
+        (void)printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    (void)fputs("\nOptions, before or after the command:\n", stdout);
+    options_print(OPTIONS_GLOBAL | OPTIONS_JSON | OPTIONS_MAIN, stdout);
+    (void)fputs(HELP_DEVICE, stdout);
+    (void)fputs(HELP_EXIT, stdout);
+    (void)fputs("\n'blkd-cli COMMAND --help' explains a command; blkd-cli(1) has it all.\n",
+                stdout);
+}
+
+void help_print_command(const struct command *command)
+{
+    unsigned int own = command->groups & ~(unsigned int)(OPTIONS_DEVICE | OPTIONS_JSON);
+    unsigned int common = (command->groups & OPTIONS_JSON) | OPTIONS_GLOBAL;
+
+    (void)printf("Usage: blkd-cli %s [OPTION…]%s%s\n\n%c%s.\n", command->name,
+                 command->operands[0] ? " " : "", command->operands, toupper(command->summary[0]),
+                 command->summary + 1);
+    if (command->details)
+        (void)printf("%s", command->details);
+    (void)fputs("\nOptions:\n", stdout);
+    options_print(own, stdout);
+    options_print(common, stdout);
+    if (command->groups & OPTIONS_DEVICE) {
+        (void)fputs("\nHow the device is opened, whatever its configuration string says:\n",
+                    stdout);
+        options_print(OPTIONS_DEVICE, stdout);
+        (void)fputs(HELP_DEVICE, stdout);
+        (void)fputs(HELP_SIZES, stdout);
+    }
+    (void)printf("\nExamples:\n%s", command->examples);
+    (void)fputs(HELP_EXIT, stdout);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What goes wrong, on stderr: "blkd-cli: COMMAND: what was tried, on what, and why it failed", and
+ * a line with a hint where there is something to do about it. Every function returns the exit code.
+ */
+#ifndef BLKD_CLI_REPORT_H
+#define BLKD_CLI_REPORT_H
+
+struct cli;
+
+/* The command line is wrong. */
+__attribute__((format(printf, 2, 3))) int report_usage(const struct cli *cli, const char *format,
+                                                       ...);
+
+/* A libblkd call of this thread has just failed with the negative errno `error`. */
+int report_library(const struct cli *cli, int error);
+
+/* A part of something has failed with the negative errno `error`; `message` is libblkd's, and what
+ * follows says how far it had got. */
+__attribute__((format(printf, 4, 5))) int
+report_partial(const struct cli *cli, int error, const char *message, const char *format, ...);
+
+/* Something has failed with the negative errno `error`, whose meaning is added to the text. */
+__attribute__((format(printf, 3, 4))) int report_errno(const struct cli *cli, int error,
+                                                       const char *format, ...);
+
+/* Something has failed for which there is no errno. */
+__attribute__((format(printf, 2, 3))) int report_failure(const struct cli *cli, const char *format,
+                                                         ...);
+
+__attribute__((format(printf, 2, 3))) void report_warning(const struct cli *cli, const char *format,
+                                                          ...);
+
+#endif

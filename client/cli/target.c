@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/cli/target.h"
+
+#include "client/cli/report.h"
+
+int target_open(struct cli *cli, enum blkd_access access, struct target *ret_target)
+{
+    struct target target = {0};
+    int code = CLI_OK;
+    int error = blkd_config_from_argument(cli->options.operands[0], &target.config);
+
+    if (error)
+        return report_usage(cli, "%s", blkd_error_message());
+    options_apply(&cli->options, target.config);
+    if (target.config->access == BLKD_ACCESS_AUTO)
+        target.config->access = access;
+    code = cli_connect(cli);
+    if (code == CLI_OK) {
+        error = blkd_open(cli->connection, target.config, &target.device);
+        if (!error)
+            error = blkd_get_info(target.device, &target.info);
+        if (error)
+            code = report_library(cli, error);
+    }
+    if (code != CLI_OK)
+        target_close(&target);
+    else
+        *ret_target = target;
+    return code;
+}
+
+void target_close(struct target *target)
+{
+    if (target->device)
+        blkd_close(target->device);
+    if (target->config)
+        blkd_config_free(target->config);
+    *target = (struct target){0};
+}
+
+uint64_t target_size_bytes(const struct target *target)
+{
+    return target->info.size_sectors * target->info.sector_size;
+}
