@@ -86,6 +86,7 @@ START_TEST(values_beyond_the_range_keep_the_maximum_exact)
     histogram_add(histogram, 1);
     histogram_add(histogram, huge);
     ck_assert_uint_eq(histogram->max, huge);
+    ck_assert_uint_eq(histogram->buckets[HISTOGRAM_BUCKETS - 1], 1);
     ck_assert_uint_eq(histogram_percentile(histogram, 50), 1);
     ck_assert_uint_eq(histogram_percentile(histogram, 99), huge);
     free(histogram);
