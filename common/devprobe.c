@@ -105,6 +105,18 @@ static uint32_t guess_granule(int fd, const struct statx *status)
     return bytes ? bytes : page_size();
 }
 
+/*
+ * The kernel's answer, but never less than the granule: zram says 512 where its sector is a page,
+ * and then a direct read to memory that is not on a page's border overwrites the whole of both
+ * pages that it touches (seen on Linux 6.18).
+ */
+static uint32_t memory_alignment(const struct statx *status)
+{
+    if (status->stx_dio_mem_align < status->stx_dio_offset_align)
+        return status->stx_dio_offset_align;
+    return status->stx_dio_mem_align;
+}
+
 int devprobe_direct(int fd, struct devprobe_direct *ret_direct)
 {
     struct statx status;
@@ -118,7 +130,7 @@ int devprobe_direct(int fd, struct devprobe_direct *ret_direct)
             return -EOPNOTSUPP;
         *ret_direct = (struct devprobe_direct){
             .offset_align_bytes = status.stx_dio_offset_align,
-            .memory_align_bytes = status.stx_dio_mem_align,
+            .memory_align_bytes = memory_alignment(&status),
         };
         return 0;
     }

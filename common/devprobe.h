@@ -23,14 +23,15 @@ int devprobe_read_only(int fd, bool *ret_read_only);
 
 struct devprobe_direct {
     uint32_t offset_align_bytes; /* of offsets and lengths */
-    uint32_t memory_align_bytes;
+    uint32_t memory_align_bytes; /* of buffers; at least as much */
 };
 
 /*
  * The granule of direct I/O on this file or device: statx(2)'s STATX_DIOALIGN where the kernel and the
  * file system answer it, else BLKSSZGET for a block device, else the logical block size of the disk below the
  * file system (from /sys/dev/block), else the page size, which is enough for every disk.
- * Returns 0, -EOPNOTSUPP if the file says that it cannot do direct I/O, or a negative errno.
+ * Returns 0, -EOPNOTSUPP if the file says that it cannot do direct I/O, -ENOTBLK if it is neither a file
+ * nor a block device, or a negative errno.
  */
 int devprobe_direct(int fd, struct devprobe_direct *ret_direct);
 
