@@ -76,7 +76,10 @@ struct blkd_config {
 
 #define BLKD_CONFIG_INIT                                                                           \
     {                                                                                              \
-        NULL, true, BLKD_SYNC_OS, false, 0, BLKD_ACCESS_AUTO, {0}                                  \
+        NULL, true, BLKD_SYNC_OS, false, 0, BLKD_ACCESS_AUTO,                                      \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
     }
 
 struct blkd_info {
@@ -113,7 +116,10 @@ struct blkd_options {
 
 #define BLKD_OPTIONS_INIT                                                                          \
     {                                                                                              \
-        NULL, NULL, BLKD_BUSY_POLL_DEFAULT, 10000, {0}                                             \
+        NULL, NULL, BLKD_BUSY_POLL_DEFAULT, 10000,                                                 \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
     }
 
 /* ---- connections ---- */
@@ -203,8 +209,9 @@ BLKD_API int blkd_seek_unmapped_async(struct blkd_device *device, uint64_t secto
  * When it is readable, blkd_dispatch has something to do. It is only to be polled. */
 BLKD_API int blkd_get_fd(const struct blkd *connection);
 
-/* Sends what waits to be sent, receives what has come, runs the callbacks of what is done. Waits up to
- * timeout_ms (-1: for ever; 0: not at all) if nothing is done yet. Returns the number of callbacks run or a negative errno. */
+/* Sends what waits to be sent, receives what has come, runs the callbacks of what is done. Waits up
+ * to timeout_ms (-1: for ever; 0: not at all) if nothing is done yet. Returns the number of
+ * callbacks run or a negative errno. */
 BLKD_API int blkd_dispatch(struct blkd *connection, int timeout_ms);
 
 /* ---- events ---- */

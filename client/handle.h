@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A connection to the daemon. One mutex guards all of it but what is constant after blkd_connect
+ * (descriptors, the server's description, forkguard) and what belongs to the thread that reads
+ * (`receiver`, `spin`, while `reading`).
+ *
+ * A connection is lost once and for good: `lost` never goes back, and with it no call is active.
+ */
+#ifndef BLKD_CLIENT_HANDLE_H
+#define BLKD_CLIENT_HANDLE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/blkd.h"
+#include "client/call.h"
+#include "client/device.h"
+#include "client/event.h"
+#include "client/forkguard.h"
+#include "client/receiver.h"
+#include "client/request.h"
+#include "client/sender.h"
+#include "client/spin.h"
+#include "client/wait.h"
+
+enum { HANDLE_REASON_MAX = 512 };
+
+struct blkd {
+    pthread_mutex_t mutex;
+    struct forkguard forkguard;
+    int socket;
+    int epoll_fd; /* what the user polls: holds `socket` and `event_fd` */
+    int event_fd; /* readable while `announced` */
+    int kick_fd;  /* wakes the thread that reads out of poll(2) */
+
+    bool lost;
+    char lost_reason[HANDLE_REASON_MAX];
+
+    bool reading; /* a thread leads (wait.h) */
+    enum wait_role reader_role;
+    struct waiter_list waiters;
+    struct spin spin;
+
+    struct call_table calls;
+    struct request_table requests;
+    struct sender sender;
+    struct receiver receiver;
+    struct device_list devices;
+
+    bool announced;
+    struct event_queue events;
+    blkd_event_callback *event_callback;
+    void *event_user_data;
+
+    char client_name[65];
+    struct blkd_server_info server;
+    char server_version[64];
+    char server_engine[32];
+};
+
+/* The connection is of no more use; the reason is for a person. Every active call ends with
+ * -ENOTCONN. Only by the thread that reads, or while nobody reads: a call that ends gives up
+ * buffers that a reader may be filling. Mutex held. */
+void handle_lose(struct blkd *connection, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* See wait.h. */
+#include "client/wait.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/dispatch.h"
+#include "client/handle.h"
+#include "client/sender.h"
+
+enum { NS_PER_MS = 1000000, NS_PER_S = 1000000000, SPIN_PAUSES = 8 };
+
+uint64_t wait_clock_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+uint64_t wait_deadline_ns(int timeout_ms)
+{
+    if (timeout_ms < 0)
+        return WAIT_NO_DEADLINE;
+    if (timeout_ms == 0)
+        return 0;
+    return wait_clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+}
+
+static struct timespec wait_timespec(uint64_t ns)
+{
+    return (struct timespec){(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
+}
+
+static void wait_pause(void)
+{
+    for (int i = 0; i < SPIN_PAUSES; i++) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    }
+}
+
+/* Polls the socket for as long as it is worth it. The mutex is not held. */
+static ssize_t wait_spin(struct blkd *connection)
+{
+    struct spin *spin = &connection->spin;
+    uint64_t budget_ns = spin_begin(spin);
+    uint64_t start_ns, last_ns, now_ns;
+
+    if (budget_ns == 0)
+        return -EAGAIN;
+    start_ns = last_ns = wait_clock_ns();
+    for (;;) {
+        bool preempted;
+        ssize_t n;
+
+        wait_pause();
+        now_ns = wait_clock_ns();
+        preempted = now_ns - last_ns > SPIN_GAP_NS;
+        last_ns = now_ns;
+        n = receiver_receive(connection);
+        if (n != -EAGAIN && !preempted) {
+            spin_found(spin, now_ns - start_ns);
+            return n;
+        }
+        if (n != -EAGAIN || preempted || now_ns - start_ns >= budget_ns) {
+            spin_failed(spin);
+            return n;
+        }
+    }
+}
+
+/* Sleeps until the socket is ready or the thread is kicked. 0, -ETIMEDOUT or a negative errno. */
+static int wait_sleep(struct blkd *connection, bool unsent, uint64_t deadline_ns)
+{
+    struct pollfd fds[2] = {
+        {.fd = connection->socket, .events = (short)(POLLIN | (unsent ? POLLOUT : 0))},
+        {.fd = connection->kick_fd, .events = POLLIN},
+    };
+    struct timespec left;
+    uint64_t kicks;
+    int n;
+
+    if (deadline_ns != WAIT_NO_DEADLINE) {
+        uint64_t now_ns = wait_clock_ns();
+        if (now_ns >= deadline_ns)
+            return -ETIMEDOUT;
+        left = wait_timespec(deadline_ns - now_ns);
+    }
+    n = ppoll(fds, 2, deadline_ns == WAIT_NO_DEADLINE ? NULL : &left, NULL);
+    if (n < 0)
+        return -errno;
+    if (n == 0)
+        return -ETIMEDOUT;
+    if (fds[1].revents != 0)
+        (void)eventfd_read(connection->kick_fd, &kicks);
+    return 0;
+}
+
+/* Receives, waiting for it if need be. Returns what receiver_receive does; -EAGAIN: look again. */
+static ssize_t wait_receive(struct blkd *connection, bool unsent, uint64_t deadline_ns)
+{
+    ssize_t n = receiver_receive(connection);
+    int r;
+
+    if (n == -EAGAIN && deadline_ns == 0)
+        return -ETIMEDOUT;
+    if (n == -EAGAIN && !unsent)
+        n = wait_spin(connection);
+    if (n != -EAGAIN)
+        return n;
+    r = wait_sleep(connection, unsent, deadline_ns);
+    return r < 0 ? r : receiver_receive(connection);
+}
+
+static void wait_lose(struct blkd *connection, int error)
+{
+    if (error == 0)
+        handle_lose(connection, "the daemon (pid %u) ended or closed the connection",
+                    connection->server.pid);
+    else
+        handle_lose(connection, "receiving from the daemon (pid %u) failed: %s",
+                    connection->server.pid, blkd_strerror(error));
+}
+
+static int wait_lead(struct blkd *connection, enum wait_role role, uint64_t deadline_ns)
+{
+    bool unsent = connection->sender.blocked;
+    ssize_t n;
+
+    connection->reading = true;
+    connection->reader_role = role;
+    receiver_prepare(connection);
+    pthread_mutex_unlock(&connection->mutex);
+    n = wait_receive(connection, unsent, deadline_ns);
+    pthread_mutex_lock(&connection->mutex);
+    connection->reading = false;
+
+    if (n > 0)
+        receiver_take(connection, (size_t)n);
+    else if (n != -EAGAIN && n != -ETIMEDOUT && n != -EINTR)
+        wait_lose(connection, (int)n);
+    if (unsent || !TAILQ_EMPTY(&connection->calls.backlog))
+        sender_push(connection);
+    if (role != WAIT_TO_DISPATCH && dispatch_pending(connection))
+        dispatch_announce(connection);
+    return n == -ETIMEDOUT || n == -EINTR ? (int)n : 0;
+}
+
+static int wait_follow(struct blkd *connection, struct call *call, enum wait_role role,
+                       uint64_t deadline_ns)
+{
+    struct waiter waiter = {.dispatches = role == WAIT_TO_DISPATCH};
+    struct timespec deadline = wait_timespec(deadline_ns);
+    int r;
+
+    if (deadline_ns == 0)
+        return -ETIMEDOUT;
+    (void)pthread_cond_init(&waiter.wake, NULL);
+    TAILQ_INSERT_TAIL(&connection->waiters, &waiter, link);
+    if (call != NULL)
+        call->waiter = &waiter;
+    if (deadline_ns == WAIT_NO_DEADLINE)
+        r = pthread_cond_wait(&waiter.wake, &connection->mutex);
+    else
+        r = pthread_cond_clockwait(&waiter.wake, &connection->mutex, CLOCK_MONOTONIC, &deadline);
+    if (call != NULL)
+        call->waiter = NULL;
+    TAILQ_REMOVE(&connection->waiters, &waiter, link);
+    (void)pthread_cond_destroy(&waiter.wake);
+    return r == ETIMEDOUT ? -ETIMEDOUT : 0;
+}
+
+int wait_step(struct blkd *connection, struct call *call, enum wait_role role, uint64_t deadline_ns)
+{
+    if (connection->reading)
+        return wait_follow(connection, call, role, deadline_ns);
+    return wait_lead(connection, role, deadline_ns);
+}
+
+int wait_for_call(struct call *call, uint64_t deadline_ns)
+{
+    struct blkd *connection = call->connection;
+    int r = 0;
+
+    while (call->state != CALL_DONE && r != -ETIMEDOUT)
+        r = wait_step(connection, call, WAIT_FOR_CALL, deadline_ns);
+    wait_hand_over(connection);
+    return call->state == CALL_DONE ? 0 : r;
+}
+
+void wait_hand_over(struct blkd *connection)
+{
+    struct waiter *first = TAILQ_FIRST(&connection->waiters);
+
+    if (!connection->reading && first != NULL)
+        pthread_cond_signal(&first->wake);
+}
+
+void wait_kick(struct blkd *connection)
+{
+    (void)eventfd_write(connection->kick_fd, 1);
+}
