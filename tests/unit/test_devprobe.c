@@ -360,19 +360,31 @@ static void enter_own_mounts(void)
     ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 }
 
-/* Runs in a child with mounts of its own: opens `path`, with a tmpfs on /mnt, and sends it. */
-static void send_from_own_mounts(int socket, const char *path)
+/* A FUSE mount on /mnt, whose server would be the reader of `fuse`: nobody. */
+static int mount_fuse(int fuse)
+{
+    char options[80];
+
+    (void)snprintf(options, sizeof(options),
+                   "fd=%d,rootmode=40000,user_id=0,group_id=0,subtype=test", fuse);
+    return mount("test", "/mnt", "fuse", 0, options);
+}
+
+/* Runs in a child with mounts of its own: opens `path`, with a file system on /mnt, and sends it.
+ */
+static void send_from_own_mounts(int socket, const char *path, int fuse)
 {
     struct iovec iov = {&(char){'x'}, 1};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
-    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mount("test", "/mnt", "tmpfs", 0, NULL) < 0)
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         _exit(1);
-    _exit(fdpass_send(socket, &message, open(path, O_RDONLY | O_CLOEXEC), 0) == 1 ? 0 : 1);
+    if ((fuse >= 0 ? mount_fuse(fuse) : mount("test", "/mnt", "tmpfs", 0, NULL)) < 0)
+        _exit(1);
+    _exit(fdpass_send(socket, &message, open(path, O_PATH | O_CLOEXEC), 0) == 1 ? 0 : 1);
 }
 
-static int open_in_other_mounts(const char *path)
+static int open_in_other_mounts(const char *path, int fuse)
 {
     struct iovec iov = {&(char){'x'}, 1};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -383,7 +395,7 @@ static int open_in_other_mounts(const char *path)
     const pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child == 0)
-        send_from_own_mounts(sockets[1], path);
+        send_from_own_mounts(sockets[1], path, fuse);
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert_int_eq(status, 0);
     ck_assert_int_eq(fdpass_receive(sockets[0], &message, 0, &fds), 1);
@@ -395,7 +407,7 @@ static int open_in_other_mounts(const char *path)
 
 START_TEST(descriptor_from_another_namespace_is_found_by_its_device)
 {
-    CLEANUP_CLOSE int fd = open_in_other_mounts("/proc/self/status");
+    CLEANUP_CLOSE int fd = open_in_other_mounts("/proc/self/status", -1);
 
     check_filesystem(fd, "proc");
 }
@@ -403,26 +415,33 @@ END_TEST
 
 START_TEST(file_system_that_is_mounted_elsewhere_only_is_enoent)
 {
-    CLEANUP_CLOSE int fd = open_in_other_mounts("/mnt");
+    CLEANUP_CLOSE int fd = open_in_other_mounts("/mnt", -1);
     char type[64];
 
     ck_assert_int_eq(devprobe_filesystem(fd, type, sizeof(type)), -ENOENT);
 }
 END_TEST
 
-/* Nobody serves this mount: whatever asks it for something hangs, and the test's time is up. */
+/* Whatever asks these mounts for something hangs, and the test's time is up. */
 START_TEST(fuse_mount_that_nobody_serves_does_not_hang)
 {
     CLEANUP_CLOSE int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-    char options[80];
 
     ck_assert_int_ge(fuse, 0);
     enter_own_mounts();
-    (void)snprintf(options, sizeof(options),
-                   "fd=%d,rootmode=40000,user_id=0,group_id=0,subtype=test", fuse);
-    ck_assert_int_eq(mount("test", "/mnt", "fuse", 0, options), 0);
+    ck_assert_int_eq(mount_fuse(fuse), 0);
     CLEANUP_CLOSE int fd = open("/mnt", O_PATH | O_CLOEXEC);
     check_filesystem(fd, "fuse.test");
+}
+END_TEST
+
+START_TEST(fuse_mount_of_another_namespace_does_not_hang)
+{
+    CLEANUP_CLOSE int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    CLEANUP_CLOSE int fd = open_in_other_mounts("/mnt", fuse);
+    char type[64];
+
+    ck_assert_int_eq(devprobe_filesystem(fd, type, sizeof(type)), -ENOENT);
 }
 END_TEST
 
@@ -470,6 +489,7 @@ static TCase *roots_tests(void)
     tcase_add_test(tests, descriptor_from_another_namespace_is_found_by_its_device);
     tcase_add_test(tests, file_system_that_is_mounted_elsewhere_only_is_enoent);
     tcase_add_test(tests, fuse_mount_that_nobody_serves_does_not_hang);
+    tcase_add_test(tests, fuse_mount_of_another_namespace_does_not_hang);
     return tests;
 }
 
