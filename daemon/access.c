@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/access.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/stat.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/container.h"
+#include "common/devprobe.h"
+#include "daemon/user.h"
+#include "daemon/worker.h"
+
+bool access_is_trusted(const struct peer *peer)
+{
+    return peer->uid == 0 || peer->uid == geteuid();
+}
+
+static int access_refuse(char message[ACCESS_MESSAGE_MAX], int error, const char *reason)
+{
+    (void)snprintf(message, ACCESS_MESSAGE_MAX, "%s", reason);
+    return error;
+}
+
+/* AT_STATX_DONT_SYNC: a network or FUSE file system answers from what it has cached (statx(2)). */
+static int access_check_type(int fd, char message[ACCESS_MESSAGE_MAX])
+{
+    struct statx status;
+    if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) < 0)
+        return access_refuse(message, -errno, "the passed descriptor cannot be looked at (statx)");
+    if (!S_ISREG(status.stx_mode) && !S_ISBLK(status.stx_mode))
+        return access_refuse(message, -ENOTBLK,
+                             "the passed descriptor is neither a regular file nor a block device");
+    return 0;
+}
+
+static int access_check_filesystem(int fd, char message[ACCESS_MESSAGE_MAX])
+{
+    char type[64];
+    int error = devprobe_filesystem(fd, type, sizeof(type));
+    if (error < 0)
+        return access_refuse(
+            message, -EACCES,
+            "the passed descriptor is on a file system that the daemon cannot see");
+    if (devprobe_filesystem_is_remote(type)) {
+        (void)snprintf(message, ACCESS_MESSAGE_MAX,
+                       "the passed descriptor is on %s, which can hang: only root may pass it",
+                       type);
+        return -EACCES;
+    }
+    return 0;
+}
+
+int access_check_descriptor(int fd, bool trusted, bool *ret_writable,
+                            char message[ACCESS_MESSAGE_MAX])
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return access_refuse(message, -errno, "the passed descriptor cannot be used (F_GETFL)");
+    if ((flags & O_PATH) != 0)
+        return access_refuse(message, -EINVAL,
+                             "the passed descriptor was opened with O_PATH, which allows no I/O");
+    int error = access_check_type(fd, message);
+    if (error < 0)
+        return error;
+    if ((flags & O_ACCMODE) == O_WRONLY)
+        return access_refuse(message, -EINVAL,
+                             "the passed descriptor is open for writing only: pass one that is "
+                             "open for reading, or for both");
+    if (!trusted)
+        error = access_check_filesystem(fd, message);
+    if (error == 0)
+        *ret_writable = (flags & O_ACCMODE) == O_RDWR;
+    return error;
+}
+
+struct access_closing {
+    struct helper_job job;
+    struct worker *worker;
+    struct user *user;
+    int fd;
+};
+
+static void on_access_close_run(struct helper_job *job)
+{
+    (void)close(CONTAINER_OF(job, struct access_closing, job)->fd);
+}
+
+static void on_access_closed(struct helper_job *job)
+{
+    struct access_closing *closing = CONTAINER_OF(job, struct access_closing, job);
+    closing->worker->pending--;
+    (void)user_unref(&closing->worker->server->users, closing->user);
+    free(closing);
+}
+
+void access_close_descriptor(struct worker *worker, struct user *user, int fd)
+{
+    struct access_closing *closing = calloc(1, sizeof(*closing));
+    if (closing == NULL) {
+        (void)close(fd);
+        return;
+    }
+    closing->job = (struct helper_job){.run = on_access_close_run, .on_done = on_access_closed};
+    closing->job.shares[0] = &user->helper_share;
+    closing->worker = worker;
+    closing->user = user_ref(&worker->server->users, user->uid);
+    closing->fd = fd;
+    worker->pending++;
+    worker_submit_job(worker, &closing->job);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files and block devices; for backend_posix*.c only. Three kinds of descriptor:
+ *
+ * - cursor: from first open to close. Every sync goes through it: the kernel reports a lost write
+ * once to each descriptor that was open when it was lost.
+ * - data: what I/O is done on. A second one comes when a device that was opened read-only is
+ * adopted read/write.
+ * - guard: while a lock is held, carries flock and, on block devices, O_EXCL. The kernel lets only
+ * its owner zero the device then.
+ *
+ * How reads and writes go is decided at open (DESIGN 4): inline on the worker where that cannot
+ * block, with RWF_NOWAIT where it can be tried without blocking, else by the engine.
+ */
+#ifndef BLKD_DAEMON_BACKEND_POSIX_H
+#define BLKD_DAEMON_BACKEND_POSIX_H
+
+#include <stdatomic.h>
+
+#include "daemon/backend.h"
+
+enum posix_way {
+    POSIX_INLINE, /* memory: cannot block */
+    POSIX_NOWAIT, /* inline with RWF_NOWAIT, on EAGAIN the engine */
+    POSIX_ENGINE,
+};
+
+struct posix {
+    struct backend base;
+    enum device_kind kind;
+    bool direct;
+    bool memory; /* tmpfs, ramfs */
+    int cursor_fd;
+    int read_only_fd; /* the data descriptor of before an adoption; or -1 */
+    atomic_int data_fd;
+    atomic_int guard_fd;       /* or -1 */
+    enum lock_mode guard_mode; /* guards are tasks of the device: one at a time */
+    _Atomic enum posix_way reads;
+    _Atomic enum posix_way writes;
+    atomic_uint read_misses; /* reads that the engine does because the cache did not have them */
+    _Atomic enum discard_method discard;
+    struct engine_target target;
+};
+
+static inline struct posix *posix_of(struct backend *backend)
+{
+    return (struct posix *)(void *)backend;
+}
+
+/* backend_posix_open.c */
+void posix_adopt(struct backend *backend, struct backend *donor);
+void posix_close(struct backend *backend);
+
+/* backend_posix_io.c */
+void posix_submit(struct backend *backend, struct io *io);
+bool posix_writes_inline(const struct backend *backend);
+enum discard_method posix_discard_method(const struct backend *backend);
+const char *posix_policy(const struct backend *backend);
+
+/* The verbs that can block, on a helper thread; each returns io->result. */
+/* backend_posix_verbs.c */
+int posix_do_sync(struct posix *posix);
+int posix_do_resize(struct posix *posix, const struct io *io);
+int posix_do_seek(struct posix *posix, struct io *io);
+/* backend_posix_zero.c */
+int posix_do_zero(struct posix *posix, const struct io *io);
+/* backend_posix_guard.c */
+int posix_do_guard(struct posix *posix, enum lock_mode mode);
+
+/* A new description of the file behind `fd`, by /proc/self/fd (proc(5)): always the same file,
+ * whatever has become of its name. A descriptor or a negative errno. */
+int posix_reopen(int fd, int flags);
+
+#endif

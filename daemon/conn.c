@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/container.h"
+#include "common/status.h"
+#include "daemon/access.h"
+#include "daemon/request.h"
+
+static void on_conn_writable(evutil_socket_t fd, short what, void *user_data)
+{
+    struct conn *conn = user_data;
+    (void)fd;
+    (void)what;
+    conn_touch(conn);
+}
+
+static void on_conn_letter(struct letter *letter)
+{
+    struct conn *conn = CONTAINER_OF(letter, struct conn, letter);
+    struct worker *worker = conn->worker;
+
+    conn->read_event =
+        event_new(worker->base, conn->fd, EV_READ | EV_PERSIST, on_conn_readable, conn);
+    conn->write_event = event_new(worker->base, conn->fd, EV_WRITE, on_conn_writable, conn);
+    conn->timer = event_new(worker->base, -1, 0, on_conn_timer, conn);
+    LIST_INSERT_HEAD(&worker->conns, conn, link);
+    if (conn->read_event == NULL || conn->write_event == NULL || conn->timer == NULL ||
+        event_add(conn->read_event, NULL) < 0 || worker->stopping) {
+        conn_close(conn);
+        return;
+    }
+    conn_watch_time(conn);
+}
+
+int conn_new(struct worker *worker, struct user *user, const struct peer *peer, int fd,
+             struct conn **ret_conn)
+{
+    struct conn *conn = calloc(1, sizeof(*conn));
+    if (conn == NULL)
+        return -ENOMEM;
+    conn->worker = worker;
+    conn->user = user;
+    conn->peer = *peer;
+    conn->number = atomic_fetch_add(&worker->server->last_connection, 1) + 1;
+    conn->state = CONN_GREETING;
+    conn->fd = fd;
+    conn->letter.deliver = on_conn_letter;
+    conn->pending_fd = -1;
+    conn->accepted_ms = worker_now_ms();
+    STAILQ_INIT(&conn->outgoing);
+    for (unsigned int i = 0; i < CONN_ID_BUCKETS; i++)
+        LIST_INIT(&conn->ids[i]);
+    helper_share_init(&conn->helper_share, HELPER_PER_CONNECTION);
+    *ret_conn = conn;
+    return 0;
+}
+
+void conn_start(struct conn *conn)
+{
+    mailbox_post(&conn->worker->mailbox, &conn->letter);
+}
+
+static void conn_free_event(struct event **event)
+{
+    if (*event != NULL)
+        event_free(*event);
+    *event = NULL;
+}
+
+static void conn_drop_outgoing(struct conn *conn)
+{
+    while (!STAILQ_EMPTY(&conn->outgoing)) {
+        struct outgoing *outgoing = STAILQ_FIRST(&conn->outgoing);
+        STAILQ_REMOVE_HEAD(&conn->outgoing, link);
+        outgoing->release(outgoing);
+    }
+    conn->unsent_bytes = 0;
+    conn->sent_bytes = 0;
+}
+
+static void conn_close_sessions(struct conn *conn)
+{
+    struct session *session = NULL;
+    struct session *next = NULL;
+    HASH_ITER(hh, conn->sessions, session, next)
+    {
+        session_close(session, NULL);
+    }
+}
+
+void conn_close(struct conn *conn)
+{
+    if (conn->state == CONN_CLOSING)
+        return;
+    conn->state = CONN_CLOSING;
+    conn_free_event(&conn->read_event);
+    conn_free_event(&conn->write_event);
+    conn_free_event(&conn->timer);
+    (void)close(conn->fd);
+    conn->fd = -1;
+    if (conn->pending_fd >= 0)
+        access_close_descriptor(conn->worker, conn->user, TAKE_FD(conn->pending_fd));
+    if (conn->receiving != NULL) {
+        struct request *request = TAKE_PTR(conn->receiving);
+        request_finish(request, -ECANCELED);
+    }
+    conn_drop_outgoing(conn);
+    conn_close_sessions(conn);
+    conn_touch(conn);
+}
+
+void conn_drain(struct conn *conn)
+{
+    if (conn->state == CONN_CLOSING)
+        return;
+    conn->state = CONN_DRAINING;
+    (void)event_del(conn->read_event);
+    if (conn->receiving != NULL) {
+        struct request *request = TAKE_PTR(conn->receiving);
+        request_fail(request, -ESHUTDOWN, "the daemon is stopping");
+    }
+    conn_touch(conn);
+}
+
+void conn_refuse(struct conn *conn, int error, const char *format, ...)
+{
+    if (conn->state == CONN_CLOSING)
+        return;
+    char reason[512];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(reason, sizeof(reason), format, arguments);
+    va_end(arguments);
+
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_WARNING, "connection-refused");
+    log_number(&line, "connection", conn->number);
+    peer_log(&conn->peer, &line);
+    log_errno(&line, error);
+    log_text(&line, "reason", reason);
+    log_end(&line);
+
+    Blkd__Reply reply = BLKD__REPLY__INIT;
+    reply.status = status_from_errno(error);
+    reply.message = reason;
+    struct outgoing *outgoing = outgoing_new(&reply);
+    if (outgoing != NULL) {
+        conn_queue(conn, outgoing);
+        conn_send(conn);
+    }
+    conn_close(conn);
+}
+
+void conn_touch(struct conn *conn)
+{
+    if (conn->touched)
+        return;
+    conn->touched = true;
+    conn->worker->activity++;
+    TAILQ_INSERT_TAIL(&conn->worker->touched, conn, touched_link);
+}
+
+static void conn_free(struct conn *conn)
+{
+    struct server *server = conn->worker->server;
+    LIST_REMOVE(conn, link);
+    helper_share_deinit(&conn->helper_share);
+    user_remove_connection(&server->users, conn->user);
+    conn->user = user_unref(&server->users, conn->user);
+    atomic_fetch_sub(&server->connections, 1);
+    free(conn->stash);
+    free(conn);
+}
+
+void conn_end_round(struct conn *conn)
+{
+    TAILQ_REMOVE(&conn->worker->touched, conn, touched_link);
+    conn->touched = false;
+    conn_send(conn);
+    conn_resume(conn);
+    if (conn->state == CONN_DRAINING && conn->requests == 0 && STAILQ_EMPTY(&conn->outgoing))
+        conn_close(conn);
+    /* Sessions, openings and requests each keep the connection until they have ended. */
+    if (conn->state == CONN_CLOSING && conn->sessions == NULL && conn->requests == 0 &&
+        conn->openings == 0 && !conn->touched)
+        conn_free(conn);
+}
+
+struct session *conn_find_session(struct conn *conn, uint64_t number)
+{
+    struct session *session = NULL;
+    HASH_FIND(hh, conn->sessions, &number, sizeof(number), session);
+    return session == NULL || session->closing ? NULL : session;
+}
+
+void conn_add_session(struct conn *conn, struct session *session)
+{
+    HASH_ADD(hh, conn->sessions, number, sizeof(session->number), session);
+    conn->session_count++;
+}
+
+void conn_remove_session(struct conn *conn, struct session *session)
+{
+    HASH_DEL(conn->sessions, session);
+    conn->session_count--;
+}
+
+static struct request_id_list *conn_bucket(struct conn *conn, uint64_t id)
+{
+    return &conn->ids[id % CONN_ID_BUCKETS];
+}
+
+bool conn_has_request(const struct conn *conn, uint64_t id)
+{
+    const struct request *request = NULL;
+    LIST_FOREACH (request, &conn->ids[id % CONN_ID_BUCKETS], id_link) {
+        if (request->id == id)
+            return true;
+    }
+    return false;
+}
+
+void conn_add_request(struct conn *conn, struct request *request)
+{
+    LIST_INSERT_HEAD(conn_bucket(conn, request->id), request, id_link);
+    conn->requests++;
+}
+
+void conn_remove_request(struct conn *conn, struct request *request)
+{
+    LIST_REMOVE(request, id_link);
+    conn->requests--;
+}
+
+void conn_charge(struct conn *conn, struct request *request, size_t bytes)
+{
+    request->charged_bytes += bytes;
+    conn->buffered_bytes += bytes;
+}
+
+void conn_credit(struct conn *conn, struct request *request)
+{
+    conn->buffered_bytes -= request->charged_bytes;
+    request->charged_bytes = 0;
+}
+
+void conn_queue(struct conn *conn, struct outgoing *outgoing)
+{
+    if (conn->state == CONN_CLOSING) {
+        outgoing->release(outgoing);
+        return;
+    }
+    STAILQ_INSERT_TAIL(&conn->outgoing, outgoing, link);
+    conn->unsent_bytes += outgoing->head_bytes + outgoing->payload_bytes;
+    conn_touch(conn);
+}
+
+void conn_queue_event(struct conn *conn, Blkd__Event *event)
+{
+    Blkd__Reply reply = BLKD__REPLY__INIT;
+    if (conn->state != CONN_SERVING)
+        return;
+    event->sequence = ++conn->last_event;
+    reply.body_case = BLKD__REPLY__BODY_EVENT;
+    reply.event = event;
+    struct outgoing *outgoing = outgoing_new(&reply);
+    if (outgoing != NULL)
+        conn_queue(conn, outgoing);
+}

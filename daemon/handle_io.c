@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reads, writes and zeroings: may it (device_begin), do it (backend_submit), count it (device_end),
+ * answer. dispatch has seen to the session, the alignment and read-only sessions.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "common/container.h"
+#include "common/limits.h"
+#include "daemon/conn.h"
+#include "daemon/dispatch.h"
+#include "daemon/handlers.h"
+#include "daemon/request.h"
+
+int read_prepare(struct request *request, const Blkd__Request *message)
+{
+    const Blkd__Read *read = message->read;
+    request->session_number = read->session;
+    request->offset_bytes = read->offset_bytes;
+    request->length_bytes = read->length_bytes;
+    request->transfer_end_bytes = read->transfer_end_bytes;
+    return 0;
+}
+
+int write_prepare(struct request *request, const Blkd__Request *message)
+{
+    const Blkd__Write *write = message->write;
+    request->session_number = write->session;
+    request->offset_bytes = write->offset_bytes;
+    request->length_bytes = request->payload_bytes;
+    request->transfer_end_bytes = write->transfer_end_bytes;
+    request->flags = write->flags;
+    return 0;
+}
+
+int discard_prepare(struct request *request, const Blkd__Request *message)
+{
+    const Blkd__Discard *discard = message->discard;
+    request->session_number = discard->session;
+    request->offset_bytes = discard->offset_bytes;
+    request->length_bytes = discard->length_bytes;
+    return 0;
+}
+
+int write_zeroes_prepare(struct request *request, const Blkd__Request *message)
+{
+    const Blkd__WriteZeroes *zeroes = message->write_zeroes;
+    request->session_number = zeroes->session;
+    request->offset_bytes = zeroes->offset_bytes;
+    request->length_bytes = zeroes->length_bytes;
+    request->flags = zeroes->flags;
+    return 0;
+}
+
+/* The message of a failure: operation, path, range, reason. */
+static void io_fail(struct request *request, int error, const char *reason)
+{
+    request_fail(request, error, "%s of %llu bytes at offset %llu of %s: %s",
+                 request->operation->name, (unsigned long long)request->length_bytes,
+                 (unsigned long long)request->offset_bytes, request->session->path, reason);
+}
+
+static void io_log_failure(const struct request *request, int error)
+{
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_ERROR, "io-error");
+    log_text(&line, "operation", request->operation->name);
+    log_number(&line, "device", request->session->device->number);
+    log_text(&line, "path", request->session->path);
+    log_number(&line, "offset", request->offset_bytes);
+    log_number(&line, "length", request->length_bytes);
+    log_number(&line, "session", request->session->number);
+    log_errno(&line, error);
+    log_end(&line);
+}
+
+/* Where the whole transfer ends that this request is a part of. */
+static uint64_t io_end_bytes(const struct request *request)
+{
+    uint64_t end = request->offset_bytes + request->length_bytes;
+    return request->transfer_end_bytes > end ? request->transfer_end_bytes : end;
+}
+
+static bool io_begin(struct request *request, enum io_op op)
+{
+    struct device_refusal refusal;
+    struct session *session = request->session;
+    int error = device_begin(session->device, session, op, request->offset_bytes,
+                             io_end_bytes(request), &request->ticket, &refusal);
+    if (error < 0)
+        io_fail(request, error, refusal.text);
+    return error == 0;
+}
+
+static void on_io_done(struct io *io, int result)
+{
+    struct request *request = CONTAINER_OF(io, struct request, io);
+    struct session *session = request->session;
+    device_end(session->device, session, io->op, io->length_bytes, io->fua, request->ticket,
+               result);
+    if (result < 0) {
+        io_log_failure(request, result);
+        io_fail(request, result, strerror(-result));
+    } else if (io->op == IO_READ) {
+        request_reply_payload(request);
+    } else {
+        request_finish(request, 0);
+    }
+}
+
+static void io_submit(struct request *request, enum io_op op, uint8_t *data)
+{
+    struct io *io = &request->io;
+    io->op = op;
+    io->fua = (request->flags & BLKD__WRITE_FLAG__WRITE_FLAG_FUA) != 0;
+    io->offset_bytes = request->offset_bytes;
+    io->length_bytes = request->length_bytes;
+    io->data = data;
+    io->worker = request->conn->worker;
+    io->user_share = &request->conn->user->helper_share;
+    io->on_done = on_io_done;
+    backend_submit(request->session->device->backend, io);
+}
+
+/* No unknown flag is ignored: a client that sets one relies on it. */
+static bool io_check_flags(struct request *request)
+{
+    if ((request->flags & ~(uint32_t)BLKD__WRITE_FLAG__WRITE_FLAG_FUA) == 0)
+        return true;
+    io_fail(request, -EINVAL, "an unknown flag");
+    return false;
+}
+
+void read_run(struct request *request)
+{
+    if (request->length_bytes > IO_BYTES_MAX) {
+        io_fail(request, -EINVAL, "more than the largest read; split it");
+        return;
+    }
+    request->buffer = buffer_get(&request->conn->worker->buffers, request->length_bytes);
+    if (request->buffer == NULL) {
+        io_fail(request, -ENOMEM, "no memory for its buffer");
+        return;
+    }
+    if (!io_begin(request, IO_READ))
+        return;
+    conn_charge(request->conn, request, request->length_bytes);
+    io_submit(request, IO_READ, request->buffer->data);
+}
+
+void write_run(struct request *request)
+{
+    bool borrow = backend_writes_inline(request->session->device->backend);
+    if (!io_check_flags(request))
+        return;
+    if (!borrow && request_own_payload(request) < 0) {
+        io_fail(request, -ENOMEM, "no memory for its payload");
+        return;
+    }
+    if (io_begin(request, IO_WRITE))
+        io_submit(request, IO_WRITE, (uint8_t *)(uintptr_t)request->payload);
+}
+
+void zero_run(struct request *request)
+{
+    if (io_check_flags(request) && io_begin(request, IO_ZERO))
+        io_submit(request, IO_ZERO, NULL);
+}
+
+void discard_run(struct request *request)
+{
+    if (io_begin(request, IO_DISCARD))
+        io_submit(request, IO_DISCARD, NULL);
+}

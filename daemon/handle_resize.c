@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Resize (CONTRACT S9). It is a task of the device: one at a time. Growing: the file first, then
+ * the bound. Shrinking: the bound first, so that nothing new begins in the part that goes away;
+ * then what began before ends; then the file.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "common/container.h"
+#include "common/range.h"
+#include "daemon/conn.h"
+#include "daemon/handlers.h"
+#include "daemon/request.h"
+
+int resize_prepare(struct request *request, const Blkd__Request *message)
+{
+    request->session_number = message->resize->session;
+    request->value = message->resize->size_bytes;
+    return 0;
+}
+
+static void on_resized(struct io *io, int result)
+{
+    struct request *request = CONTAINER_OF(io, struct request, io);
+    struct session *session = request->session;
+    struct device *device = session->device;
+
+    pthread_mutex_lock(&device->mutex);
+    if (result == 0) {
+        device->size_bytes = io->value;
+        device->generation++;
+        sync_changed(&device->sync);
+        device->close_sync = device->close_sync || session->asked.sync != SESSION_SYNC_NONE;
+        device_notify(device, session, SESSION_EVENT_RESIZED);
+    } else {
+        device->size_bytes = io->size_bytes;
+        session->stats.errors++;
+    }
+    session->in_flight--;
+    pthread_mutex_unlock(&device->mutex);
+
+    device_task_done(device, &request->task);
+    if (result < 0)
+        request_fail(request, result, "resize of %s to %llu bytes: %s", session->path,
+                     (unsigned long long)io->value, strerror(-result));
+    else
+        request_finish(request, 0);
+}
+
+static void resize_do(struct request *request)
+{
+    backend_submit(request->session->device->backend, &request->io);
+}
+
+/* The second letter of the task: what began before the shrinking has ended. */
+static void on_resize_drained(struct device_task *task)
+{
+    resize_do(CONTAINER_OF(task, struct request, task));
+}
+
+static int resize_check(const struct request *request, struct device_refusal *refusal)
+{
+    const struct session *session = request->session;
+    const struct device *device = session->device;
+    const struct lock_owner *holder = NULL;
+    const char *reason = NULL;
+    int error = 0;
+    bool shrinks = request->value < device->size_bytes;
+    if (device->sync.failed != 0) {
+        error = -EIO;
+        reason = "an earlier sync of the device failed: nothing is written to it any more";
+    } else if (lock_may_write(&device->locks, &session->lock, &holder) < 0) {
+        error = -EBUSY;
+        reason = "another session holds a lock on it";
+    } else if (shrinks && session->lock.mode != LOCK_EXCLUSIVE &&
+               TAILQ_NEXT(TAILQ_FIRST(&device->sessions), device_link) != NULL) {
+        error = -EBUSY;
+        reason = "others have it open: shrinking it needs an exclusive lock (lock=1)";
+    }
+    if (error < 0)
+        (void)strncpy(refusal->text, reason, sizeof(refusal->text) - 1);
+    return error;
+}
+
+static void on_resize_start(struct device_task *task)
+{
+    struct request *request = CONTAINER_OF(task, struct request, task);
+    struct session *session = request->session;
+    struct device *device = session->device;
+    struct device_refusal refusal = {.text = ""};
+    bool wait = false;
+
+    pthread_mutex_lock(&device->mutex);
+    int error = resize_check(request, &refusal);
+    if (error == 0) {
+        request->io = (struct io){.op = IO_RESIZE,
+                                  .value = request->value,
+                                  .size_bytes = device->size_bytes,
+                                  .worker = request->conn->worker,
+                                  .user_share = &request->conn->user->helper_share,
+                                  .on_done = on_resized};
+        session->in_flight++;
+        if (request->value < device->size_bytes) {
+            device->size_bytes = request->value;
+            device->epoch = 1 - device->epoch;
+            wait = device->in_flight[1 - device->epoch] > 0;
+        }
+        if (wait) {
+            task->start = on_resize_drained;
+            device->drained_by = task;
+        }
+    }
+    pthread_mutex_unlock(&device->mutex);
+
+    if (error < 0) {
+        device_task_done(device, task);
+        request_fail(request, error, "resize of %s to %llu bytes: %s", session->path,
+                     (unsigned long long)request->value, refusal.text);
+    } else if (!wait) {
+        resize_do(request);
+    }
+}
+
+void resize_run(struct request *request)
+{
+    struct session *session = request->session;
+    uint64_t end = 0;
+    if (session->device->kind == DEVICE_BLOCK) {
+        request_fail(request, -EOPNOTSUPP,
+                     "resize of %s: it is a block device, whose size is not blkd's to change",
+                     session->path);
+        return;
+    }
+    if (!range_is_aligned(request->value, session->sector_size) ||
+        !range_end(request->value, 0, &end)) {
+        request_fail(request, -EINVAL,
+                     "resize of %s to %llu bytes: not a whole number of sectors of %u bytes",
+                     session->path, (unsigned long long)request->value, session->sector_size);
+        return;
+    }
+    request->task = (struct device_task){.worker = request->conn->worker, .start = on_resize_start};
+    device_task_submit(session->device, &request->task);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The handlers of dispatch's table: for each operation, what copies its fields from the message,
+ * and what carries it out.
+ */
+#ifndef BLKD_DAEMON_HANDLERS_H
+#define BLKD_DAEMON_HANDLERS_H
+
+#include "proto/blkd.pb-c.h"
+
+struct request;
+
+/* handle_admin.c */
+int hello_prepare(struct request *request, const Blkd__Request *message);
+void hello_run(struct request *request);
+int ping_prepare(struct request *request, const Blkd__Request *message);
+void ping_run(struct request *request);
+
+/* handle_list.c */
+int list_devices_prepare(struct request *request, const Blkd__Request *message);
+void list_devices_run(struct request *request);
+int list_sessions_prepare(struct request *request, const Blkd__Request *message);
+void list_sessions_run(struct request *request);
+
+/* handle_device.c */
+int open_prepare(struct request *request, const Blkd__Request *message);
+void open_run(struct request *request);
+int close_prepare(struct request *request, const Blkd__Request *message);
+void close_run(struct request *request);
+int get_info_prepare(struct request *request, const Blkd__Request *message);
+void get_info_run(struct request *request);
+int get_config_prepare(struct request *request, const Blkd__Request *message);
+void get_config_run(struct request *request);
+int seek_prepare(struct request *request, const Blkd__Request *message);
+void seek_run(struct request *request);
+
+/* handle_resize.c */
+int resize_prepare(struct request *request, const Blkd__Request *message);
+void resize_run(struct request *request);
+
+/* handle_io.c */
+int read_prepare(struct request *request, const Blkd__Request *message);
+void read_run(struct request *request);
+int write_prepare(struct request *request, const Blkd__Request *message);
+void write_run(struct request *request);
+int discard_prepare(struct request *request, const Blkd__Request *message);
+void discard_run(struct request *request);
+int write_zeroes_prepare(struct request *request, const Blkd__Request *message);
+void zero_run(struct request *request);
+
+/* handle_sync.c */
+int flush_prepare(struct request *request, const Blkd__Request *message);
+void flush_run(struct request *request);
+
+#endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * blkd: options, start, and stop. The main thread accepts clients and waits for signals; the
+ * workers do the rest.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/container.h"
+#include "daemon/config.h"
+#include "daemon/engine.h"
+#include "daemon/listener.h"
+#include "daemon/log.h"
+#include "daemon/server.h"
+#include "daemon/service.h"
+#include "daemon/version.h"
+#include "daemon/worker.h"
+
+/* Exit codes, beside 0; docs/blkd.8. */
+enum {
+    EXIT_FAILED = 1, /* could not start, or not stop in time */
+    EXIT_USAGE = 2,  /* options or configuration are wrong */
+    EXIT_IN_USE = 3, /* another daemon has the socket */
+};
+
+struct process {
+    struct config config;
+    struct server server;
+    struct listener listener;
+    struct event_base *base;
+    struct event *mailbox_event;
+    struct event *signal_events[2];
+    struct event *drain_timer;
+    unsigned int workers_running;
+    bool stopping;
+};
+
+static const char usage_text[] =
+    "Usage: blkd [OPTION]...\n"
+    "Owns open block devices and disk images and serves them on a Unix socket.\n"
+    "\n"
+    "  --socket PATH        listen here (default: $BLKD_SOCKET, else /run/blkd/blkd.sock for\n"
+    "                       root, else $XDG_RUNTIME_DIR/blkd.sock)\n"
+    "  --config FILE        read this configuration (default: " CONFIG_DEFAULT_FILE ", if there)\n"
+    "  --workers N          threads that serve clients (default: half the CPUs, at least 1)\n"
+    "  --engine NAME        auto, io_uring or threads (default: auto)\n"
+    "  --busy-poll-us N     poll for at most so long before sleeping; 0: never (default: 50)\n"
+    "  --log-level LEVEL    error, warning, notice, info or debug (default: info)\n"
+    "  --check-config       check options and configuration, and exit\n"
+    "  --version            print the version, and exit\n"
+    "  --help               print this, and exit\n"
+    "\n"
+    "Exit codes: 0 ended by a signal, all flushed; 1 failed; 2 options or configuration are "
+    "wrong;\n"
+    "3 another daemon serves the socket.  See blkd(8), blkd.conf(5).\n";
+
+enum { OPTION_CHECK = 256, OPTION_VERSION, OPTION_HELP, OPTION_CONFIG, OPTION_KEY };
+
+static const struct option long_options[] = {
+    {"socket", required_argument, NULL, OPTION_KEY},
+    {"config", required_argument, NULL, OPTION_CONFIG},
+    {"workers", required_argument, NULL, OPTION_KEY},
+    {"engine", required_argument, NULL, OPTION_KEY},
+    {"busy-poll-us", required_argument, NULL, OPTION_KEY},
+    {"log-level", required_argument, NULL, OPTION_KEY},
+    {"check-config", no_argument, NULL, OPTION_CHECK},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static _Noreturn void usage_exit(const char *message)
+{
+    (void)fprintf(stderr, "blkd: %s\nTry `blkd --help`.\n", message);
+    exit(EXIT_USAGE);
+}
+
+/* The options that are keys of the configuration too, over what the file said. */
+static void parse_keys(struct config *config, int argc, char **argv)
+{
+    char message[CONFIG_MESSAGE_MAX];
+    int index = 0;
+    int option = 0;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "", long_options, &index)) != -1) {
+        if (option == OPTION_KEY &&
+            config_set(config, "daemon", long_options[index].name, optarg, message) < 0)
+            usage_exit(message);
+    }
+}
+
+static const char *parse_options(int argc, char **argv, bool *ret_check)
+{
+    const char *config_path = NULL;
+    int option = 0;
+    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        switch (option) {
+        case OPTION_KEY:
+            break;
+        case OPTION_CONFIG:
+            config_path = optarg;
+            break;
+        case OPTION_CHECK:
+            *ret_check = true;
+            break;
+        case OPTION_VERSION:
+            (void)printf("blkd %s\n", BLKD_VERSION);
+            exit(0);
+        case OPTION_HELP:
+            (void)fputs(usage_text, stdout);
+            exit(0);
+        default:
+            (void)fputs("Try `blkd --help`.\n", stderr);
+            exit(EXIT_USAGE);
+        }
+    }
+    if (optind < argc)
+        usage_exit("takes no arguments, only options");
+    return config_path;
+}
+
+static void configure(struct config *config, int argc, char **argv)
+{
+    char message[CONFIG_MESSAGE_MAX];
+    bool check = false;
+    const char *path = parse_options(argc, argv, &check);
+    config_init(config);
+    if (config_read_file(config, path != NULL ? path : CONFIG_DEFAULT_FILE, path != NULL, message) <
+        0)
+        usage_exit(message);
+    parse_keys(config, argc, argv);
+    if (config->socket_path[0] == '\0' && config_default_socket(config->socket_path) < 0)
+        usage_exit("no socket: set $BLKD_SOCKET or $XDG_RUNTIME_DIR, or use --socket");
+    if (check) {
+        (void)printf("blkd: the configuration is good; the socket is %s\n", config->socket_path);
+        exit(0);
+    }
+}
+
+/* Each connection and each device costs descriptors. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void on_drain_timeout(evutil_socket_t fd, short what, void *user_data)
+{
+    const struct process *process = user_data;
+    (void)fd;
+    (void)what;
+    log_message(LOG_LEVEL_ERROR, "stop-timeout",
+                "%u of %u workers still wait for I/O after %u ms; exiting without it: what it "
+                "would have written may be lost",
+                process->workers_running, process->server.worker_count,
+                process->config.drain_timeout_ms);
+    _exit(EXIT_FAILED);
+}
+
+static void stop(struct process *process)
+{
+    const unsigned int ms = process->config.drain_timeout_ms;
+    const struct timeval limit = {.tv_sec = (time_t)(ms / 1000),
+                                  .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    process->stopping = true;
+    service_stopping();
+    log_message(LOG_LEVEL_NOTICE, "stopping", "finishing what is in flight");
+    (void)event_del(process->listener.accept_event);
+    for (unsigned int i = 0; i < process->server.worker_count; i++)
+        worker_stop(&process->server.workers[i]);
+    (void)event_add(process->drain_timer, &limit);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *user_data)
+{
+    struct process *process = user_data;
+    (void)number;
+    (void)what;
+    if (process->stopping) {
+        log_message(LOG_LEVEL_ERROR, "stopped", "told twice: exiting without waiting for I/O");
+        _exit(EXIT_FAILED);
+    }
+    stop(process);
+}
+
+static void on_mail(evutil_socket_t fd, short what, void *user_data)
+{
+    struct process *process = user_data;
+    (void)fd;
+    (void)what;
+    (void)mailbox_drain(&process->server.mailbox);
+}
+
+static void on_worker_ended(struct letter *letter)
+{
+    struct worker *worker = CONTAINER_OF(letter, struct worker, ended_letter);
+    struct process *process = CONTAINER_OF(worker->server, struct process, server);
+    worker_join(worker);
+    if (--process->workers_running == 0)
+        (void)event_base_loopexit(process->base, NULL);
+}
+
+static int add_events(struct process *process)
+{
+    static const int signals[2] = {SIGTERM, SIGINT};
+    process->base = event_base_new();
+    if (process->base == NULL)
+        return -ENOMEM;
+    for (unsigned int i = 0; i < 2; i++) {
+        process->signal_events[i] = evsignal_new(process->base, signals[i], on_signal, process);
+        if (process->signal_events[i] == NULL || event_add(process->signal_events[i], NULL) < 0)
+            return -ENOMEM;
+    }
+    process->drain_timer = evtimer_new(process->base, on_drain_timeout, process);
+    process->mailbox_event = event_new(process->base, mailbox_fd(&process->server.mailbox),
+                                       EV_READ | EV_PERSIST, on_mail, process);
+    if (process->drain_timer == NULL || process->mailbox_event == NULL ||
+        event_add(process->mailbox_event, NULL) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+static int start(struct process *process)
+{
+    struct server *server = &process->server;
+    int error = engine_global_init();
+    if (error == 0)
+        error = server_init(server, &process->config);
+    if (error == 0)
+        error = add_events(process);
+    if (error == 0)
+        error = server_start_workers(server);
+    for (unsigned int i = 0; i < server->worker_count; i++)
+        server->workers[i].ended_letter.deliver = on_worker_ended;
+    process->workers_running = server->worker_count;
+    if (error == 0)
+        error = listener_start(&process->listener, server, process->base);
+    return error;
+}
+
+static void announce(const struct process *process)
+{
+    char status[256];
+    const char *path =
+        process->listener.path[0] != '\0' ? process->listener.path : "the socket from systemd";
+    (void)snprintf(status, sizeof(status), "Serving on %s with %u worker(s), %s engine", path,
+                   process->server.worker_count, process->server.engine_name);
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_NOTICE, "started");
+    log_text(&line, "version", BLKD_VERSION);
+    log_text(&line, "socket", path);
+    log_text(&line, "engine", process->server.engine_name);
+    log_number(&line, "workers", process->server.worker_count);
+    log_number(&line, "pid", (uint64_t)getpid());
+    log_end(&line);
+    service_ready(status);
+}
+
+static void tear_down(struct process *process)
+{
+    listener_close(&process->listener);
+    event_free(process->mailbox_event);
+    event_free(process->drain_timer);
+    event_free(process->signal_events[0]);
+    event_free(process->signal_events[1]);
+    server_deinit(&process->server);
+    engine_global_deinit();
+    event_base_free(process->base);
+    libevent_global_shutdown();
+}
+
+int main(int argc, char **argv)
+{
+    static struct process process;
+    char message[LISTENER_MESSAGE_MAX];
+    configure(&process.config, argc, argv);
+    log_init(process.config.log_level);
+    (void)signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
+
+    int error = listener_open(&process.listener, process.config.socket_path, message);
+    if (error < 0) {
+        log_message(LOG_LEVEL_ERROR, "start-failed", "%s", message);
+        return error == -EADDRINUSE ? EXIT_IN_USE : EXIT_FAILED;
+    }
+    error = start(&process);
+    if (error < 0) {
+        log_message(LOG_LEVEL_ERROR, "start-failed", "engine %s: %s", process.config.engine,
+                    strerror(-error));
+        listener_close(&process.listener);
+        return EXIT_FAILED;
+    }
+    announce(&process);
+    (void)event_base_dispatch(process.base);
+    tear_down(&process);
+    log_message(LOG_LEVEL_NOTICE, "stopped", "everything in flight has ended");
+    return 0;
+}

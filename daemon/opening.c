@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/opening.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/container.h"
+#include "common/range.h"
+#include "common/status.h"
+#include "daemon/access.h"
+#include "daemon/conn.h"
+#include "daemon/request.h"
+#include "daemon/worker.h"
+
+static void opening_claim(struct opening *opening);
+
+int opening_new(struct request *request, const Blkd__Open *message, struct opening **ret_opening)
+{
+    const Blkd__Config *config = message->config;
+    if (config == NULL)
+        return -EINVAL;
+    struct opening *opening = calloc(1, sizeof(*opening));
+    if (opening == NULL)
+        return -ENOMEM;
+    opening->request = request;
+    opening->worker = request->conn->worker;
+    opening->fd = -1;
+    opening->descriptor = message->descriptor != 0;
+    opening->config = (struct session_config){
+        .direct = config->direct != 0,
+        .sync = (enum session_sync)config->sync,
+        .lock = config->lock != 0,
+        .sector_size = config->sector_size,
+        .access = (enum session_access)config->access,
+    };
+    opening->path_bytes = config->path.len;
+    opening->path = malloc(config->path.len + 1);
+    if (opening->path == NULL) {
+        free(opening);
+        return -ENOMEM;
+    }
+    if (config->path.len > 0)
+        (void)memcpy(opening->path, config->path.data, config->path.len);
+    opening->path[config->path.len] = '\0';
+    *ret_opening = opening;
+    return 0;
+}
+
+struct opening *opening_free(struct opening *opening)
+{
+    if (opening == NULL)
+        return NULL;
+    free(opening->path);
+    free(opening);
+    return NULL;
+}
+
+/* What the opening is called in messages and lists. */
+static const char *opening_name(const struct opening *opening)
+{
+    return *opening->path != '\0' ? opening->path : "(passed descriptor)";
+}
+
+static void opening_log_refused(const struct opening *opening, int error, const char *reason)
+{
+    const struct conn *conn = opening->request->conn;
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_NOTICE, "open-refused");
+    log_text(&line, "path", opening_name(opening));
+    log_number(&line, "connection", conn->number);
+    peer_log(&conn->peer, &line);
+    log_errno(&line, error);
+    log_text(&line, "reason", reason);
+    log_end(&line);
+}
+
+/* Ends the opening: what it still holds is given back, the request is answered. */
+static void opening_fail(struct opening *opening, int error, const char *reason)
+{
+    struct request *request = opening->request;
+    struct conn *conn = request->conn;
+    opening_log_refused(opening, error, reason);
+    if (opening->fd >= 0)
+        access_close_descriptor(opening->worker, conn->user, TAKE_FD(opening->fd));
+    user_remove_session(&opening->worker->server->users, conn->user);
+    conn->openings--;
+    request_fail(request, error, "open of %s: %s", opening_name(opening), reason);
+    conn_touch(conn);
+}
+
+/* ---- a backend that is not needed ---- */
+
+struct backend_disposal {
+    struct helper_job job;
+    struct worker *worker;
+    struct backend *backend;
+};
+
+static void on_backend_dispose_run(struct helper_job *job)
+{
+    backend_close(CONTAINER_OF(job, struct backend_disposal, job)->backend);
+}
+
+static void on_backend_disposed(struct helper_job *job)
+{
+    struct backend_disposal *disposal = CONTAINER_OF(job, struct backend_disposal, job);
+    disposal->worker->pending--;
+    free(disposal);
+}
+
+static void opening_dispose_backend(struct opening *opening)
+{
+    struct backend *backend = TAKE_PTR(opening->backend);
+    struct backend_disposal *disposal = NULL;
+    if (backend == NULL)
+        return;
+    disposal = calloc(1, sizeof(*disposal));
+    if (disposal == NULL) {
+        backend_close(backend);
+        return;
+    }
+    disposal->job =
+        (struct helper_job){.run = on_backend_dispose_run, .on_done = on_backend_disposed};
+    disposal->worker = opening->worker;
+    disposal->backend = backend;
+    opening->worker->pending++;
+    worker_submit_job(opening->worker, &disposal->job);
+}
+
+/* Fails after the device was claimed. */
+static void opening_unclaim(struct opening *opening, int error, const char *reason)
+{
+    opening->session = session_free(opening->session);
+    registry_release(&opening->worker->server->registry, opening->device, opening->worker);
+    opening->device = NULL;
+    opening_fail(opening, error, reason);
+}
+
+/* ---- the session ---- */
+
+static struct session *opening_make_session(const struct opening *opening)
+{
+    struct conn *conn = opening->request->conn;
+    struct timespec now;
+    struct session *session = calloc(1, sizeof(*session));
+    if (session == NULL)
+        return NULL;
+    session->path = strdup(opening_name(opening));
+    if (session->path == NULL) {
+        free(session);
+        return NULL;
+    }
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    session->number = registry_next_session(&opening->worker->server->registry);
+    session->conn = conn;
+    session->worker = opening->worker;
+    session->device = opening->device;
+    session->asked = opening->config;
+    session->peer = conn->peer;
+    session->connection_number = conn->number;
+    (void)memcpy(session->client_name, conn->client_name, sizeof(session->client_name));
+    session->read_write =
+        opening->info.read_write && opening->config.access != SESSION_ACCESS_READ_ONLY;
+    session->opened_unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    session->event_letter.deliver = on_session_events;
+    lock_owner_init(&session->lock);
+    return session;
+}
+
+static void opening_log(const struct session *session)
+{
+    struct log_line line;
+    if (!log_enabled(LOG_LEVEL_INFO))
+        return;
+    log_begin(&line, LOG_LEVEL_INFO, "session-opened");
+    log_number(&line, "session", session->number);
+    log_number(&line, "device", session->device->number);
+    log_text(&line, "path", session->path);
+    log_text(&line, "mode", session->read_write ? "rw" : "ro");
+    log_text(&line, "io", backend_policy(session->device->backend));
+    log_text(&line, "caching", session->device->direct ? "direct" : "buffered");
+    log_text(&line, "lock", lock_mode_name(session->lock.mode));
+    log_number(&line, "connection", session->connection_number);
+    peer_log(&session->peer, &line);
+    log_end(&line);
+}
+
+static void opening_done(struct opening *opening)
+{
+    struct session *session = TAKE_PTR(opening->session);
+    struct request *request = opening->request;
+    struct conn *conn = request->conn;
+    Blkd__Reply reply = BLKD__REPLY__INIT;
+    Blkd__OpenReply body = BLKD__OPEN_REPLY__INIT;
+    Blkd__Info info = BLKD__INFO__INIT;
+
+    registry_add_session(&opening->worker->server->registry, session);
+    conn_add_session(conn, session);
+    conn->openings--;
+    if (session->lock.mode != LOCK_NONE)
+        conn->locks++;
+    opening_log(session);
+    session_fill_info(session, &info);
+    body.session = session->number;
+    body.info = &info;
+    reply.body_case = BLKD__REPLY__BODY_OPEN;
+    reply.open = &body;
+    request_reply(request, &reply);
+    if (conn->state > CONN_SERVING)
+        session_close(session, NULL);
+    conn_touch(conn);
+}
+
+/* ---- the lock ---- */
+
+static void on_opening_guarded(struct io *io, int result)
+{
+    struct opening *opening = CONTAINER_OF(io, struct opening, guard_io);
+    struct session *session = opening->session;
+    struct device *device = opening->device;
+    device_task_done(device, &opening->task);
+    if (result == 0) {
+        opening_done(opening);
+        return;
+    }
+    pthread_mutex_lock(&device->mutex);
+    lock_release(&device->locks, &session->lock);
+    TAILQ_REMOVE(&device->sessions, session, device_link);
+    pthread_mutex_unlock(&device->mutex);
+    opening_unclaim(opening, result,
+                    result == -EBUSY ? "another program holds it (flock, or an exclusive open)"
+                                     : "the lock toward other programs cannot be taken");
+}
+
+static void on_opening_guard(struct device_task *task)
+{
+    struct opening *opening = CONTAINER_OF(task, struct opening, task);
+    pthread_mutex_lock(&opening->device->mutex);
+    enum lock_mode mode = lock_table_mode(&opening->device->locks);
+    pthread_mutex_unlock(&opening->device->mutex);
+    opening->guard_io = (struct io){.op = IO_GUARD,
+                                    .lock_mode = mode,
+                                    .worker = opening->worker,
+                                    .on_done = on_opening_guarded};
+    backend_submit(opening->device->backend, &opening->guard_io);
+}
+
+static void opening_lock_refused(struct opening *opening, const char *holder)
+{
+    char reason[256];
+    (void)snprintf(reason, sizeof(reason), "%s holds a lock on it", holder);
+    opening_unclaim(opening, -EBUSY, reason);
+}
+
+/* Among the sessions first, then toward the outside world. */
+static void opening_enter(struct opening *opening)
+{
+    struct session *session = opening->session;
+    struct device *device = opening->device;
+    const struct lock_owner *holder = NULL;
+    char who[160] = "";
+    int error = 0;
+
+    pthread_mutex_lock(&device->mutex);
+    if (opening->config.lock) {
+        error = lock_try(&device->locks, &session->lock,
+                         session->read_write ? LOCK_EXCLUSIVE : LOCK_SHARED, &holder);
+        if (error < 0)
+            session_describe(CONTAINER_OF_CONST(holder, struct session, lock), who, sizeof(who));
+    }
+    if (error == 0)
+        TAILQ_INSERT_TAIL(&device->sessions, session, device_link);
+    pthread_mutex_unlock(&device->mutex);
+
+    if (error < 0) {
+        opening_lock_refused(opening, who);
+    } else if (opening->config.lock) {
+        opening->task = (struct device_task){.worker = opening->worker, .start = on_opening_guard};
+        device_task_submit(device, &opening->task);
+    } else {
+        opening_done(opening);
+    }
+}
+
+/* ---- the device ---- */
+
+static int opening_check_sectors(struct opening *opening, uint64_t size_bytes, char reason[256])
+{
+    uint32_t granule = opening->device->granule_bytes;
+    uint32_t asked = opening->config.sector_size;
+    uint32_t sector = asked != 0 ? asked : granule;
+    if (sector < granule) {
+        (void)snprintf(
+            reason, 256,
+            "sectors of %u bytes were asked for, but it is reached in pieces of %u bytes "
+            "(%s): ask for %u or leave the size out",
+            asked, granule, opening->device->direct ? "direct I/O" : "its logical block size",
+            granule);
+        return -EINVAL;
+    }
+    if (!range_is_aligned(size_bytes, sector)) {
+        (void)snprintf(reason, 256,
+                       "its size, %llu bytes, is not a whole number of sectors of %u bytes: make "
+                       "it so (truncate -s), or ask for a smaller sector size",
+                       (unsigned long long)size_bytes, sector);
+        return -EINVAL;
+    }
+    opening->session->sector_size = sector;
+    return 0;
+}
+
+/* The device has a session more; sees whether that one can be. */
+static void opening_claimed(struct opening *opening)
+{
+    struct device *device = opening->device;
+    char reason[256];
+
+    opening->session = opening_make_session(opening);
+    if (opening->session == NULL) {
+        opening_unclaim(opening, -ENOMEM, "no memory for a session");
+        return;
+    }
+    pthread_mutex_lock(&device->mutex);
+    if (opening->session->read_write && !device->read_write && opening->backend != NULL) {
+        backend_adopt(device->backend, opening->backend);
+        device->read_write = true;
+    }
+    uint64_t size_bytes = device->size_bytes;
+    pthread_mutex_unlock(&device->mutex);
+
+    int error = opening_check_sectors(opening, size_bytes, reason);
+    opening_dispose_backend(opening);
+    if (error < 0)
+        opening_unclaim(opening, error, reason);
+    else
+        opening_enter(opening);
+}
+
+static void opening_claim(struct opening *opening)
+{
+    struct conn *conn = opening->request->conn;
+    struct registry *registry = &opening->worker->server->registry;
+    if (conn->state > CONN_SERVING) {
+        opening_dispose_backend(opening);
+        opening_fail(opening, -ESHUTDOWN, "the connection is closing");
+        return;
+    }
+    switch (registry_claim(registry, opening, opening_name(opening), opening->backend,
+                           &opening->info, &opening->device)) {
+    case REGISTRY_NEW:
+        opening->backend = NULL;
+        opening_claimed(opening);
+        break;
+    case REGISTRY_EXISTING:
+        opening_claimed(opening);
+        break;
+    case REGISTRY_WAIT:
+        break;
+    case REGISTRY_NO_MEMORY:
+        opening_dispose_backend(opening);
+        opening_fail(opening, -ENOMEM, "no memory for a device");
+        break;
+    }
+}
+
+static void on_opening_retry(struct letter *letter)
+{
+    opening_claim(CONTAINER_OF(letter, struct opening, letter));
+}
+
+void opening_retry(struct opening *opening)
+{
+    opening->letter.deliver = on_opening_retry;
+    mailbox_post(&opening->worker->mailbox, &opening->letter);
+}
+
+/* ---- the helper's part ---- */
+
+static int opening_check_descriptor(struct opening *opening, bool trusted,
+                                    struct backend_open *open)
+{
+    char reason[ACCESS_MESSAGE_MAX];
+    bool writable = false;
+    int error = access_check_descriptor(opening->fd, trusted, &writable, reason);
+    if (error == 0 && open->read_write_asked && !writable) {
+        error = -EACCES;
+        (void)snprintf(reason, sizeof(reason),
+                       "the passed descriptor is open read-only, read/write was asked for");
+    }
+    if (error < 0)
+        (void)snprintf(opening->message, sizeof(opening->message), "%s", reason);
+    if (!writable)
+        open->read_only_asked = true;
+    return error;
+}
+
+static void on_opening_run(struct helper_job *job)
+{
+    struct opening *opening = CONTAINER_OF(job, struct opening, job);
+    bool trusted = access_is_trusted(&opening->request->conn->peer);
+    struct backend_open open = {
+        .path = opening->path,
+        .fd = opening->fd,
+        .direct = opening->config.direct,
+        .read_only_asked = opening->config.access == SESSION_ACCESS_READ_ONLY,
+        .read_write_asked = opening->config.access == SESSION_ACCESS_READ_WRITE,
+    };
+    int error = opening->fd >= 0 ? opening_check_descriptor(opening, trusted, &open) : 0;
+    if (error == 0)
+        error = backend_posix_open(&open, &opening->backend, &opening->info, opening->message);
+    if (opening->fd >= 0)
+        (void)close(TAKE_FD(opening->fd));
+    opening->result = error;
+}
+
+static void on_opening_opened(struct helper_job *job)
+{
+    struct opening *opening = CONTAINER_OF(job, struct opening, job);
+    if (opening->result < 0)
+        opening_fail(opening, opening->result, opening->message);
+    else
+        opening_claim(opening);
+}
+
+/* ---- the beginning ---- */
+
+static int opening_check_path(const struct opening *opening, const char **ret_reason)
+{
+    if (opening->path_bytes >= PATH_BYTES_MAX) {
+        *ret_reason = "the path is longer than 4095 bytes";
+        return -EINVAL;
+    }
+    if (memchr(opening->path, '\0', opening->path_bytes) != NULL) {
+        *ret_reason = "the path has a NUL byte in it";
+        return -EINVAL;
+    }
+    if (opening->descriptor)
+        return 0;
+    if (*opening->path != '/') {
+        *ret_reason = "the path is not absolute";
+        return -EINVAL;
+    }
+    if (!access_is_trusted(&opening->request->conn->peer)) {
+        *ret_reason = "only root may have the daemon open paths: open the file yourself and pass "
+                      "the descriptor (libblkd does)";
+        return -EACCES;
+    }
+    return 0;
+}
+
+static int opening_check(const struct opening *opening, const char **ret_reason)
+{
+    const struct session_config *config = &opening->config;
+    if ((unsigned int)config->sync > SESSION_SYNC_DRIVE ||
+        (unsigned int)config->access > SESSION_ACCESS_READ_WRITE) {
+        *ret_reason = "an unknown sync level or access mode";
+        return -EINVAL;
+    }
+    if (config->sector_size != 0 && !range_is_sector_size(config->sector_size)) {
+        *ret_reason = "the sector size is not a power of two from 512 to 65536";
+        return -EINVAL;
+    }
+    if (opening->descriptor && opening->fd < 0) {
+        *ret_reason = "no descriptor came with the request";
+        return -EINVAL;
+    }
+    return opening_check_path(opening, ret_reason);
+}
+
+static int opening_check_quota(struct opening *opening, const char **ret_reason)
+{
+    struct conn *conn = opening->request->conn;
+    struct server *server = opening->worker->server;
+    if (conn->session_count + conn->openings >= server->config->sessions_per_connection) {
+        *ret_reason = "this connection has as many sessions as it may have";
+        return -EDQUOT;
+    }
+    *ret_reason = "this user has as many sessions as it may have";
+    return user_add_session(&server->users, conn->user, server->config->sessions_per_uid);
+}
+
+void opening_start(struct opening *opening)
+{
+    struct conn *conn = opening->request->conn;
+    const char *reason = NULL;
+    if (opening->descriptor)
+        opening->fd = TAKE_FD(conn->pending_fd);
+    int error = opening_check(opening, &reason);
+    if (error == 0)
+        error = opening_check_quota(opening, &reason);
+    if (error < 0) {
+        if (opening->fd >= 0)
+            access_close_descriptor(opening->worker, conn->user, TAKE_FD(opening->fd));
+        opening_log_refused(opening, error, reason);
+        request_fail(opening->request, error, "open: %s", reason);
+        return;
+    }
+    conn->openings++;
+    opening->job = (struct helper_job){.run = on_opening_run, .on_done = on_opening_opened};
+    opening->job.shares[0] = &conn->helper_share;
+    opening->job.shares[1] = &conn->user->helper_share;
+    worker_submit_job(opening->worker, &opening->job);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An open on its way from request to session:
+ *
+ *   opening_start -> (helper) backend_posix_open -> claim the device -> (task) guard and lock ->
+ * session
+ *
+ * The connection stays until it has ended. A failure at any step takes back the steps before it.
+ */
+#ifndef BLKD_DAEMON_OPENING_H
+#define BLKD_DAEMON_OPENING_H
+
+#include "daemon/backend.h"
+#include "daemon/device.h"
+#include "daemon/session.h"
+#include "proto/blkd.pb-c.h"
+
+struct request;
+
+struct opening {
+    struct request *request;
+    struct worker *worker;
+    struct session_config config;
+    char *path; /* never NULL, may be empty for a passed descriptor */
+    size_t path_bytes;
+    bool descriptor;
+    int fd; /* the peer's, or -1 */
+
+    /* From the helper. */
+    struct helper_job job;
+    struct backend *backend; /* until a device has it, or it is disposed of */
+    struct backend_info info;
+    int result;
+    char message[BACKEND_MESSAGE_MAX];
+
+    struct device *device; /* claimed */
+    struct session *session;
+    STAILQ_ENTRY(opening) reopen_link;
+    struct letter letter;
+    struct device_task task;
+    struct io guard_io;
+};
+
+/* Copies what is asked; 0 or a negative errno. */
+int opening_new(struct request *request, const Blkd__Open *message, struct opening **ret_opening);
+/* Takes NULL; returns NULL. */
+struct opening *opening_free(struct opening *opening);
+
+/* Ends the request, now or later. */
+void opening_start(struct opening *opening);
+
+/* From the registry: the device that it waited for is closed. */
+void opening_retry(struct opening *opening);
+
+#endif

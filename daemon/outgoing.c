@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/outgoing.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "common/wire.h"
+
+int outgoing_pack(struct outgoing *outgoing, const Blkd__Reply *reply, size_t payload_bytes)
+{
+    size_t size = wire_reply_size(reply);
+    outgoing->head = outgoing->inline_bytes;
+    if (size > sizeof(outgoing->inline_bytes)) {
+        outgoing->head = malloc(size);
+        if (outgoing->head == NULL)
+            return -ENOMEM;
+    }
+    wire_pack_reply(reply, (uint32_t)payload_bytes, outgoing->head);
+    outgoing->head_bytes = size;
+    outgoing->payload_bytes = payload_bytes;
+    return 0;
+}
+
+void outgoing_free_head(struct outgoing *outgoing)
+{
+    if (outgoing->head != outgoing->inline_bytes)
+        free(outgoing->head);
+    outgoing->head = NULL;
+}
+
+static void on_outgoing_release(struct outgoing *outgoing)
+{
+    outgoing_free_head(outgoing);
+    free(outgoing);
+}
+
+struct outgoing *outgoing_new(const Blkd__Reply *reply)
+{
+    struct outgoing *outgoing = calloc(1, sizeof(*outgoing));
+    if (outgoing == NULL)
+        return NULL;
+    outgoing->release = on_outgoing_release;
+    if (outgoing_pack(outgoing, reply, 0) < 0) {
+        free(outgoing);
+        return NULL;
+    }
+    return outgoing;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/request.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/status.h"
+#include "daemon/conn.h"
+#include "daemon/opening.h"
+
+enum {
+    /* Payload that waits to be sent leaves at once, while it is in the cache, not at the end of the
+       round. */
+    REQUEST_SEND_BYTES = 256 * 1024,
+    REQUEST_MESSAGE_MAX = 1024,
+};
+
+void request_release(struct request *request)
+{
+    struct conn *conn = request->conn;
+    outgoing_free_head(&request->out);
+    request->buffer = buffer_put(&conn->worker->buffers, request->buffer);
+    request->opening = opening_free(request->opening);
+    conn_credit(conn, request);
+    worker_put_request(conn->worker, request);
+}
+
+static void on_request_sent(struct outgoing *outgoing)
+{
+    request_release((struct request *)(void *)outgoing);
+}
+
+static void request_end(struct request *request, Blkd__Reply *reply, size_t payload_bytes)
+{
+    struct conn *conn = request->conn;
+    reply->id = request->id;
+    conn_remove_request(conn, request);
+    if (request->session != NULL) {
+        struct session *session = request->session;
+        request->session = NULL;
+        session_drop(session);
+    }
+    request->out.release = on_request_sent;
+    request->out.payload = request->buffer != NULL ? request->buffer->data : NULL;
+    int error = outgoing_pack(&request->out, reply, payload_bytes);
+    if (error < 0) {
+        request_release(request);
+        conn_refuse(conn, error, "no memory for a reply");
+        return;
+    }
+    conn_queue(conn, &request->out);
+    conn_touch(conn);
+    if (payload_bytes > 0 && conn->unsent_bytes >= REQUEST_SEND_BYTES)
+        conn_send(conn);
+}
+
+void request_finish(struct request *request, int result)
+{
+    Blkd__Reply reply = BLKD__REPLY__INIT;
+    reply.status = status_from_errno(result);
+    request_end(request, &reply, 0);
+}
+
+void request_fail(struct request *request, int error, const char *format, ...)
+{
+    char message[REQUEST_MESSAGE_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(message, sizeof(message), format, arguments);
+    va_end(arguments);
+
+    assert(error < 0);
+    Blkd__Reply reply = BLKD__REPLY__INIT;
+    reply.status = status_from_errno(error);
+    reply.message = message;
+    request_end(request, &reply, 0);
+}
+
+void request_reply(struct request *request, Blkd__Reply *reply)
+{
+    request_end(request, reply, 0);
+}
+
+void request_reply_payload(struct request *request)
+{
+    Blkd__Reply reply = BLKD__REPLY__INIT;
+    request_end(request, &reply, (size_t)request->length_bytes);
+}
+
+int request_own_payload(struct request *request)
+{
+    if (request->buffer != NULL)
+        return 0;
+    request->buffer = buffer_get(&request->conn->worker->buffers, request->payload_bytes);
+    if (request->buffer == NULL)
+        return -ENOMEM;
+    conn_charge(request->conn, request, request->payload_bytes);
+    (void)memcpy(request->buffer->data, request->payload, request->payload_bytes);
+    request->payload = request->buffer->data;
+    return 0;
+}

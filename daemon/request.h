@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A request from its frame to its reply. It belongs to its connection's worker, and ends exactly
+ * once: by request_finish, request_fail or request_reply, which queue the reply (or drop it, when
+ * the connection is gone) and give up the session.
+ */
+#ifndef BLKD_DAEMON_REQUEST_H
+#define BLKD_DAEMON_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "daemon/backend.h"
+#include "daemon/buffer.h"
+#include "daemon/device.h"
+#include "daemon/outgoing.h"
+#include "proto/blkd.pb-c.h"
+
+struct conn;
+struct operation;
+struct opening;
+struct session;
+
+struct request {
+    struct outgoing out; /* first: the reply, when the request is done */
+    struct conn *conn;
+    struct session *session; /* held from dispatch on, if the operation needs one */
+    const struct operation *operation;
+    LIST_ENTRY(request) id_link;
+    uint64_t id;
+
+    /* What was asked, copied from the message by the operation's prepare. */
+    uint64_t session_number;
+    uint64_t offset_bytes;
+    uint64_t length_bytes;
+    uint64_t transfer_end_bytes;
+    uint64_t value;
+    uint32_t flags;
+    struct opening *opening;
+
+    const uint8_t *payload; /* of a write: in `buffer`, or borrowed from the receive buffer */
+    uint32_t payload_bytes;
+    uint32_t received_bytes; /* of the payload, while it comes */
+    struct buffer *buffer;   /* a write's payload or a read's answer */
+    size_t charged_bytes;    /* against CONN_BUFFERED_MAX */
+
+    struct io io;
+    struct device_ticket ticket;
+    struct device_flush flush;
+    struct device_task task;
+    STAILQ_ENTRY(request) spare_link;
+};
+
+/* Answers: status OK and nothing else, or an errno with no more than its name. */
+void request_finish(struct request *request, int result);
+
+/* Answers with `error` (a negative errno) and a sentence: what was tried, on what, why it failed.
+ */
+void request_fail(struct request *request, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Answers OK with a body; id and status are filled in here. */
+void request_reply(struct request *request, Blkd__Reply *reply);
+
+/* Answers OK with the buffer's first length_bytes as payload. */
+void request_reply_payload(struct request *request);
+
+/* Makes the payload the request's own if it is borrowed. 0 or -ENOMEM. */
+int request_own_payload(struct request *request);
+
+/* Frees what the request holds, after its reply has been sent or dropped. */
+void request_release(struct request *request);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/worker.h"
+
+int server_init(struct server *server, const struct config *config)
+{
+    struct timespec now;
+    *server = (struct server){.config = config};
+    if (getrandom(server->instance, sizeof(server->instance), 0) !=
+        (ssize_t)sizeof(server->instance))
+        return -EIO;
+    /* Nothing of a session survives the daemon yet, so that the time of its start is epoch enough.
+     */
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    server->session_epoch = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    server->spinners_max = cpus > 1 ? (unsigned int)cpus - 1 : 0;
+    registry_init(&server->registry);
+    user_table_init(&server->users);
+    int error = mailbox_init(&server->mailbox);
+    if (error == 0)
+        error = helper_new(HELPER_THREADS_MAX, "helper", &server->helpers);
+    return error;
+}
+
+/* Which engine runs, and if it is not the one that was to be preferred, why. */
+static void server_log_engine(const struct server *server, int fallback)
+{
+    struct log_line line;
+    log_begin(&line, fallback < 0 ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "engine");
+    log_text(&line, "engine", server->engine_name);
+    if (fallback < 0) {
+        log_text(&line, "message", "io_uring is refused here; threads do its work");
+        log_errno(&line, fallback);
+    }
+    log_end(&line);
+}
+
+int server_start_workers(struct server *server)
+{
+    unsigned int count = config_worker_count(server->config);
+    server->workers = calloc(count, sizeof(*server->workers));
+    if (server->workers == NULL)
+        return -ENOMEM;
+    for (unsigned int i = 0; i < count; i++) {
+        struct engine *engine = NULL;
+        int fallback = 0;
+        int error = engine_new(server->config->engine, &engine, &fallback);
+        if (error < 0)
+            return error;
+        if (i == 0) {
+            server->engine_name = engine_name(engine);
+            server_log_engine(server, fallback);
+        }
+        error = worker_init(&server->workers[i], server, i, engine);
+        if (error < 0)
+            return error;
+        server->worker_count++;
+    }
+    for (unsigned int i = 0; i < count; i++) {
+        int error = worker_start(&server->workers[i]);
+        if (error < 0)
+            return error;
+    }
+    return 0;
+}
+
+void server_deinit(struct server *server)
+{
+    for (unsigned int i = 0; i < server->worker_count; i++)
+        worker_deinit(&server->workers[i]);
+    registry_deinit(&server->registry);
+    server->helpers = helper_free(server->helpers);
+    user_table_deinit(&server->users);
+    mailbox_deinit(&server->mailbox);
+    free(server->workers);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What all threads of the daemon share.
+ */
+#ifndef BLKD_DAEMON_SERVER_H
+#define BLKD_DAEMON_SERVER_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "daemon/config.h"
+#include "daemon/helper.h"
+#include "daemon/registry.h"
+#include "daemon/user.h"
+
+struct worker;
+
+enum { SERVER_INSTANCE_BYTES = 16 };
+
+struct server {
+    const struct config *config;
+    struct helper_pool *helpers;
+    struct registry registry;
+    struct user_table users;
+    struct worker *workers;
+    unsigned int worker_count;
+    struct mailbox mailbox; /* the main thread's: a worker that has ended says so here */
+    uint8_t instance[SERVER_INSTANCE_BYTES];
+    uint64_t session_epoch;
+    atomic_uint_fast64_t last_connection;
+    atomic_uint connections;
+    atomic_uint spinning;      /* workers that poll at this moment */
+    unsigned int spinners_max; /* constant: CPUs less one */
+    const char *engine_name;
+};
+
+/* 0 or a negative errno. */
+int server_init(struct server *server, const struct config *config);
+
+/* Makes the workers with their engines, and starts them. 0 or a negative errno; -EINVAL: no such
+ * engine. */
+int server_start_workers(struct server *server);
+
+/* After the workers have ended. */
+void server_deinit(struct server *server);
+
+#endif

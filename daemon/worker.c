@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/container.h"
+#include "daemon/conn.h"
+#include "daemon/request.h"
+
+uint64_t worker_now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static uint64_t worker_now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+static void on_worker_mail(evutil_socket_t fd, short what, void *user_data)
+{
+    struct worker *worker = user_data;
+    (void)fd;
+    (void)what;
+    worker->activity += mailbox_drain(&worker->mailbox);
+}
+
+static void on_worker_engine(evutil_socket_t fd, short what, void *user_data)
+{
+    struct worker *worker = user_data;
+    (void)fd;
+    (void)what;
+    worker->activity += engine_process(worker->engine);
+}
+
+static void on_worker_stop(struct letter *letter)
+{
+    struct worker *worker = CONTAINER_OF(letter, struct worker, stop_letter);
+    struct conn *conn = LIST_FIRST(&worker->conns);
+    worker->stopping = true;
+    while (conn != NULL) {
+        struct conn *next = LIST_NEXT(conn, link);
+        Blkd__ShuttingDown shutting_down = BLKD__SHUTTING_DOWN__INIT;
+        Blkd__Event event = BLKD__EVENT__INIT;
+        event.what_case = BLKD__EVENT__WHAT_SHUTTING_DOWN;
+        event.shutting_down = &shutting_down;
+        conn_queue_event(conn, &event);
+        conn_drain(conn);
+        conn = next;
+    }
+}
+
+static int worker_add_events(struct worker *worker)
+{
+    worker->mailbox_event = event_new(worker->base, mailbox_fd(&worker->mailbox),
+                                      EV_READ | EV_PERSIST, on_worker_mail, worker);
+    worker->engine_event = event_new(worker->base, engine_fd(worker->engine), EV_READ | EV_PERSIST,
+                                     on_worker_engine, worker);
+    if (worker->mailbox_event == NULL || worker->engine_event == NULL ||
+        event_add(worker->mailbox_event, NULL) < 0 || event_add(worker->engine_event, NULL) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+int worker_init(struct worker *worker, struct server *server, unsigned int index,
+                struct engine *engine)
+{
+    *worker = (struct worker){.server = server, .index = index, .engine = engine};
+    worker->stop_letter.deliver = on_worker_stop;
+    LIST_INIT(&worker->conns);
+    TAILQ_INIT(&worker->touched);
+    STAILQ_INIT(&worker->spare_requests);
+    buffer_pool_init(&worker->buffers);
+    busypoll_init(&worker->busypoll, server->config->busy_poll_us);
+    int error = mailbox_init(&worker->mailbox);
+    if (error < 0)
+        return error;
+    worker->receive_buffer = malloc(WORKER_RECEIVE_BYTES);
+    worker->base = event_base_new();
+    if (worker->receive_buffer == NULL || worker->base == NULL)
+        return -ENOMEM;
+    return worker_add_events(worker);
+}
+
+/* Conns that are touched while the others are looked at are looked at in the same round. */
+static void worker_end_round(struct worker *worker)
+{
+    do {
+        engine_kick(worker->engine);
+        while (!TAILQ_EMPTY(&worker->touched))
+            conn_end_round(TAILQ_FIRST(&worker->touched));
+        if (engine_ready(worker->engine))
+            worker->activity += engine_process(worker->engine);
+    } while (!TAILQ_EMPTY(&worker->touched));
+}
+
+/* Only so many workers poll that a CPU is left for the clients. */
+static bool worker_may_spin(struct worker *worker)
+{
+    if (worker->conns.lh_first == NULL || !busypoll_begin(&worker->busypoll, worker_now_ns()))
+        return false;
+    if (atomic_fetch_add(&worker->server->spinning, 1) < worker->server->spinners_max)
+        return true;
+    atomic_fetch_sub(&worker->server->spinning, 1);
+    return false;
+}
+
+/* Looks again and again, for as long as the budget lasts, whether something is to be done; and does
+ * it. */
+static void worker_spin(struct worker *worker)
+{
+    unsigned int before = worker->activity;
+    uint64_t now = 0;
+    if (!worker_may_spin(worker))
+        return;
+    do {
+        (void)event_base_loop(worker->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        now = worker_now_ns();
+    } while (worker->activity == before && busypoll_continue(&worker->busypoll, now));
+    atomic_fetch_sub(&worker->server->spinning, 1);
+    busypoll_end(&worker->busypoll, worker->activity != before);
+}
+
+static bool worker_is_done(const struct worker *worker)
+{
+    return worker->stopping && LIST_EMPTY(&worker->conns) && worker->pending == 0;
+}
+
+static void *worker_run(void *user_data)
+{
+    struct worker *worker = user_data;
+    worker_end_round(worker);
+    while (!worker_is_done(worker)) {
+        unsigned int before = worker->activity;
+        worker_spin(worker);
+        if (worker->activity == before)
+            (void)event_base_loop(worker->base, EVLOOP_ONCE);
+        worker_end_round(worker);
+    }
+    mailbox_post(&worker->server->mailbox, &worker->ended_letter);
+    return NULL;
+}
+
+int worker_start(struct worker *worker)
+{
+    char name[16];
+    sigset_t all;
+    sigset_t saved;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &saved);
+    int error = pthread_create(&worker->thread, NULL, worker_run, worker);
+    (void)pthread_sigmask(SIG_SETMASK, &saved, NULL);
+    if (error != 0)
+        return -error;
+    (void)snprintf(name, sizeof(name), "worker-%u", worker->index);
+    (void)pthread_setname_np(worker->thread, name);
+    return 0;
+}
+
+void worker_stop(struct worker *worker)
+{
+    mailbox_post(&worker->mailbox, &worker->stop_letter);
+}
+
+void worker_join(struct worker *worker)
+{
+    (void)pthread_join(worker->thread, NULL);
+}
+
+struct request *worker_get_request(struct worker *worker)
+{
+    struct request *request = STAILQ_FIRST(&worker->spare_requests);
+    if (request == NULL)
+        return calloc(1, sizeof(*request));
+    STAILQ_REMOVE_HEAD(&worker->spare_requests, spare_link);
+    worker->spare_count--;
+    (void)memset(request, 0, sizeof(*request));
+    return request;
+}
+
+void worker_put_request(struct worker *worker, struct request *request)
+{
+    if (worker->spare_count >= WORKER_SPARE_REQUESTS) {
+        free(request);
+        return;
+    }
+    STAILQ_INSERT_HEAD(&worker->spare_requests, request, spare_link);
+    worker->spare_count++;
+}
+
+void worker_submit_job(struct worker *worker, struct helper_job *job)
+{
+    job->reply_to = &worker->mailbox;
+    helper_submit(worker->server->helpers, job);
+}
+
+void worker_deinit(struct worker *worker)
+{
+    while (!STAILQ_EMPTY(&worker->spare_requests)) {
+        struct request *request = STAILQ_FIRST(&worker->spare_requests);
+        STAILQ_REMOVE_HEAD(&worker->spare_requests, spare_link);
+        free(request);
+    }
+    if (worker->engine_event != NULL)
+        event_free(worker->engine_event);
+    if (worker->mailbox_event != NULL)
+        event_free(worker->mailbox_event);
+    worker->engine = engine_free(worker->engine);
+    if (worker->base != NULL)
+        event_base_free(worker->base);
+    mailbox_deinit(&worker->mailbox);
+    buffer_pool_deinit(&worker->buffers);
+    wire_arena_deinit(&worker->arena);
+    free(worker->receive_buffer);
+}

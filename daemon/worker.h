@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A worker: a thread with an event loop, an engine, and the connections it was given, for their
+ * whole life. Everything in it but the mailbox is the thread's own.
+ *
+ * One round of the loop: what is ready is received, checked and carried out; then the engine is
+ * handed what was submitted, and the replies that are ready leave, a connection's in one message.
+ */
+#ifndef BLKD_DAEMON_WORKER_H
+#define BLKD_DAEMON_WORKER_H
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "common/wire.h"
+#include "daemon/buffer.h"
+#include "daemon/busypoll.h"
+#include "daemon/engine.h"
+#include "daemon/mailbox.h"
+#include "daemon/server.h"
+
+struct conn;
+struct request;
+
+LIST_HEAD(conn_list, conn);
+TAILQ_HEAD(conn_touched_list, conn);
+STAILQ_HEAD(request_list, request);
+
+enum { WORKER_RECEIVE_BYTES = 128 * 1024, WORKER_SPARE_REQUESTS = 256 };
+
+struct worker {
+    struct server *server;
+    unsigned int index;
+    pthread_t thread;
+    struct event_base *base;
+    struct engine *engine;
+    struct event *engine_event;
+    struct mailbox mailbox;
+    struct event *mailbox_event;
+    struct conn_list conns;
+    struct conn_touched_list touched; /* to be looked at at the end of the round */
+    struct buffer_pool buffers;
+    struct wire_arena arena;
+    uint8_t *receive_buffer;
+    struct request_list spare_requests;
+    unsigned int spare_count;
+    struct busypoll busypoll;
+    unsigned int activity; /* grows with everything that is worth polling for */
+    unsigned int pending;  /* closings and the like that must end before the thread does */
+    bool stopping;
+    struct letter stop_letter;
+    struct letter ended_letter; /* to the server's mailbox */
+};
+
+/* 0 or a negative errno. `engine` is one that engine_new made; it becomes the worker's. */
+int worker_init(struct worker *worker, struct server *server, unsigned int index,
+                struct engine *engine);
+/* When the thread has ended, ended_letter is posted to the server's mailbox. */
+int worker_start(struct worker *worker);
+
+/* From the main thread: the connections are closed, what is in flight is waited for, the thread
+ * ends. */
+void worker_stop(struct worker *worker);
+void worker_join(struct worker *worker);
+void worker_deinit(struct worker *worker);
+
+/* CLOCK_MONOTONIC_COARSE in milliseconds: cheap, and good to a few of them. */
+uint64_t worker_now_ms(void);
+
+/* A request with everything zero but what request_list needs. NULL: no memory. */
+struct request *worker_get_request(struct worker *worker);
+void worker_put_request(struct worker *worker, struct request *request);
+
+/* Runs a job on the helper pool that comes back to this worker. */
+void worker_submit_job(struct worker *worker, struct helper_job *job);
+
+#endif
