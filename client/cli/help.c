@@ -7,13 +7,11 @@
 static const char HELP_DEVICE[] =
     "\nDEVICE is a path, or a configuration string:\n"
     "  file://PATH?sync=(none|os|drive)&buffered=(0|1)&lock=(0|1)&prefered_sector_size=N\n"
-    "A path is opened buffered, with sync os, without a lock, for writing only if that is needed "
-    "or "
-    "possible.\n";
+    "A path alone is opened buffered, with sync os, without a lock.\n";
 
-static const char HELP_SIZES[] = "\nBYTES, SECTORS, N and SIZE take a unit: K, M, G, T or KiB, "
-                                 "MiB, … are powers of 1024, KB, MB, … "
-                                 "of 1000.\n";
+static const char HELP_SIZES[] =
+    "\nNumbers take a unit: K, M, G, T or KiB, MiB, ... are powers of 1024, KB, MB, ...\n"
+    "of 1000.\n";
 
 static const char HELP_EXIT[] = "\nExit codes:\n"
                                 "  0  done\n"
@@ -24,7 +22,7 @@ static const char HELP_EXIT[] = "\nExit codes:\n"
 
 void help_print(const struct command *commands, size_t count)
 {
-    (void)fputs("Usage: blkd-cli [--socket PATH] [--json] COMMAND [OPTION…] [DEVICE]…\n\n"
+    (void)fputs("Usage: blkd-cli [--socket PATH] [--json] COMMAND [OPTION...] [DEVICE]...\n\n"
                 "Block devices and disk images through the daemon blkd.\n\nCommands:\n",
                 stdout);
     for (size_t i = 0; i < count; i++)
@@ -42,7 +40,7 @@ void help_print_command(const struct command *command)
     unsigned int own = command->groups & ~(unsigned int)(OPTIONS_DEVICE | OPTIONS_JSON);
     unsigned int common = (command->groups & OPTIONS_JSON) | OPTIONS_GLOBAL;
 
-    (void)printf("Usage: blkd-cli %s [OPTION…]%s%s\n\n%c%s.\n", command->name,
+    (void)printf("Usage: blkd-cli %s [OPTION...]%s%s\n\n%c%s.\n", command->name,
                  command->operands[0] ? " " : "", command->operands, toupper(command->summary[0]),
                  command->summary + 1);
     if (command->details)

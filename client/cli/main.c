@@ -30,10 +30,10 @@ static const struct command COMMANDS[] = {
         .name = "read",
         .operands = "DEVICE",
         .summary = "read a range, to stdout or a file",
-        .details = "Reads from the start to the end of the device unless a range is given, which "
-                   "may be any "
-                   "range of bytes.\nOn a terminal the bytes are shown as a hexadecimal dump; its "
-                   "addresses are offsets on the device.\n",
+        .details =
+            "Reads from the start to the end of the device, or any range of bytes of it. On a\n"
+            "terminal they are shown as a hexadecimal dump, whose addresses are offsets on the\n"
+            "device.\n",
         .examples = "  blkd-cli read /dev/sdb --count 1\n"
                     "  blkd-cli read disk.img --offset 1M --length 64K --output part.bin\n"
                     "  blkd-cli read disk.img | sha256sum\n",
@@ -47,10 +47,10 @@ static const struct command COMMANDS[] = {
         .operands = "DEVICE",
         .summary = "write stdin or a file to the device",
         .details =
-            "Writes all of the input, from the start of the device unless --sector or --offset "
-            "are given; with --count or\n--length that much of it. Input that is not a whole "
-            "number of sectors is refused unless --pad is given. If it\nfails on the way, it says "
-            "how much was written.\n",
+            "Writes all of the input, or as much as --count or --length say, from the start of\n"
+            "the device on unless --sector or --offset are given. Input that is not a whole\n"
+            "number of sectors is refused unless --pad is given. A failure on the way says how\n"
+            "much was written.\n",
         .examples = "  blkd-cli write /dev/sdb --input disk.img --flush\n"
                     "  printf hello | blkd-cli write disk.img --sector 7 --pad\n",
         .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_FUA | OPTIONS_WRITE,

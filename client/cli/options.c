@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,7 +127,7 @@ static int options_set_seconds(const struct options_spec *spec, struct options_n
     if (end == text || *end != '\0' || !(seconds >= 0 && seconds <= limit))
         return options_refuse(ret_error, "--%s %s: not a number of seconds from 0 to 86400",
                               spec->name, text);
-    number->value = (uint64_t)llround(seconds * 1000);
+    number->value = (uint64_t)(seconds * 1000 + 0.5);
     number->given = true;
     return 0;
 }

@@ -46,10 +46,7 @@ static int report_exit_code(int error)
 static const char *report_find_hint(const struct cli *cli, int error)
 {
     if (!cli->connection)
-        return error == -EACCES || error == -EPERM
-                   ? "root and the members of the daemon's group may connect"
-                   : "is blkd running there? --socket or $BLKD_SOCKET name another place; "
-                     "'systemctl start blkd.socket' starts the system's";
+        return NULL; /* the library has said it */
     switch (error) {
     case -EBUSY:
         return "'blkd-cli sessions DEVICE' tells who has it";
