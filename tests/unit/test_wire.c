@@ -511,7 +511,8 @@ static void check_repacked(const Blkd__Request *request)
         wire_pack_request(repeated, 0, again);
         ck_assert_mem_eq(again, frame, size);
     } else {
-        ck_assert_int_eq(r, -E2BIG);
+        /* protobuf-c takes field number 0 in two bytes for an unknown field, but not in one. */
+        ck_assert(r == -E2BIG || r == -EBADMSG);
     }
     wire_arena_deinit(&second);
 }
