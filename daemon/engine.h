@@ -58,8 +58,10 @@ struct engine_io {
     int iov_count;           /* 1 to IOV_MAX */
     uint64_t offset_bytes;
     int rw_flags; /* RWF_*, as for preadv2(2) */
-    /* io_uring would do it in a kernel worker: buffered writes, and all on FUSE, tmpfs and others
-     * without RWF_NOWAIT. Such transfers are capped per target. If in doubt, set it. */
+    /* For a kernel worker of io_uring, capped per target: what the ring cannot do without blocking.
+     * That is buffered writes, and everything on file systems whose RWF_NOWAIT cannot be relied on:
+     * on FUSE, an io_uring transfer without this blocks the owner's thread itself. If in doubt, set
+     * it. */
     bool punts;
     struct engine_target *target;
     /* Bytes transferred (>= 0) or a negative errno; never -EINTR, and -EAGAIN only with RWF_NOWAIT.

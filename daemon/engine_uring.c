@@ -128,12 +128,14 @@ static struct engine_lane *lane_of(const struct engine_uring *uring, const struc
     return &io->target->lanes[uring->number];
 }
 
+/* A transfer that punts is not tried on this thread first: some file systems (FUSE) let the ring
+ * believe that they would not block, and then do. */
 static void uring_submit(struct engine *engine, struct engine_io *io)
 {
     struct engine_uring *uring = uring_of(engine);
 
     io->in_lane = io->punts;
-    io->blocking = false;
+    io->blocking = io->punts;
     if (io->in_lane) {
         struct engine_lane *lane = lane_of(uring, io);
 

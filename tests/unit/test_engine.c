@@ -3,8 +3,12 @@
 #include "engine_fixture.h"
 
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
-#include <sys/stat.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 /* The fault engine with rules that never strike must be like the one it wraps. */
 static const char *const engines[] = {
@@ -331,6 +335,99 @@ START_TEST(an_engine_may_be_made_on_another_thread)
 }
 END_TEST
 
+/* --- Where io_uring is refused --- */
+
+static const int refusals[] = {EPERM, ENOSYS};
+
+enum { REFUSALS = sizeof(refusals) / sizeof(*refusals) };
+
+/* From here on io_uring_setup fails in this process, as in a container with a usual seccomp
+ * profile. */
+static void refuse_io_uring(int error)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned int)error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(filter) / sizeof(*filter), .filter = filter};
+
+    ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0), 0);
+}
+
+START_TEST(where_io_uring_is_refused_it_says_so)
+{
+    struct engine *none = NULL;
+    int reason = 7;
+
+    refuse_io_uring(refusals[_i]);
+    /* More often than there are numbers for engines: a failed one gives its number back. */
+    for (int i = 0; i < WORKERS_MAX + 1; i++)
+        ck_assert_int_eq(engine_new("io_uring", &none, &reason), -refusals[_i]);
+    ck_assert_ptr_null(none);
+    ck_assert_int_eq(reason, 7);
+}
+END_TEST
+
+START_TEST(auto_falls_back_to_threads_and_gives_the_reason)
+{
+    unsigned char data[SECTOR];
+    int fd = file_make("/tmp", 2);
+    int reason = 7;
+
+    refuse_io_uring(refusals[_i]);
+    ck_assert_int_eq(engine_global_init(), 0);
+    engine_target_init(&target);
+    ck_assert_int_eq(engine_new("auto", &engine, &reason), 0);
+    ck_assert_int_eq(reason, -refusals[_i]);
+    ck_assert_str_eq(engine_name(engine), "threads");
+    ck_assert_int_eq(transfer_run(transfer_make(ENGINE_READ, fd, data, SECTOR, SECTOR)), SECTOR);
+    assert_sector(data, 1);
+    engine_stop();
+    (void)close(fd);
+}
+END_TEST
+
+START_TEST(auto_is_io_uring_where_it_works)
+{
+    int reason = 7;
+
+    ck_assert_int_eq(engine_global_init(), 0);
+    engine_target_init(&target);
+    ck_assert_int_eq(engine_new("auto", &engine, &reason), 0);
+    ck_assert_int_eq(reason, 0);
+    ck_assert_str_eq(engine_name(engine), "io_uring");
+    engine_stop();
+}
+END_TEST
+
+START_TEST(there_are_as_many_rings_as_workers)
+{
+    struct engine *rings[WORKERS_MAX], *one_more = NULL;
+
+    for (int i = 0; i < WORKERS_MAX; i++)
+        ck_assert_int_eq(engine_new("io_uring", &rings[i], NULL), 0);
+    ck_assert_int_eq(engine_new("io_uring", &one_more, NULL), -EMFILE);
+    engine_free(rings[5]);
+    ck_assert_int_eq(engine_new("io_uring", &rings[5], NULL), 0);
+    for (int i = 0; i < WORKERS_MAX; i++)
+        engine_free(rings[i]);
+}
+END_TEST
+
+static TCase *choice_of_engine(void)
+{
+    TCase *tests = tcase_create("choice of engine");
+
+    tcase_add_loop_test(tests, where_io_uring_is_refused_it_says_so, 0, REFUSALS);
+    tcase_add_loop_test(tests, auto_falls_back_to_threads_and_gives_the_reason, 0, REFUSALS);
+    tcase_add_test(tests, auto_is_io_uring_where_it_works);
+    tcase_add_test(tests, there_are_as_many_rings_as_workers);
+    return tests;
+}
+
 static TCase *all_engines(void)
 {
     TCase *tests = tcase_create("all engines");
@@ -362,6 +459,7 @@ int main(void)
     Suite *suite = suite_create("engine");
 
     suite_add_tcase(suite, all_engines());
+    suite_add_tcase(suite, choice_of_engine());
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
