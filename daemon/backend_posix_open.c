@@ -32,7 +32,7 @@ int posix_reopen(int fd, int flags)
 {
     char path[64];
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    int reopened = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    int reopened = open(path, flags | O_CLOEXEC | O_NOCTTY);
     return reopened < 0 ? -errno : reopened;
 }
 

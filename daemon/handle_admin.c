@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/limits.h"
+#include "common/text.h"
 #include "daemon/conn.h"
 #include "daemon/handlers.h"
 #include "daemon/request.h"
@@ -19,6 +20,7 @@ int hello_prepare(struct request *request, const Blkd__Request *message)
     request->value = hello->version;
     (void)memcpy(conn->client_name, hello->client_name, length);
     conn->client_name[length] = '\0';
+    text_make_utf8(conn->client_name);
     return 0;
 }
 

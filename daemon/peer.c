@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/text.h"
 
 static void peer_read_command(pid_t pid, char command[PEER_COMMAND_MAX])
 {
@@ -22,6 +23,7 @@ static void peer_read_command(pid_t pid, char command[PEER_COMMAND_MAX])
     }
     command[length] = '\0';
     command[strcspn(command, "\n")] = '\0';
+    text_make_utf8(command);
 }
 
 int peer_get(int socket, struct peer *ret_peer)

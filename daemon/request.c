@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/status.h"
+#include "common/text.h"
 #include "daemon/conn.h"
 #include "daemon/opening.h"
 
@@ -72,6 +73,7 @@ void request_fail(struct request *request, int error, const char *format, ...)
     (void)vsnprintf(message, sizeof(message), format, arguments);
     va_end(arguments);
 
+    text_make_utf8(message);
     assert(error < 0);
     Blkd__Reply reply = BLKD__REPLY__INIT;
     reply.status = status_from_errno(error);
