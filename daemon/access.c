@@ -5,16 +5,11 @@
 #include <fcntl.h>
 #include <linux/stat.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "common/container.h"
 #include "common/devprobe.h"
-#include "daemon/user.h"
-#include "daemon/worker.h"
 
 bool access_is_trusted(const struct peer *peer)
 {
@@ -77,40 +72,4 @@ int access_check_descriptor(int fd, bool trusted, bool *ret_writable,
     if (error == 0)
         *ret_writable = (flags & O_ACCMODE) == O_RDWR;
     return error;
-}
-
-struct access_closing {
-    struct helper_job job;
-    struct worker *worker;
-    struct user *user;
-    int fd;
-};
-
-static void on_access_close_run(struct helper_job *job)
-{
-    (void)close(CONTAINER_OF(job, struct access_closing, job)->fd);
-}
-
-static void on_access_closed(struct helper_job *job)
-{
-    struct access_closing *closing = CONTAINER_OF(job, struct access_closing, job);
-    closing->worker->pending--;
-    (void)user_unref(&closing->worker->server->users, closing->user);
-    free(closing);
-}
-
-void access_close_descriptor(struct worker *worker, struct user *user, int fd)
-{
-    struct access_closing *closing = calloc(1, sizeof(*closing));
-    if (closing == NULL) {
-        (void)close(fd);
-        return;
-    }
-    closing->job = (struct helper_job){.run = on_access_close_run, .on_done = on_access_closed};
-    closing->job.shares[0] = &user->helper_share;
-    closing->worker = worker;
-    closing->user = user_ref(&worker->server->users, user->uid);
-    closing->fd = fd;
-    worker->pending++;
-    worker_submit_job(worker, &closing->job);
 }

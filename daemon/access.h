@@ -10,9 +10,6 @@
 
 #include "daemon/peer.h"
 
-struct user;
-struct worker;
-
 enum { ACCESS_MESSAGE_MAX = 256 };
 
 /* Whether the peer may name paths, and have the daemon touch file systems that can hang. */
@@ -26,8 +23,5 @@ bool access_is_trusted(const struct peer *peer);
  */
 int access_check_descriptor(int fd, bool trusted, bool *ret_writable,
                             char message[ACCESS_MESSAGE_MAX]);
-
-/* Closes a peer's descriptor where that can block: on the helper pool, on the user's share. */
-void access_close_descriptor(struct worker *worker, struct user *user, int fd);
 
 #endif

@@ -13,7 +13,7 @@
 #include "common/cleanup.h"
 #include "common/container.h"
 #include "common/status.h"
-#include "daemon/access.h"
+#include "daemon/disposal.h"
 #include "daemon/request.h"
 
 static void on_conn_writable(evutil_socket_t fd, short what, void *user_data)
@@ -109,7 +109,7 @@ void conn_close(struct conn *conn)
     (void)close(conn->fd);
     conn->fd = -1;
     if (conn->pending_fd >= 0)
-        access_close_descriptor(conn->worker, conn->user, TAKE_FD(conn->pending_fd));
+        disposal_descriptor(conn->worker, conn->user, TAKE_FD(conn->pending_fd));
     if (conn->receiving != NULL) {
         struct request *request = TAKE_PTR(conn->receiving);
         request_finish(request, -ECANCELED);

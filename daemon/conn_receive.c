@@ -14,9 +14,9 @@
 #include "common/cleanup.h"
 #include "common/fdpass.h"
 #include "common/frame.h"
-#include "daemon/access.h"
 #include "daemon/conn.h"
 #include "daemon/dispatch.h"
+#include "daemon/disposal.h"
 #include "daemon/request.h"
 
 enum {
@@ -267,7 +267,7 @@ static void conn_take_descriptors(struct conn *conn, struct fdpass *fds)
         return;
     }
     for (size_t i = 0; i < fds->count; i++)
-        access_close_descriptor(conn->worker, conn->user, fds->fds[i]);
+        disposal_descriptor(conn->worker, conn->user, fds->fds[i]);
     if (unexpected)
         conn_refuse(conn, -EPROTO, "more than one file descriptor came with a request");
 }

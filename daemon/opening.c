@@ -14,6 +14,7 @@
 #include "common/status.h"
 #include "daemon/access.h"
 #include "daemon/conn.h"
+#include "daemon/disposal.h"
 #include "daemon/request.h"
 #include "daemon/worker.h"
 
@@ -86,50 +87,11 @@ static void opening_fail(struct opening *opening, int error, const char *reason)
     struct conn *conn = request->conn;
     opening_log_refused(opening, error, reason);
     if (opening->fd >= 0)
-        access_close_descriptor(opening->worker, conn->user, TAKE_FD(opening->fd));
+        disposal_descriptor(opening->worker, conn->user, TAKE_FD(opening->fd));
     user_remove_session(&opening->worker->server->users, conn->user);
     conn->openings--;
     request_fail(request, error, "open of %s: %s", opening_name(opening), reason);
     conn_touch(conn);
-}
-
-/* ---- a backend that is not needed ---- */
-
-struct backend_disposal {
-    struct helper_job job;
-    struct worker *worker;
-    struct backend *backend;
-};
-
-static void on_backend_dispose_run(struct helper_job *job)
-{
-    backend_close(CONTAINER_OF(job, struct backend_disposal, job)->backend);
-}
-
-static void on_backend_disposed(struct helper_job *job)
-{
-    struct backend_disposal *disposal = CONTAINER_OF(job, struct backend_disposal, job);
-    disposal->worker->pending--;
-    free(disposal);
-}
-
-static void opening_dispose_backend(struct opening *opening)
-{
-    struct backend *backend = TAKE_PTR(opening->backend);
-    struct backend_disposal *disposal = NULL;
-    if (backend == NULL)
-        return;
-    disposal = calloc(1, sizeof(*disposal));
-    if (disposal == NULL) {
-        backend_close(backend);
-        return;
-    }
-    disposal->job =
-        (struct helper_job){.run = on_backend_dispose_run, .on_done = on_backend_disposed};
-    disposal->worker = opening->worker;
-    disposal->backend = backend;
-    opening->worker->pending++;
-    worker_submit_job(opening->worker, &disposal->job);
 }
 
 /* Fails after the device was claimed. */
@@ -334,7 +296,7 @@ static void opening_claimed(struct opening *opening)
     pthread_mutex_unlock(&device->mutex);
 
     int error = opening_check_sectors(opening, size_bytes, reason);
-    opening_dispose_backend(opening);
+    disposal_backend(opening->worker, TAKE_PTR(opening->backend));
     if (error < 0)
         opening_unclaim(opening, error, reason);
     else
@@ -346,7 +308,7 @@ static void opening_claim(struct opening *opening)
     struct conn *conn = opening->request->conn;
     struct registry *registry = &opening->worker->server->registry;
     if (conn->state > CONN_SERVING) {
-        opening_dispose_backend(opening);
+        disposal_backend(opening->worker, TAKE_PTR(opening->backend));
         opening_fail(opening, -ESHUTDOWN, "the connection is closing");
         return;
     }
@@ -362,7 +324,7 @@ static void opening_claim(struct opening *opening)
     case REGISTRY_WAIT:
         break;
     case REGISTRY_NO_MEMORY:
-        opening_dispose_backend(opening);
+        disposal_backend(opening->worker, TAKE_PTR(opening->backend));
         opening_fail(opening, -ENOMEM, "no memory for a device");
         break;
     }
@@ -495,7 +457,7 @@ void opening_start(struct opening *opening)
         error = opening_check_quota(opening, &reason);
     if (error < 0) {
         if (opening->fd >= 0)
-            access_close_descriptor(opening->worker, conn->user, TAKE_FD(opening->fd));
+            disposal_descriptor(opening->worker, conn->user, TAKE_FD(opening->fd));
         opening_log_refused(opening, error, reason);
         request_fail(opening->request, error, "open: %s", reason);
         return;

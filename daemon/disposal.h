@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Closing what nobody needs any more, where closing can block: on the helper pool. The worker does
+ * not end before it is done.
+ */
+#ifndef BLKD_DAEMON_DISPOSAL_H
+#define BLKD_DAEMON_DISPOSAL_H
+
+struct backend;
+struct user;
+struct worker;
+
+/* A peer's descriptor, on the user's share of the pool. */
+void disposal_descriptor(struct worker *worker, struct user *user, int fd);
+
+/* A backend that no device has. Takes NULL. */
+void disposal_backend(struct worker *worker, struct backend *backend);
+
+#endif
