@@ -32,6 +32,14 @@
 
 enum { FAKE_SECTOR = 512, FAKE_HELD_MAX = 1024, FAKE_INPUT_BYTES = 4 * 1024 * 1024 };
 
+/* protobuf-c's own initialisers cast const away, which is refused in our code. */
+#define FAKE_MESSAGE(type, init)                                                                   \
+    ({                                                                                             \
+        type message_;                                                                             \
+        init(&message_);                                                                           \
+        message_;                                                                                  \
+    })
+
 struct fake;
 
 /* True: the request is dealt with. */
@@ -116,7 +124,7 @@ static inline void fake_reply(struct fake *fake, const Blkd__Reply *reply, const
 
 static inline void fake_answer(struct fake *fake, uint64_t id, int error, const char *text)
 {
-    Blkd__Reply reply = BLKD__REPLY__INIT;
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
     char message[256];
 
     (void)snprintf(message, sizeof(message), "%s", text);
@@ -133,9 +141,9 @@ static inline void fake_hang_up(struct fake *fake)
 
 static inline void fake_hello(struct fake *fake, const Blkd__Request *request)
 {
-    Blkd__Reply reply = BLKD__REPLY__INIT;
-    Blkd__HelloReply hello = BLKD__HELLO_REPLY__INIT;
-    Blkd__Limits limits = BLKD__LIMITS__INIT;
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
+    Blkd__HelloReply hello = FAKE_MESSAGE(Blkd__HelloReply, blkd__hello_reply__init);
+    Blkd__Limits limits = FAKE_MESSAGE(Blkd__Limits, blkd__limits__init);
     uint8_t instance[16] = {1, 2, 3};
     char version[] = "9.9";
     char engine[] = "fake";
@@ -173,8 +181,8 @@ static inline void fake_info(const struct fake *fake, Blkd__Info *info)
 static inline void fake_open(struct fake *fake, const Blkd__Request *request)
 {
     const Blkd__Open *open = request->open;
-    Blkd__Reply reply = BLKD__REPLY__INIT;
-    Blkd__OpenReply opened = BLKD__OPEN_REPLY__INIT;
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
+    Blkd__OpenReply opened = FAKE_MESSAGE(Blkd__OpenReply, blkd__open_reply__init);
     Blkd__Info info;
 
     (void)snprintf(fake->opened_path, sizeof(fake->opened_path), "%.*s",
@@ -208,7 +216,7 @@ static inline void fake_read(struct fake *fake, const Blkd__Request *request)
     const Blkd__Read *read = request->read;
     uint64_t end = read->transfer_end_bytes != 0 ? read->transfer_end_bytes
                                                  : read->offset_bytes + read->length_bytes;
-    Blkd__Reply reply = BLKD__REPLY__INIT;
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
 
     fake->transfer_ends[fake->reads++ % 64] = read->transfer_end_bytes;
     if (end > fake->disk_bytes) {
@@ -237,7 +245,7 @@ static inline void fake_write(struct fake *fake, const Blkd__Request *request,
 
 static inline void fake_get_info(struct fake *fake, const Blkd__Request *request)
 {
-    Blkd__Reply reply = BLKD__REPLY__INIT;
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
     Blkd__Info info;
 
     fake_info(fake, &info);
@@ -249,8 +257,8 @@ static inline void fake_get_info(struct fake *fake, const Blkd__Request *request
 
 static inline void fake_get_config(struct fake *fake, const Blkd__Request *request)
 {
-    Blkd__Reply reply = BLKD__REPLY__INIT;
-    Blkd__Config config = BLKD__CONFIG__INIT;
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
+    Blkd__Config config = FAKE_MESSAGE(Blkd__Config, blkd__config__init);
     uint8_t path[] = "/srv/a b.img";
 
     config.path = (ProtobufCBinaryData){sizeof(path) - 1, path};
@@ -267,8 +275,8 @@ static inline void fake_get_config(struct fake *fake, const Blkd__Request *reque
 
 static inline void fake_seek(struct fake *fake, const Blkd__Request *request)
 {
-    Blkd__Reply reply = BLKD__REPLY__INIT;
-    Blkd__SeekReply seek = BLKD__SEEK_REPLY__INIT;
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
+    Blkd__SeekReply seek = FAKE_MESSAGE(Blkd__SeekReply, blkd__seek_reply__init);
 
     /* mapped: where it stands; unmapped: the end */
     seek.offset_bytes = request->seek->target == BLKD__SEEK_TARGET__SEEK_TARGET_MAPPED

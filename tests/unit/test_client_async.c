@@ -393,7 +393,7 @@ static void on_event(void *user_data, const struct blkd_event *event)
 
 static void send_event(struct fake *daemon, Blkd__Event *event)
 {
-    Blkd__Reply reply = BLKD__REPLY__INIT;
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
 
     reply.body_case = BLKD__REPLY__BODY_EVENT;
     reply.event = event;
@@ -403,10 +403,10 @@ static void send_event(struct fake *daemon, Blkd__Event *event)
 static bool events_before_answer(struct fake *daemon, const Blkd__Request *request,
                                  const uint8_t *payload)
 {
-    Blkd__Event event = BLKD__EVENT__INIT;
-    Blkd__Resized resized = BLKD__RESIZED__INIT;
-    Blkd__SyncFailed failed = BLKD__SYNC_FAILED__INIT;
-    Blkd__ShuttingDown shutting_down = BLKD__SHUTTING_DOWN__INIT;
+    Blkd__Event event = FAKE_MESSAGE(Blkd__Event, blkd__event__init);
+    Blkd__Resized resized = FAKE_MESSAGE(Blkd__Resized, blkd__resized__init);
+    Blkd__SyncFailed failed = FAKE_MESSAGE(Blkd__SyncFailed, blkd__sync_failed__init);
+    Blkd__ShuttingDown shutting_down = FAKE_MESSAGE(Blkd__ShuttingDown, blkd__shutting_down__init);
 
     (void)payload;
     if (request->op_case != BLKD__REQUEST__OP_PING)

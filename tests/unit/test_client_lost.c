@@ -72,15 +72,26 @@ START_TEST(daemon_ends)
 }
 END_TEST
 
+static bool answer_and_hang_up(struct fake *daemon, const Blkd__Request *request,
+                               const uint8_t *payload)
+{
+    (void)payload;
+    if (request->op_case != BLKD__REQUEST__OP_PING)
+        return false;
+    fake_answer(daemon, request->id, 0, "");
+    fake_hang_up(daemon);
+    return true;
+}
+
 START_TEST(daemon_is_gone_before_the_call)
 {
     uint8_t *bytes = calloc(1, 1 << 20);
     struct iovec iov = {bytes, 1 << 20};
     struct pollfd poll_fd = {.events = POLLIN};
 
-    begin(hang_up);
+    begin(answer_and_hang_up);
     poll_fd.fd = blkd_get_fd(connection);
-    ck_assert_int_eq(shutdown(fake.socket, SHUT_RDWR), 0);
+    ck_assert_int_eq(blkd_ping(connection), 0);
     ck_assert_int_eq(poll(&poll_fd, 1, 5000), 1);
     ck_assert_int_eq(blkd_write(device, 0, &iov, 1, 0), -ENOTCONN);
     assert_lost("ended or closed the connection");
@@ -166,7 +177,7 @@ END_TEST
 /* The whole answer of a 4 KiB read but for its end, of every length that is interesting. */
 static bool cut_short(struct fake *daemon, const Blkd__Request *request, const uint8_t *payload)
 {
-    Blkd__Reply reply = BLKD__REPLY__INIT;
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
     uint8_t bytes[64 + 4096] = {0};
     size_t size;
 
@@ -197,7 +208,7 @@ END_TEST
 
 static bool wrong_length(struct fake *daemon, const Blkd__Request *request, const uint8_t *payload)
 {
-    Blkd__Reply reply = BLKD__REPLY__INIT;
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
     uint8_t bytes[1024] = {0};
 
     (void)payload;

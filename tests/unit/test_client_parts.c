@@ -9,6 +9,7 @@
 
 START_TEST(cursor_walks_over_every_boundary)
 {
+    static const char letters[] = "abcdefghijkl";
     char bytes[12];
     const struct iovec iov[] = {{bytes, 3}, {NULL, 0}, {bytes + 3, 1}, {bytes + 4, 8}, {NULL, 0}};
     struct cursor cursor;
@@ -17,8 +18,8 @@ START_TEST(cursor_walks_over_every_boundary)
         memset(bytes, 0, sizeof(bytes));
         cursor_init(&cursor, iov);
         for (size_t done = 0; done < 12; done += step)
-            cursor_fill(&cursor, "abcdefghijkl" + done, done + step <= 12 ? step : 12 - done);
-        ck_assert_mem_eq(bytes, "abcdefghijkl", 12);
+            cursor_fill(&cursor, &letters[done], done + step <= 12 ? step : 12 - done);
+        ck_assert_mem_eq(bytes, letters, 12);
     }
 }
 END_TEST
