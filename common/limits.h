@@ -32,6 +32,7 @@ enum {
     CONN_REQUESTS_MAX = 1024,
     CONN_SESSIONS_MAX = 256,
     CONN_BUFFERED_MAX = 4 * 1024 * 1024, /* payload in flight and replies unsent: then it is not read */
+    CONN_EVENTS_UNSENT_MAX = 64 * 1024, /* beyond, events wait, and coalesce, until the client reads */
     CONN_HELLO_MS = 5000,
     CONN_FRAME_MS = 5000,
     CONN_UNREAD_MS = 30000,

@@ -30,6 +30,7 @@ struct posix {
     enum device_kind kind;
     bool direct;
     bool memory; /* tmpfs, ramfs */
+    bool punts;  /* the engine may not rely on it that a transfer never blocks where it is begun */
     int cursor_fd;
     int read_only_fd; /* the data descriptor of before an adoption; or -1 */
     atomic_int data_fd;

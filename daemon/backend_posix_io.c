@@ -78,7 +78,7 @@ static void posix_engine(struct posix *posix, struct io *io)
         .iov_count = 1,
         .offset_bytes = io->offset_bytes + io->done_bytes,
         .rw_flags = io->fua ? RWF_DSYNC : 0,
-        .punts = !posix->direct && (io->op == IO_WRITE || posix->reads == POSIX_ENGINE),
+        .punts = posix->punts || (!posix->direct && io->op == IO_WRITE),
         .target = &posix->target,
         .on_done = on_posix_transferred,
     };

@@ -150,26 +150,31 @@ static bool posix_takes_nowait(int fd)
     return result >= 0 || errno == EAGAIN;
 }
 
-static void posix_choose_ways(struct posix *posix, const struct stat *status)
+/* Whether the file system or device keeps its word about RWF_NOWAIT. */
+static bool posix_nowait_holds(struct posix *posix, const struct stat *status)
 {
     struct statfs filesystem = {0};
-    int fd = posix->data_fd;
-    bool nowait = false;
+    if (posix->kind == DEVICE_BLOCK)
+        return !posix_is_zram(status->st_rdev);
+    if (fstatfs(posix->data_fd, &filesystem) < 0)
+        return false;
+    unsigned long magic = (unsigned long)filesystem.f_type;
+    posix->memory = magic == TMPFS_MAGIC || magic == RAMFS_MAGIC;
+    return posix_knows_nowait(magic);
+}
+
+static void posix_choose_ways(struct posix *posix, const struct stat *status)
+{
+    bool nowait = posix_nowait_holds(posix, status);
     posix->reads = POSIX_ENGINE;
     posix->writes = POSIX_ENGINE;
+    posix->punts = !nowait;
     if (posix->direct)
         return;
-    if (posix->kind == DEVICE_BLOCK) {
-        nowait = !posix_is_zram(status->st_rdev);
-    } else if (fstatfs(fd, &filesystem) == 0) {
-        unsigned long magic = (unsigned long)filesystem.f_type;
-        posix->memory = magic == TMPFS_MAGIC || magic == RAMFS_MAGIC;
-        nowait = posix_knows_nowait(magic);
-    }
     if (posix->memory) {
         posix->reads = POSIX_INLINE;
         posix->writes = POSIX_INLINE;
-    } else if (nowait && posix_takes_nowait(fd)) {
+    } else if (nowait && posix_takes_nowait(posix->data_fd)) {
         posix->reads = POSIX_NOWAIT;
         /* Where buffered writes do not know it, the first one finds out. */
         posix->writes = posix->kind == DEVICE_FILE ? POSIX_NOWAIT : POSIX_ENGINE;

@@ -182,11 +182,30 @@ static void conn_free(struct conn *conn)
     free(conn);
 }
 
+bool conn_is_backed_up(const struct conn *conn)
+{
+    return conn->unsent_bytes > CONN_EVENTS_UNSENT_MAX;
+}
+
+static void conn_release_events(struct conn *conn)
+{
+    struct session *session = NULL;
+    struct session *next = NULL;
+    if (!conn->events_held || conn_is_backed_up(conn))
+        return;
+    conn->events_held = false;
+    HASH_ITER(hh, conn->sessions, session, next)
+    {
+        session_send_events(session);
+    }
+}
+
 void conn_end_round(struct conn *conn)
 {
     TAILQ_REMOVE(&conn->worker->touched, conn, touched_link);
     conn->touched = false;
     conn_send(conn);
+    conn_release_events(conn);
     conn_resume(conn);
     if (conn->state == CONN_DRAINING && conn->requests == 0 && STAILQ_EMPTY(&conn->outgoing))
         conn_close(conn);

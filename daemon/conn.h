@@ -80,6 +80,7 @@ struct conn {
     unsigned int openings;
     unsigned int locks; /* sessions that hold one */
     uint64_t last_event;
+    bool events_held; /* sessions have some that wait for the client to read */
     struct helper_share helper_share;
 };
 
@@ -122,6 +123,8 @@ void conn_credit(struct conn *conn, struct request *request);
 
 /* Queues a frame; it leaves at the end of the round. A closing connection drops it. */
 void conn_queue(struct conn *conn, struct outgoing *outgoing);
+/* Whether the client is behind with reading, so that events are better held back. */
+bool conn_is_backed_up(const struct conn *conn);
 void conn_queue_event(struct conn *conn, Blkd__Event *event);
 
 /* conn_receive.c */

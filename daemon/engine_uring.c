@@ -25,9 +25,11 @@
 enum {
     RING_SQ_ENTRIES = 256,
     RING_CQ_ENTRIES = 4096,
-    /* Kernel workers for regular files and block devices of one ring; the kernel's default is 4 a
-       CPU. */
-    RING_WORKERS_MAX = 64,
+    /* Kernel workers of one ring. Bounded ones do what turns out on the way to block, on files and
+     * block devices (the kernel's default is 4 a CPU); unbounded ones what is sent to a worker from
+     * the start, and there are as many as RLIMIT_NPROC allows if nothing else is said. */
+    RING_BOUNDED_MAX = 64,
+    RING_UNBOUNDED_MAX = 64 * ENGINE_PER_DEVICE,
     REAP_BATCH = 64,
 };
 
@@ -165,7 +167,7 @@ static long ring_enable(const struct io_uring *ring)
 /* On the owner's thread: it becomes the ring's only submitter, and its kernel workers are these. */
 static void uring_enable(struct engine_uring *uring)
 {
-    unsigned int workers[2] = {RING_WORKERS_MAX, 0};
+    unsigned int workers[2] = {RING_BOUNDED_MAX, RING_UNBOUNDED_MAX};
 
     if (uring->enabled)
         return;

@@ -146,6 +146,22 @@ static void session_send_sync_failed(struct session *session, int error)
     conn_queue_event(session->conn, &event);
 }
 
+void session_send_events(struct session *session)
+{
+    struct device *device = session->device;
+    pthread_mutex_lock(&device->mutex);
+    unsigned int events = session->events;
+    uint64_t size_bytes = device->size_bytes;
+    uint64_t generation = device->generation;
+    int failed = device->sync.failed;
+    session->events = 0;
+    pthread_mutex_unlock(&device->mutex);
+    if ((events & SESSION_EVENT_RESIZED) != 0)
+        session_send_resized(session, size_bytes, generation);
+    if ((events & SESSION_EVENT_SYNC_FAILED) != 0)
+        session_send_sync_failed(session, failed);
+}
+
 void on_session_events(struct letter *letter)
 {
     struct session *session = CONTAINER_OF(letter, struct session, event_letter);
@@ -154,19 +170,15 @@ void on_session_events(struct letter *letter)
         (void)session_free(session);
         return;
     }
-    struct device *device = session->device;
-    pthread_mutex_lock(&device->mutex);
-    unsigned int events = session->events;
-    uint64_t size_bytes = device->size_bytes;
-    uint64_t generation = device->generation;
-    int failed = device->sync.failed;
-    session->events = 0;
+    pthread_mutex_lock(&session->device->mutex);
     session->events_posted = false;
-    pthread_mutex_unlock(&device->mutex);
-    if ((events & SESSION_EVENT_RESIZED) != 0)
-        session_send_resized(session, size_bytes, generation);
-    if ((events & SESSION_EVENT_SYNC_FAILED) != 0)
-        session_send_sync_failed(session, failed);
+    pthread_mutex_unlock(&session->device->mutex);
+    /* To a client that does not read they are sent when it does: one of a kind, however many there
+     * were. */
+    if (conn_is_backed_up(session->conn))
+        session->conn->events_held = true;
+    else
+        session_send_events(session);
 }
 
 void session_describe(const struct session *session, char *text, size_t size)

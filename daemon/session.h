@@ -104,6 +104,9 @@ struct session *session_free(struct session *session);
 /* Sends what device_notify left; posted as a letter. */
 void on_session_events(struct letter *letter);
 
+/* The same, called by the connection when its client reads again. */
+void session_send_events(struct session *session);
+
 /* "session 7 (pid 123 uid 0 command qemu)", for refusals. */
 void session_describe(const struct session *session, char *text, size_t size);
 
