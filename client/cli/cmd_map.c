@@ -146,8 +146,9 @@ static int mapper_print_summary(const struct mapper *mapper)
 
     size_format(mapper->sectors[true] * sector_size, mapped);
     size_format(mapper->sectors[false] * sector_size, unmapped);
-    (void)printf("%s%s mapped, %s in holes, %" PRIu64 " extents\n",
-                 mapper->extent_count > 0 ? "\n" : "", mapped, unmapped, mapper->extent_count);
+    (void)printf("%s%s mapped, %s in holes, %" PRIu64 " extent%s\n",
+                 mapper->extent_count > 0 ? "\n" : "", mapped, unmapped, mapper->extent_count,
+                 mapper->extent_count == 1 ? "" : "s");
     return CLI_OK;
 }
 

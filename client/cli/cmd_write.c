@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -185,10 +186,14 @@ static int writer_fill(struct writer *writer, struct stream_piece *piece)
 /* Says what is written and what is not. */
 static int writer_report(struct writer *writer, int error, const char *message)
 {
+    char behind[64] = "";
+
+    if (writer->behind_bytes > 0)
+        (void)snprintf(behind, sizeof(behind), ", and %" PRIu64 " bytes behind the failed ones",
+                       writer->behind_bytes);
     return report_partial(writer->cli, error, message,
-                          "%" PRIu64 " bytes from offset %" PRIu64 " on were written, and %" PRIu64
-                          " bytes behind the failed ones",
-                          writer->written_bytes, writer->start_bytes, writer->behind_bytes);
+                          "%" PRIu64 " bytes from offset %" PRIu64 " on were written%s",
+                          writer->written_bytes, writer->start_bytes, behind);
 }
 
 /* After a failure: what is in flight goes on, and is counted. */

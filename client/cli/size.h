@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 enum {
-    SIZE_TEXT_MAX = 32, /* of size_format's text, with its NUL */
+    SIZE_TEXT_MAX = 48, /* of size_format's text, with its NUL */
 };
 
 /*
