@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+
+enum { DIRECT_ALIGN = 4096 };
+
+static const char *place_name(enum place_kind kind)
+{
+    static const char *const names[] = {"a file in /tmp", "a file on tmpfs",
+                                        "a loop device of 512-byte blocks",
+                                        "a loop device of 4096-byte blocks", "a zram device"};
+    return names[kind];
+}
+
+static bool place_exists(enum place_kind kind)
+{
+    if (kind == PLACE_FILE || kind == PLACE_MEMORY_FILE)
+        return true;
+    if (!harness_needs_root())
+        return false;
+    if (kind != PLACE_ZRAM && access("/dev/loop-control", F_OK) < 0) {
+        harness_skip("there is no /dev/loop-control");
+        return false;
+    }
+    if (kind == PLACE_ZRAM && !harness_zram_exists()) {
+        harness_skip("this kernel has no zram");
+        return false;
+    }
+    return true;
+}
+
+static void place_make(struct place *place)
+{
+    switch (place->kind) {
+    case PLACE_FILE:
+        harness_make_file(harness_directory(), "image", place->size_bytes, place->path);
+        memcpy(place->file, place->path, sizeof(place->file));
+        break;
+    case PLACE_MEMORY_FILE:
+        harness_make_file(harness_memory_directory(), "image", place->size_bytes, place->path);
+        memcpy(place->file, place->path, sizeof(place->file));
+        break;
+    case PLACE_LOOP_512:
+    case PLACE_LOOP_4096:
+        harness_make_file(harness_directory(), "backing", place->size_bytes, place->file);
+        harness_loop_attach(&place->loop, place->file, place->kind == PLACE_LOOP_512 ? 512 : 4096,
+                            false);
+        (void)snprintf(place->path, sizeof(place->path), "%s", place->loop.path);
+        break;
+    case PLACE_ZRAM:
+        harness_zram_add(&place->zram, place->size_bytes);
+        (void)snprintf(place->path, sizeof(place->path), "%s", place->zram.path);
+        break;
+    }
+}
+
+bool place_begin(struct place *place, int row, uint64_t size_bytes)
+{
+    *place = (struct place){
+        .kind = (enum place_kind)(row / 2),
+        .direct = row % 2 == 1,
+        .size_bytes = size_bytes,
+    };
+    harness_note("%s, %s", place_name(place->kind), place->direct ? "direct" : "buffered");
+    if (!place_exists(place->kind))
+        return false;
+    place_make(place);
+    place->used = true;
+    return true;
+}
+
+void place_end(struct place *place)
+{
+    if (!place->used)
+        return;
+    if (place->kind == PLACE_ZRAM)
+        harness_zram_remove(&place->zram);
+    else if (!place_is_file(place))
+        harness_loop_detach(&place->loop);
+    place->used = false;
+}
+
+bool place_is_file(const struct place *place)
+{
+    return place->kind == PLACE_FILE || place->kind == PLACE_MEMORY_FILE;
+}
+
+void place_read_outside(const struct place *place, uint64_t offset_bytes, void *buffer,
+                        size_t length_bytes)
+{
+    int flags = O_RDONLY | O_CLOEXEC | (place->direct ? O_DIRECT : 0);
+    CLEANUP_FREE void *aligned = NULL;
+    CLEANUP_CLOSE int fd = open(place->path, flags);
+    if (fd < 0 && errno == EINVAL) /* a file system without direct I/O */
+        fd = open(place->path, O_RDONLY | O_CLOEXEC);
+    ck_assert_msg(fd >= 0, "cannot open %s: %s", place->path, strerror(errno));
+    ck_assert_int_eq(posix_memalign(&aligned, DIRECT_ALIGN, length_bytes), 0);
+    ssize_t got = pread(fd, aligned, length_bytes, (off_t)offset_bytes);
+    ck_assert_int_eq(got, (ssize_t)length_bytes);
+    memcpy(buffer, aligned, length_bytes);
+}
+
+uint64_t place_count_flushes(const struct place *place)
+{
+    enum { FLUSHES_FIELD = 15 };
+    char path[64];
+    char *rest = NULL;
+    uint64_t value = 0;
+    (void)snprintf(path, sizeof(path), "/sys/block/loop%u/stat", place->loop.number);
+    CLEANUP_FREE char *text = harness_read_text(path);
+    rest = text;
+    for (int field = 0; field <= FLUSHES_FIELD; field++)
+        value = strtoull(rest, &rest, 10);
+    return value;
+}
