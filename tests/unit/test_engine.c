@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -182,6 +183,26 @@ START_TEST(a_descriptor_that_is_nonblocking_is_read_and_written_all_the_same)
     }
     (void)close(nonblocking_fd);
     variant_stop(fd);
+}
+END_TEST
+
+/* An inotify descriptor has no offsets; the ring reads it all the same, and it says -EAGAIN to all.
+ */
+START_TEST(a_file_that_says_eagain_is_believed_the_second_time)
+{
+    unsigned char data[SECTOR];
+    int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+
+    ck_assert_int_ge(fd, 0);
+    engine_start("io_uring");
+    for (int punts = 0; punts < 2; punts++) {
+        struct transfer transfer = transfer_make(ENGINE_READ, fd, data, SECTOR, 0);
+
+        transfer.io.punts = punts;
+        ck_assert_int_eq(transfer_run(transfer), -EAGAIN);
+    }
+    engine_stop();
+    (void)close(fd);
 }
 END_TEST
 
@@ -441,6 +462,7 @@ static TCase *all_engines(void)
     tcase_add_loop_test(tests, direct_io_wants_and_takes_aligned_memory, 0, VARIANTS);
     tcase_add_loop_test(tests, a_descriptor_that_is_nonblocking_is_read_and_written_all_the_same, 0,
                         VARIANTS);
+    tcase_add_test(tests, a_file_that_says_eagain_is_believed_the_second_time);
     tcase_add_loop_test(tests, nowait_may_answer_that_it_would_wait, 0, VARIANTS);
     tcase_add_loop_test(tests, a_write_with_dsync_is_taken, 0, VARIANTS);
     tcase_add_loop_test(tests, thousands_may_be_in_flight, 0, VARIANTS);
