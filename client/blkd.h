@@ -3,13 +3,36 @@
  * libblkd: block devices and disk images through the daemon blkd.
  *
  * A connection (struct blkd) reaches one daemon; devices (struct blkd_device) are opened on it, any
- * number. Threads may share both. Every verb has a form that waits and a form that calls back
- * (`_async`); the callbacks run only in blkd_dispatch.
+ * number. Every verb has a form that waits and a form that calls back (`_async`).
  *
- * Functions return 0 (or what they say) or a negative errno. After a failure of a waiting call,
- * blkd_error_message tells the calling thread what was tried, on what, and why it failed.
+ * Results. Functions return 0 (or what they say) or a negative errno. Out-parameters (`ret_`) are
+ * set on success and untouched on failure. After a failure blkd_error_message() tells the calling
+ * thread what was tried, on what, and why it failed. Clauses such as S1 or R1 are those of blkd's
+ * CONTRACT; besides what is said at a function, every one that takes a connection or a device
+ * returns
  *
- * Offsets and lengths are in sectors of the device's session (blkd_info.sector_size).
+ *   -ENOTCONN  the daemon is gone or has closed the connection, or the process has forked since
+ *              blkd_connect (a child connects anew). At once, and for ever. What was unanswered
+ * then is indeterminate: a write may or may not have happened (R1) -EDEADLK   a function that waits
+ * was called inside a callback of the same connection -ENOMEM    memory is short on this side or in
+ * the daemon -EINVAL    an argument is impossible: NULL where it must not be, an unknown flag
+ *   -EDQUOT    one of the daemon's limits is reached: requests, sessions, descriptors
+ *   -EPROTO    the daemon's answer lacks what was asked for
+ *
+ * and those that transfer something, whatever errno the device itself gave, most often -EIO.
+ *
+ * Threads. All functions may be called from any thread at any time, on the same connection and
+ * device too, but for blkd_disconnect, during and after which nobody may use the connection, and
+ * blkd_close, after which nobody may use the device. The library starts no threads, prints nothing,
+ * ends no process and touches no signal's disposition.
+ *
+ * Order. Calls that are under way together are not ordered (S2): who needs an order waits for one
+ * before submitting the next.
+ *
+ * Offsets and lengths are in sectors of the device's session (blkd_info.sector_size, in bytes). The
+ * device's bounds are checked by the daemon, when it carries out the call.
+ *
+ * All of this since 0.1.
  */
 #ifndef BLKD_H
 #define BLKD_H
@@ -65,12 +88,12 @@ enum blkd_write_flags {
 
 /* How a device is opened. Start from BLKD_CONFIG_INIT; the reserved members stay 0. */
 struct blkd_config {
-    const char *path;
-    bool buffered;
-    enum blkd_sync sync;
-    bool lock;
-    uint32_t sector_size; /* bytes; 0: the device's own */
-    enum blkd_access access;
+    const char *path;        /* of an image file or a block device */
+    bool buffered;           /* through the page cache; false: direct I/O (O_DIRECT) */
+    enum blkd_sync sync;     /* what blkd_flush does */
+    bool lock;               /* take a lock: exclusive for read/write, shared for read-only (L1) */
+    uint32_t sector_size;    /* bytes, a power of two from 512 to 65536; 0: the device's own */
+    enum blkd_access access; /* AUTO: read/write, else read-only where writing is not allowed */
     uint64_t reserved[8];
 };
 
@@ -82,21 +105,23 @@ struct blkd_config {
         }                                                                                          \
     }
 
+/* A session's view of its device: what is effective, beside what was asked for (`asked_`). */
 struct blkd_info {
     bool read_write;
-    bool direct;
+    bool direct; /* the device's caching mode, which its first opener set (S1) */
     bool asked_direct;
     bool asked_lock;
-    bool failed;
-    bool elision_own_writes_only;
-    uint32_t sector_size;
-    uint32_t granule_bytes;
+    bool failed;                  /* a sync failed: writes and flushes are refused (S5) */
+    bool elision_own_writes_only; /* a flush that finds nothing to do knows of blkd's writes only
+                                     (S4) */
+    uint32_t sector_size;         /* bytes; constant while the device is open */
+    uint32_t granule_bytes; /* the smallest piece that can be addressed in this caching mode */
     uint64_t size_sectors;
-    uint64_t generation;
-    uint64_t device_number;
+    uint64_t generation;    /* grows with each change of size */
+    uint64_t device_number; /* the daemon's, as in lists */
     enum blkd_sync sync;
-    enum blkd_lock_mode lock;
-    enum blkd_discard_method discard;
+    enum blkd_lock_mode lock;         /* what this session holds */
+    enum blkd_discard_method discard; /* how discarded sectors are made to read as zeroes (S8) */
     enum blkd_device_kind kind;
     enum blkd_access asked_access;
     uint64_t reserved[8];
@@ -124,53 +149,219 @@ struct blkd_options {
 
 /* ---- connections ---- */
 
+/*
+ * Connects to the daemon and exchanges the first messages with it.
+ *
+ * options          NULL: BLKD_OPTIONS_INIT. Not kept.
+ * ret_connection   the caller's, to be given to blkd_disconnect.
+ *
+ * Blocks until the daemon has answered, at most options->connect_timeout_ms.
+ *
+ * -ENOENT, -ECONNREFUSED  no daemon listens at the socket; the message names it
+ * -EACCES, -EPERM         this user may not connect (group blkd)
+ * -ETIMEDOUT              the daemon took no connection, or did not answer, in time
+ * -ENAMETOOLONG           the socket's path is longer than a Unix socket's may be (unix(7))
+ * -EMFILE, -ENFILE        no descriptor is to be had (a connection takes four)
+ * -EPROTO                 the daemon does not speak this library's protocol
+ */
 BLKD_API int blkd_connect(const struct blkd_options *options, struct blkd **ret_connection);
+
+/*
+ * Ends the connection. Cannot fail. Does not wait for the daemon: it ends what is in flight and
+ * then closes what was open (S7, L5). To know that writes have arrived, wait for them; to know that
+ * they are stable, flush.
+ *
+ * Before it returns, the callbacks of all calls that are pending run on the calling thread: with
+ * their results if those have come, with -ENOTCONN else. No buffer is touched afterwards. Devices
+ * that are still open are closed and their handles freed. In the child of a fork it closes the
+ * child's copies of the descriptors and nothing else. Inside a callback of the same connection it
+ * does nothing.
+ *
+ * connection   NULL is allowed.
+ */
 BLKD_API void blkd_disconnect(struct blkd *connection);
 
+/* What the daemon told about itself when the connection was made. */
 struct blkd_server_info {
-    const char *version; /* lives as long as the connection */
-    const char *engine;
-    uint32_t workers;
-    uint32_t pid;
-    uint32_t max_io_bytes;
-    uint32_t max_requests;
-    uint32_t max_sessions;
-    uint32_t busy_poll_us;
+    const char *version;   /* lives as long as the connection */
+    const char *engine;    /* "io_uring" or "threads"; lives as long as the connection */
+    uint32_t workers;      /* threads that serve clients */
+    uint32_t pid;          /* as the daemon sees it */
+    uint32_t max_io_bytes; /* of one request; the library splits what is larger */
+    uint32_t max_requests; /* in flight at once; the library keeps back what is more */
+    uint32_t max_sessions; /* devices open at once on this connection */
+    uint32_t busy_poll_us; /* how long the daemon polls before it sleeps; 0: not at all */
     uint64_t session_epoch;
-    uint64_t connection_number;
-    uint8_t instance[16];
+    uint64_t connection_number; /* as in lists and the daemon's log */
+    uint8_t instance[16];       /* drawn at random when the daemon started */
     uint64_t reserved[8];
 };
 
+/* Tells about the daemon, from memory: does not block, and works on a lost connection too. */
 BLKD_API int blkd_get_server_info(struct blkd *connection, struct blkd_server_info *ret_info);
+
+/* Sends a request that does nothing, and waits for the answer. */
 BLKD_API int blkd_ping(struct blkd *connection);
 
 /* ---- devices ---- */
 
+/*
+ * Opens a device by its path.
+ *
+ * config       read during the call, not kept. A relative path is taken from the working directory.
+ * ret_device   the caller's, to be given to blkd_close.
+ *
+ * Where the daemon may not open paths for this user (it answers -EACCES), the library opens the
+ * path itself, with the user's own rights, and passes the descriptor; the error of its own open is
+ * then the result. Blocks until the device is open, which on a hung disk can take for ever.
+ *
+ * -ENOENT, -EACCES, -ENOTDIR, -ELOOP, ...  as open(2)
+ * -ENOTBLK       neither a regular file nor a block device
+ * -EINVAL        no path, or a config member without meaning; the sector size is not possible on
+ * this device, or the file is not a whole number of sectors -EBUSY         config->lock: another
+ * holds a lock; or the device is mounted or in use (L1, L3) -EROFS         BLKD_ACCESS_READ_WRITE:
+ * the device is read-only -ENAMETOOLONG  the absolute path has over 4095 bytes -EIO           the
+ * device has FAILED: see S5, S7
+ */
 BLKD_API int blkd_open(struct blkd *connection, const struct blkd_config *config,
                        struct blkd_device **ret_device);
+
+/*
+ * Opens a device that the caller has open already.
+ *
+ * fd       a regular file or block device. Stays the caller's, who may close it as soon as this
+ * returns, also from the form that does not wait. Its access mode bounds that of the session; the
+ *          daemon reopens the file and never uses this description for I/O or locks.
+ * config   NULL: BLKD_CONFIG_INIT. Its path is only a name for messages and lists; NULL: the name
+ * that the kernel knows.
+ *
+ * As blkd_open, and
+ * -EBADF      fd is not open
+ * -EINVAL     fd was opened with O_PATH
+ * -EACCES     the file is on a file system of another program or machine, or cannot be reopened
+ */
 BLKD_API int blkd_open_fd(struct blkd *connection, int fd, const struct blkd_config *config,
                           struct blkd_device **ret_device);
+
+/*
+ * Closes the device and frees the handle. Cannot fail. Calls that are pending on it end first; then
+ * the daemon ends the session's I/O and releases its lock (L5). Waits for that, but not for a sync:
+ * who wants to know that the data is stable calls blkd_flush before.
+ *
+ * Callbacks of the calls that were pending run later, in blkd_dispatch. Inside a callback of the
+ * same connection, closing does not wait but goes on in the background. In the child of a fork it
+ * does nothing.
+ *
+ * device   NULL is allowed.
+ */
 BLKD_API void blkd_close(struct blkd_device *device);
 
+/* Asks the daemon about the device as it is now. Blocks for a round trip. */
 BLKD_API int blkd_get_info(struct blkd_device *device, struct blkd_info *ret_info);
+
+/* How the device was asked for; blkd_open with it opens the same again. Blocks for a round trip.
+ * ret_config   the caller's, to be given to blkd_config_free. */
 BLKD_API int blkd_get_config(struct blkd_device *device, struct blkd_config **ret_config);
 
+/*
+ * Reads from `sector` on into a list of buffers, one after the other.
+ *
+ * buffers   any number, of any length that is a whole number of sectors; need not be aligned. List
+ * and memory stay the caller's. A list of no bytes succeeds.
+ *
+ * Success: all of it was read (S1). Failure: the buffers' contents are undefined; of several
+ * errors, the one at the lowest offset is returned. A read of more than
+ * blkd_server_info.max_io_bytes goes in parts that are not one atomic read (S2); none is carried
+ * out if the whole is not within the device. Blocks until it is done.
+ *
+ * -EINVAL   a buffer is not a whole number of sectors (the message says which), or the range goes
+ * past the device's end: then nothing is transferred -EFAULT   a buffer has a length but no address
+ * -EBUSY    the holder of a lock asked that nobody else reads (L2)
+ * -EIO      the device could not be read
+ */
 BLKD_API int blkd_read(struct blkd_device *device, uint64_t sector, const struct iovec *buffers,
                        size_t count);
+
+/*
+ * Writes a list of buffers from `sector` on, one after the other.
+ *
+ * buffers   as for blkd_read. Their bytes must not change until the call is done.
+ * flags     0 or BLKD_WRITE_FUA: the data is on stable storage before the call succeeds (S3).
+ *
+ * Success: all of it is written and seen by every later read (S1); without BLKD_WRITE_FUA it is on
+ * stable storage only after the next successful blkd_flush. Failure: any part of it may have been
+ * written. Blocks until it is done.
+ *
+ * -EINVAL   a buffer is not a whole number of sectors, or the range's end is no number
+ * -EFAULT   a buffer has a length but no address
+ * -ENOSPC   the range goes past the device's end, then nothing is written; or the file system is
+ * full -EROFS    the session is read-only; nothing is written -EBUSY    another session holds a
+ * lock (L2) -ESTALE   the session's lock was broken (L6) -EIO      the device could not be written,
+ * or has FAILED (S5)
+ */
 BLKD_API int blkd_write(struct blkd_device *device, uint64_t sector, const struct iovec *buffers,
                         size_t count, unsigned int flags);
+
+/*
+ * Brings to stable storage all that was written, discarded, zeroed or resized on the device and
+ * acknowledged before, by any session (S3). With BLKD_SYNC_NONE it succeeds and does nothing.
+ * Blocks until it is done.
+ *
+ * -EIO and others   the sync failed; so will every later one, and every write, until an
+ * administrator recovers the device (S5)
+ */
 BLKD_API int blkd_flush(struct blkd_device *device);
+
+/*
+ * Gives sectors back; they read as zeroes afterwards (S8). Blocks until it is done. A range of no
+ * sectors succeeds. Fails as blkd_write does, with the range partly discarded.
+ */
 BLKD_API int blkd_discard(struct blkd_device *device, uint64_t sector, uint64_t count_sectors);
+
+/* Makes sectors read as zeroes (S8); `flags` as for blkd_write. Otherwise as blkd_discard. */
 BLKD_API int blkd_write_zeroes(struct blkd_device *device, uint64_t sector, uint64_t count_sectors,
                                unsigned int flags);
+
+/*
+ * Changes the size of an image file, for all sessions at once (S9). Blocks until I/O to a part that
+ * goes away has ended.
+ *
+ * -EOPNOTSUPP   a block device's size cannot be changed
+ * -EROFS        the session is read-only
+ * -EBUSY        shrinking needs an exclusive lock while others have the device open
+ * -EINVAL, -EFBIG, -ENOSPC   as ftruncate(2)
+ */
 BLKD_API int blkd_resize(struct blkd_device *device, uint64_t size_sectors);
+
+/*
+ * Finds the next sector at or after `sector` that may hold data.
+ *
+ * ret_sector   the device's size in sectors if there is no more. A hole's start is rounded up to a
+ * sector, its end down. All of a block device is mapped.
+ *
+ * -EINVAL   `sector` is past the device's end
+ */
 BLKD_API int blkd_seek_mapped(struct blkd_device *device, uint64_t sector, uint64_t *ret_sector);
+
+/* Finds the next sector at or after `sector` that is sure to read as zeroes, for not being mapped.
+ * Otherwise as blkd_seek_mapped. */
 BLKD_API int blkd_seek_unmapped(struct blkd_device *device, uint64_t sector, uint64_t *ret_sector);
 
 /* ---- the same without waiting ---- */
 
-/* `result` is what the waiting form would have returned. */
+/*
+ * Each takes what its waiting form takes, and what to call when it is done. Returning 0 means that
+ * the callback will run, once, in a later blkd_dispatch (or in blkd_disconnect); anything else that
+ * it will not, and why. Does not block.
+ *
+ * Until the callback runs, the memory that buffers point to and the out-parameters belong to the
+ * call; lists of buffers, configs and descriptors do not. What is submitted outside of callbacks is
+ * sent at once; what is submitted inside one, together with the rest when the callbacks of that
+ * blkd_dispatch have run.
+ */
+
+/* `result` is what the waiting form would have returned; while it is negative, blkd_error_message()
+ * tells more. Runs without any lock of the library held; may submit, and close devices. */
 typedef void blkd_callback(void *user_data, int result);
 
 BLKD_API int blkd_ping_async(struct blkd *connection, blkd_callback *callback, void *user_data);
@@ -180,6 +371,8 @@ BLKD_API int blkd_open_async(struct blkd *connection, const struct blkd_config *
 BLKD_API int blkd_open_fd_async(struct blkd *connection, int fd, const struct blkd_config *config,
                                 struct blkd_device **ret_device, blkd_callback *callback,
                                 void *user_data);
+/* The handle is freed whatever the result, which is 0, -ENOTCONN or the error of the session's last
+ * writes. The callback may be NULL. -EBADF: the device is being closed already. */
 BLKD_API int blkd_close_async(struct blkd_device *device, blkd_callback *callback, void *user_data);
 BLKD_API int blkd_get_info_async(struct blkd_device *device, struct blkd_info *ret_info,
                                  blkd_callback *callback, void *user_data);
@@ -205,22 +398,32 @@ BLKD_API int blkd_seek_unmapped_async(struct blkd_device *device, uint64_t secto
                                       uint64_t *ret_sector, blkd_callback *callback,
                                       void *user_data);
 
-/* A descriptor for poll(2), epoll, libevent and the like, the same for the connection's whole life.
- * When it is readable, blkd_dispatch has something to do. It is only to be polled. */
+/*
+ * A descriptor for poll(2), epoll, libevent and the like, the same for the connection's whole life
+ * (an epoll(7) descriptor). While it is readable, blkd_dispatch has something to do. It is only to
+ * be polled, for reading. Does not block.
+ */
 BLKD_API int blkd_get_fd(const struct blkd *connection);
 
-/* Sends what waits to be sent, receives what has come, runs the callbacks of what is done. Waits up
- * to timeout_ms (-1: for ever; 0: not at all) if nothing is done yet. Returns the number of
- * callbacks run or a negative errno. */
+/*
+ * Sends what waits to be sent, receives what has come, and runs the callbacks of what is done, on
+ * the calling thread.
+ *
+ * timeout_ms   how long to wait if nothing is done yet; 0: not at all; -1: for ever.
+ *
+ * Returns the number of callbacks that ran, those of events included. 0: the time is over, or a
+ * signal handler ran. -ENOTCONN: the connection is lost, and no callbacks are left. Several threads
+ * may dispatch one connection; callbacks then run on any of them, several at once.
+ */
 BLKD_API int blkd_dispatch(struct blkd *connection, int timeout_ms);
 
 /* ---- events ---- */
 
 enum blkd_event_type {
-    BLKD_EVENT_RESIZED = 1,
-    BLKD_EVENT_SHUTTING_DOWN = 2,
-    BLKD_EVENT_SYNC_FAILED = 3,
-    BLKD_EVENT_DISCONNECTED = 4,
+    BLKD_EVENT_RESIZED = 1,       /* the device has a new size (S9) */
+    BLKD_EVENT_SHUTTING_DOWN = 2, /* the daemon stops: what is sent now may go unanswered */
+    BLKD_EVENT_SYNC_FAILED = 3,   /* from now on the device's writes and flushes fail (S5) */
+    BLKD_EVENT_DISCONNECTED = 4,  /* the connection is lost; the last event */
 };
 
 struct blkd_event {
@@ -233,23 +436,49 @@ struct blkd_event {
     uint64_t reserved[4];
 };
 
-/* Runs in blkd_dispatch. `event` is valid during the call. */
+/* Runs in blkd_dispatch. `event` is valid during the call. Of several events of one type for one
+ * device that could not be told in time, the last is. */
 typedef void blkd_event_callback(void *user_data, const struct blkd_event *event);
 
+/* What to call for events; NULL: nothing. Events that come while there is none are dropped. Does
+ * not block. */
 BLKD_API int blkd_set_event_callback(struct blkd *connection, blkd_event_callback *callback,
                                      void *user_data);
 
 /* ---- configuration strings ---- */
 
+/*
+ * file://<path>?sync=(none|os|drive)&buffered=(0|1)&lock=(0|1)&prefered_sector_size=N
+ *              &mode=(auto|ro|rw)
+ *
+ * Paths and values are percent-encoded; what is left out has BLKD_CONFIG_INIT's value. The spelling
+ * "prefered_sector_size" is mirage-block-unix's own. These functions need no connection and do not
+ * block.
+ */
+
+/* Parses a configuration string. *ret_config is the caller's, to be given to blkd_config_free.
+ * -EINVAL: it is none, the message names the part; -ENAMETOOLONG: its path has over 4095 bytes. */
 BLKD_API int blkd_config_parse(const char *text, struct blkd_config **ret_config);
-/* A configuration string if it has a scheme, else a path with all defaults. */
+
+/* The same for what a person types: a configuration string if it has a scheme, else a path with all
+ * defaults. */
 BLKD_API int blkd_config_from_argument(const char *text, struct blkd_config **ret_config);
+
+/* The configuration string that blkd_config_parse turns into this config again. *ret_text is the
+ * caller's, to be given to free(3). -EINVAL: no path, or a member without meaning. */
 BLKD_API int blkd_config_format(const struct blkd_config *config, char **ret_text);
+
+/* Frees what blkd_config_parse, _from_argument or blkd_get_config gave; NULL is allowed. */
 BLKD_API void blkd_config_free(struct blkd_config *config);
 
 /* ---- errors ---- */
 
+/* Words for an errno, negative or positive, that fit block I/O. Static memory, not translated. */
 BLKD_API const char *blkd_strerror(int error);
+
+/* What the calling thread's last failed call tried, on what, and why it failed; inside a callback
+ * with a negative result, that of its call. Valid until the thread's next call into the library;
+ * empty if none failed yet. Meaningless after a success. */
 BLKD_API const char *blkd_error_message(void);
 
 /* ---- queries ---- */
@@ -305,18 +534,32 @@ struct blkd_session_list {
     const struct blkd_session_entry *entries;
 };
 
+/* All devices that the daemon has open. Blocks for a round trip. *ret_list is the caller's, to be
+ * given to blkd_device_list_free, with all that it points to. */
 BLKD_API int blkd_list_devices(struct blkd *connection, struct blkd_device_list **ret_list);
+
 BLKD_API void blkd_device_list_free(struct blkd_device_list *list);
-/* device_number 0: the sessions of all devices. */
+
+/* The sessions of one device, or with device_number 0 of all. Otherwise as blkd_list_devices. */
 BLKD_API int blkd_list_sessions(struct blkd *connection, uint64_t device_number,
                                 struct blkd_session_list **ret_list);
 BLKD_API void blkd_session_list_free(struct blkd_session_list *list);
 
 /* ---- helpers on a plain descriptor of one's own ---- */
 
+/* These work without a daemon and block as long as the file does. EINTR is retried. */
+
+/* Reads exactly length_bytes. -ENODATA: the file ended before; or read(2)'s error. */
 BLKD_API int blkd_really_read(int fd, void *buffer, size_t length_bytes);
+
+/* Writes exactly length_bytes; or write(2)'s error, with a part written. */
 BLKD_API int blkd_really_write(int fd, const void *buffer, size_t length_bytes);
+
+/* The size in bytes of the block device or regular file `fd`; `path` is only for the message.
+ * -ENOTBLK: it is neither; or the error of fstat(2) or ioctl(2). */
 BLKD_API int blkd_blkgetsize(const char *path, int fd, uint64_t *ret_size_bytes);
+
+/* Changes a file's size. -EFBIG: more than 2^63 - 1 bytes; or ftruncate(2)'s error. */
 BLKD_API int blkd_ftruncate(int fd, uint64_t size_bytes);
 
 #ifdef __cplusplus
