@@ -425,6 +425,20 @@ class Change(CliTest):
             self.assertEqual(self.cli("flush", path, "--sync", sync).err, "")
         self.assertSays(self.cli("flush", path, "--sync", "none"), "warning", "does nothing")
 
+    def test_what_is_on_stable_storage_afterwards(self):
+        path = self.image()
+        with self.holder(path):  # the daemon forgets a device's state with its last session
+            def unsynced():
+                return self.json("ls", name="devices")[0]["unsynced"]
+            for arguments, expected in [
+                    (["flush", path], False), (["write", path], True),
+                    (["write", path, "--flush"], False), (["write", path, "--fua"], False),
+                    (["zero", path, "--count", "1"], True), (["flush", path], False),
+                    (["zero", path, "--count", "1", "--fua"], False)]:
+                with self.subTest(arguments=arguments):
+                    self.cli(*arguments, input=bytes(512))
+                    self.assertIs(unsynced(), expected)
+
     def check_resize(self, path, size, *arguments):
         self.cli("resize", path, *arguments)
         self.assertEqual(os.stat(path).st_size, size)
@@ -645,7 +659,11 @@ class Ping(CliTest):
         self.assertEqual((ping["pid"], ping["count"]), (self.daemon.process.pid, 5))
         self.assertIn(ping["engine"], ["io_uring", "threads"])
         self.assertGreaterEqual(ping["workers"], 1)
-        self.assertTrue(0 < ping["min_us"] <= ping["median_us"] <= ping["max_us"], ping)
+
+    def test_times_are_in_order(self):
+        for _ in range(10):  # unsorted ones are in order by chance, now and then
+            ping = self.record("ping", "--count", "9", "--interval", "0", name="ping")
+            self.assertTrue(0 < ping["min_us"] <= ping["median_us"] <= ping["max_us"], ping)
 
     def test_plain(self):
         text = self.cli("ping", "--count", "1").text
