@@ -7,7 +7,6 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <stddef.h>
-#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -183,26 +182,6 @@ START_TEST(a_descriptor_that_is_nonblocking_is_read_and_written_all_the_same)
     }
     (void)close(nonblocking_fd);
     variant_stop(fd);
-}
-END_TEST
-
-/* An inotify descriptor has no offsets; the ring reads it all the same, and it says -EAGAIN to all.
- */
-START_TEST(a_file_that_says_eagain_is_believed_the_second_time)
-{
-    unsigned char data[SECTOR];
-    int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-
-    ck_assert_int_ge(fd, 0);
-    engine_start("io_uring");
-    for (int punts = 0; punts < 2; punts++) {
-        struct transfer transfer = transfer_make(ENGINE_READ, fd, data, SECTOR, 0);
-
-        transfer.io.punts = punts;
-        ck_assert_int_eq(transfer_run(transfer), -EAGAIN);
-    }
-    engine_stop();
-    (void)close(fd);
 }
 END_TEST
 
@@ -424,20 +403,6 @@ START_TEST(auto_is_io_uring_where_it_works)
 }
 END_TEST
 
-START_TEST(there_are_as_many_rings_as_workers)
-{
-    struct engine *rings[WORKERS_MAX], *one_more = NULL;
-
-    for (int i = 0; i < WORKERS_MAX; i++)
-        ck_assert_int_eq(engine_new("io_uring", &rings[i], NULL), 0);
-    ck_assert_int_eq(engine_new("io_uring", &one_more, NULL), -EMFILE);
-    engine_free(rings[5]);
-    ck_assert_int_eq(engine_new("io_uring", &rings[5], NULL), 0);
-    for (int i = 0; i < WORKERS_MAX; i++)
-        engine_free(rings[i]);
-}
-END_TEST
-
 static TCase *choice_of_engine(void)
 {
     TCase *tests = tcase_create("choice of engine");
@@ -445,7 +410,6 @@ static TCase *choice_of_engine(void)
     tcase_add_loop_test(tests, where_io_uring_is_refused_it_says_so, 0, REFUSALS);
     tcase_add_loop_test(tests, auto_falls_back_to_threads_and_gives_the_reason, 0, REFUSALS);
     tcase_add_test(tests, auto_is_io_uring_where_it_works);
-    tcase_add_test(tests, there_are_as_many_rings_as_workers);
     return tests;
 }
 
@@ -462,7 +426,6 @@ static TCase *all_engines(void)
     tcase_add_loop_test(tests, direct_io_wants_and_takes_aligned_memory, 0, VARIANTS);
     tcase_add_loop_test(tests, a_descriptor_that_is_nonblocking_is_read_and_written_all_the_same, 0,
                         VARIANTS);
-    tcase_add_test(tests, a_file_that_says_eagain_is_believed_the_second_time);
     tcase_add_loop_test(tests, nowait_may_answer_that_it_would_wait, 0, VARIANTS);
     tcase_add_loop_test(tests, a_write_with_dsync_is_taken, 0, VARIANTS);
     tcase_add_loop_test(tests, thousands_may_be_in_flight, 0, VARIANTS);
