@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Scope-bound cleanup: a local variable that owns something gives it back when it goes out of scope.
- * `TAKE_PTR` and `TAKE_FD` hand the ownership on.
+ * Scope-bound cleanup: a local variable that owns something gives it back when it goes out of
+ * scope. `TAKE_PTR` and `TAKE_FD` hand the ownership on.
  */
 #ifndef BLKD_COMMON_CLEANUP_H
 #define BLKD_COMMON_CLEANUP_H

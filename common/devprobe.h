@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a descriptor of a file or block device can tell about itself. Every function here can block as
- * long as the device or its file system does: in the daemon, only the helper pool calls them, except
- * where it is said otherwise.
+ * What a descriptor of a file or block device can tell about itself. Every function here can block
+ * as long as the device or its file system does: in the daemon, only the helper pool calls them,
+ * except where it is said otherwise.
  */
 #ifndef BLKD_COMMON_DEVPROBE_H
 #define BLKD_COMMON_DEVPROBE_H
@@ -27,19 +27,20 @@ struct devprobe_direct {
 };
 
 /*
- * The granule of direct I/O on this file or device: statx(2)'s STATX_DIOALIGN where the kernel and the
- * file system answer it, else BLKSSZGET for a block device, else the logical block size of the disk below the
- * file system (from /sys/dev/block), else the page size, which is enough for every disk.
- * Returns 0, -EOPNOTSUPP if the file says that it cannot do direct I/O, -ENOTBLK if it is neither a file
- * nor a block device, or a negative errno.
+ * The granule of direct I/O on this file or device: statx(2)'s STATX_DIOALIGN where the kernel and
+ * the file system answer it, else BLKSSZGET for a block device, else the logical block size of the
+ * disk below the file system (from /sys/dev/block), else the page size, which is enough for every
+ * disk. Returns 0, -EOPNOTSUPP if the file says that it cannot do direct I/O, -ENOTBLK if it is
+ * neither a file nor a block device, or a negative errno.
  */
 int devprobe_direct(int fd, struct devprobe_direct *ret_direct);
 
 /*
- * The type of the file system that `fd` is on, as /proc/self/mountinfo spells it ("ext4", "fuse.nbdfuse").
- * Does not touch the file system itself and so cannot hang: the mount is found by the mount number of
- * /proc/self/fdinfo, or by the device number of statx with AT_STATX_DONT_SYNC. Returns 0, -ENOENT if no mount of
- * that file system is seen from here, -ENAMETOOLONG if `size` is too small, or a negative errno.
+ * The type of the file system that `fd` is on, as /proc/self/mountinfo spells it ("ext4",
+ * "fuse.nbdfuse"). Does not touch the file system itself and so cannot hang: the mount is found by
+ * the mount number of /proc/self/fdinfo, or by the device number of statx with AT_STATX_DONT_SYNC.
+ * Returns 0, -ENOENT if no mount of that file system is seen from here, -ENAMETOOLONG if `size` is
+ * too small, or a negative errno.
  */
 int devprobe_filesystem(int fd, char *ret_type, size_t size);
 

@@ -24,8 +24,8 @@ struct fdpass {
 ssize_t fdpass_send(int socket, struct msghdr *message, int fd, int flags);
 
 /* recvmsg(2) into `message`'s vector. Descriptors that came along are in *ret_fds, close-on-exec,
- * the caller's to close. Returns the bytes received, 0 at the peer's end, or a negative errno with no
- * descriptors; EINTR is retried. */
+ * the caller's to close. Returns the bytes received, 0 at the peer's end, or a negative errno with
+ * no descriptors; EINTR is retried. */
 ssize_t fdpass_receive(int socket, struct msghdr *message, int flags, struct fdpass *ret_fds);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The frame: `u32le header_length, u32le payload_length`, the protobuf header, the raw payload. Pure:
- * this file knows bytes, not sockets.
+ * The frame: `u32le header_length, u32le payload_length`, the protobuf header, the raw payload.
+ * Pure: this file knows bytes, not sockets.
  */
 #ifndef BLKD_COMMON_FRAME_H
 #define BLKD_COMMON_FRAME_H

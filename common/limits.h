@@ -9,7 +9,8 @@
 enum {
     PROTOCOL_VERSION = 1,
 
-    /* Sector sizes: the smallest that a block device can have, and the kernel's largest logical block. */
+    /* Sector sizes: the smallest that a block device can have, and the kernel's largest logical
+       block. */
     SECTOR_SIZE_MIN = 512,
     SECTOR_SIZE_MAX = 65536,
 
@@ -18,8 +19,9 @@ enum {
     FRAME_HEADER_MAX = 64 * 1024,
     IO_BYTES_MAX = 1024 * 1024,
 
-    /* A decoded message may take DECODE_FACTOR times its frame's header and DECODE_EXTRA besides. Replies
-       come from the daemon, and a list's entry with small numbers takes 6 times its bytes. */
+    /* A decoded message may take DECODE_FACTOR times its frame's header and DECODE_EXTRA besides.
+       Replies come from the daemon, and a list's entry with small numbers takes 6 times its bytes.
+     */
     DECODE_FACTOR = 4,
     DECODE_REPLY_FACTOR = 16,
     DECODE_EXTRA = 4096,
@@ -31,8 +33,10 @@ enum {
     /* Per connection. */
     CONN_REQUESTS_MAX = 1024,
     CONN_SESSIONS_MAX = 256,
-    CONN_BUFFERED_MAX = 4 * 1024 * 1024, /* payload in flight and replies unsent: then it is not read */
-    CONN_EVENTS_UNSENT_MAX = 64 * 1024, /* beyond, events wait, and coalesce, until the client reads */
+    CONN_BUFFERED_MAX =
+        4 * 1024 * 1024, /* payload in flight and replies unsent: then it is not read */
+    CONN_EVENTS_UNSENT_MAX =
+        64 * 1024, /* beyond, events wait, and coalesce, until the client reads */
     CONN_HELLO_MS = 5000,
     CONN_FRAME_MS = 5000,
     CONN_UNREAD_MS = 30000,
@@ -53,8 +57,9 @@ enum {
     ENGINE_THREADS_MAX = 64,
     ENGINE_PER_DEVICE = 8,
 
-    /* A device with this many reads waiting in the engine gets no more inline attempts: each attempt
-       that misses the cache starts read-ahead, and a full request queue would block the worker. */
+    /* A device with this many reads waiting in the engine gets no more inline attempts: each
+       attempt that misses the cache starts read-ahead, and a full request queue would block the
+       worker. */
     INLINE_MISSES_MAX = 16,
 
     /* SIGTERM: how long requests in flight are waited for. */

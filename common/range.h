@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Arithmetic on byte ranges [offset, offset + length) that cannot overflow unnoticed, and rounding to
- * sectors. Pure.
+ * Arithmetic on byte ranges [offset, offset + length) that cannot overflow unnoticed, and rounding
+ * to sectors. Pure.
  */
 #ifndef BLKD_COMMON_RANGE_H
 #define BLKD_COMMON_RANGE_H

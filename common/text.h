@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Text from elsewhere (paths, commands) on its way into the wire's strings, which must be UTF-8: a peer's
- * protobuf library may refuse a whole message otherwise.
+ * Text from elsewhere (paths, commands) on its way into the wire's strings, which must be UTF-8: a
+ * peer's protobuf library may refuse a whole message otherwise.
  */
 #ifndef BLKD_COMMON_TEXT_H
 #define BLKD_COMMON_TEXT_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packing and bounded unpacking of the wire's messages. Unpacking takes its memory from an arena whose
- * size follows from the frame's (CONTRACT, bad input), so that no sequence of bytes makes a message
- * that is large in memory out of one that is small on the wire.
+ * Packing and bounded unpacking of the wire's messages. Unpacking takes its memory from an arena
+ * whose size follows from the frame's (CONTRACT, bad input), so that no sequence of bytes makes a
+ * message that is large in memory out of one that is small on the wire.
  */
 #ifndef BLKD_COMMON_WIRE_H
 #define BLKD_COMMON_WIRE_H
@@ -39,8 +39,9 @@ int wire_unpack_reply(struct wire_arena *arena, const uint8_t *bytes, size_t len
 size_t wire_request_size(const Blkd__Request *request);
 size_t wire_reply_size(const Blkd__Reply *reply);
 
-/* Writes prefix and header, wire_*_size() bytes, to `bytes`; the payload follows them on the wire. A
- * header above FRAME_HEADER_MAX would be refused by the peer: whoever packs lists looks at the size. */
+/* Writes prefix and header, wire_*_size() bytes, to `bytes`; the payload follows them on the wire.
+ * A header above FRAME_HEADER_MAX would be refused by the peer: whoever packs lists looks at the
+ * size. */
 void wire_pack_request(const Blkd__Request *request, uint32_t payload_bytes, uint8_t *bytes);
 void wire_pack_reply(const Blkd__Reply *reply, uint32_t payload_bytes, uint8_t *bytes);
 
