@@ -136,6 +136,6 @@ void conn_send(struct conn *conn);
 
 /* conn_timer.c: sees to it that the nearest of the connection's time limits is watched. */
 void conn_watch_time(struct conn *conn);
-void on_conn_timer(evutil_socket_t fd, short what, void *user_data);
+void on_conn_timer(evutil_socket_t fd, short event, void *user_data);
 
 #endif

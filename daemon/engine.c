@@ -45,6 +45,18 @@ static int new_auto(struct engine **ret_engine, int *ret_fallback_reason)
     return 0;
 }
 
+/* Any engine but the one that wraps another. */
+static int new_plain(const char *name, struct engine **ret_engine, int *ret_fallback_reason)
+{
+    if (strcmp(name, "auto") == 0)
+        return new_auto(ret_engine, ret_fallback_reason);
+    if (strcmp(name, "io_uring") == 0)
+        return engine_uring_new(ret_engine);
+    if (strcmp(name, "threads") == 0)
+        return engine_threads_new(ret_engine);
+    return -EINVAL;
+}
+
 /* "ENGINE:RULES" */
 static int new_fault(const char *text, struct engine **ret_engine, int *ret_fallback_reason)
 {
@@ -58,7 +70,7 @@ static int new_fault(const char *text, struct engine **ret_engine, int *ret_fall
 
     struct engine *inner;
     int reason = 0;
-    int error = engine_new(inner_name, &inner, &reason);
+    int error = new_plain(inner_name, &inner, &reason);
     if (error < 0)
         return error;
 
@@ -77,15 +89,9 @@ int engine_new(const char *name, struct engine **ret_engine, int *ret_fallback_r
 
     if (!ret_fallback_reason)
         ret_fallback_reason = &ignored;
-    if (strcmp(name, "auto") == 0)
-        return new_auto(ret_engine, ret_fallback_reason);
-    if (strcmp(name, "io_uring") == 0)
-        return engine_uring_new(ret_engine);
-    if (strcmp(name, "threads") == 0)
-        return engine_threads_new(ret_engine);
     if (strncmp(name, FAULT_PREFIX, strlen(FAULT_PREFIX)) == 0)
         return new_fault(name + strlen(FAULT_PREFIX), ret_engine, ret_fallback_reason);
-    return -EINVAL;
+    return new_plain(name, ret_engine, ret_fallback_reason);
 }
 
 struct engine *engine_free(struct engine *engine)

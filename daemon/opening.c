@@ -67,11 +67,14 @@ static const char *opening_name(const struct opening *opening)
     return *opening->path != '\0' ? opening->path : "(passed descriptor)";
 }
 
+/* A path from somebody who may not name paths is libblkd's everyday first try: the passed
+ * descriptor follows. */
 static void opening_log_refused(const struct opening *opening, int error, const char *reason)
 {
     const struct conn *conn = opening->request->conn;
+    bool everyday = error == -EACCES && !opening->descriptor && !access_is_trusted(&conn->peer);
     struct log_line line;
-    log_begin(&line, LOG_LEVEL_NOTICE, "open-refused");
+    log_begin(&line, everyday ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE, "open-refused");
     log_text(&line, "path", opening_name(opening));
     log_number(&line, "connection", conn->number);
     peer_log(&conn->peer, &line);

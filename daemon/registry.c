@@ -20,10 +20,10 @@ void registry_init(struct registry *registry)
  * one. */
 void registry_deinit(struct registry *registry)
 {
+    HASH_CLEAR(hh, registry->by_identity);
     while (!TAILQ_EMPTY(&registry->devices)) {
         struct device *device = TAILQ_FIRST(&registry->devices);
         TAILQ_REMOVE(&registry->devices, device, link);
-        HASH_DEL(registry->by_identity, device);
         backend_close(device->backend);
         (void)device_free(device);
     }

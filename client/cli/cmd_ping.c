@@ -92,13 +92,17 @@ static int ping_compare(const void *left, const void *right)
 
 static void ping_fill_times(struct table *table, uint64_t *times_ns, size_t count)
 {
+    uint64_t lower_ns;
+    uint64_t upper_ns;
     double min_us;
     double median_us;
     double max_us;
 
     qsort(times_ns, count, sizeof(*times_ns), ping_compare);
     min_us = (double)times_ns[0] / 1000;
-    median_us = (double)(times_ns[(count - 1) / 2] + times_ns[count / 2]) / 2000;
+    lower_ns = times_ns[(count - 1) / 2];
+    upper_ns = times_ns[count / 2];
+    median_us = (double)(lower_ns + upper_ns) / 2000;
     max_us = (double)times_ns[count - 1] / 1000;
     table_set_number(table, PING_COUNT, count);
     table_set_format(table, PING_TIMES, "%.1f / %.1f / %.1f us", min_us, median_us, max_us);

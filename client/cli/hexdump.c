@@ -33,14 +33,14 @@ static int hexdump_print_line(const struct hexdump *dump)
         bool there = i < dump->filled;
 
         *to++ = ' ';
-        *to++ = there ? digits[dump->line[i] >> 4] : ' ';
-        *to++ = there ? digits[dump->line[i] & 0xf] : ' ';
+        *to++ = (char)(there ? digits[dump->line[i] >> 4] : ' ');
+        *to++ = (char)(there ? digits[dump->line[i] & 0xf] : ' ');
         if (i == HEXDUMP_LINE_BYTES / 2 - 1)
             *to++ = ' ';
     }
     to = stpcpy(to, "  |");
     for (size_t i = 0; i < dump->filled; i++)
-        *to++ = dump->line[i] >= 0x20 && dump->line[i] < 0x7f ? (char)dump->line[i] : '.';
+        *to++ = (char)(dump->line[i] >= 0x20 && dump->line[i] < 0x7f ? dump->line[i] : '.');
     (void)stpcpy(to, "|\n");
     return hexdump_put(dump, text);
 }
