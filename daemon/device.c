@@ -76,8 +76,8 @@ static int device_refuse_lock(const struct lock_owner *holder, struct device_ref
     return -EBUSY;
 }
 
-static int device_check_change(const struct device *device, const struct session *session,
-                               struct device_refusal *refusal)
+int device_may_change(const struct device *device, const struct session *session,
+                      struct device_refusal *refusal)
 {
     const struct lock_owner *holder = NULL;
     if (device->sync.failed != 0)
@@ -94,7 +94,7 @@ static int device_check(const struct device *device, const struct session *sessi
 {
     if (end_bytes > device->size_bytes)
         return device_refuse_bounds(device, op, end_bytes, refusal);
-    return op == IO_READ ? 0 : device_check_change(device, session, refusal);
+    return op == IO_READ ? 0 : device_may_change(device, session, refusal);
 }
 
 int device_begin(struct device *device, struct session *session, enum io_op op,

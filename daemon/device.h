@@ -121,6 +121,11 @@ int device_begin(struct device *device, struct session *session, enum io_op op,
                  uint64_t offset_bytes, uint64_t end_bytes, struct device_ticket *ret_ticket,
                  struct device_refusal *ret_refusal);
 
+/* May the session change anything now? Returns 0, -EBUSY or -EIO as device_begin does. With the
+ * mutex held. */
+int device_may_change(const struct device *device, const struct session *session,
+                      struct device_refusal *ret_refusal);
+
 /* The transfer has ended with `result`; counts it and tells the sync ledger. `fua`: a write that is
  * durable by itself. */
 void device_end(struct device *device, struct session *session, enum io_op op,

@@ -5,6 +5,7 @@
  * then what began before ends; then the file.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/container.h"
@@ -63,23 +64,14 @@ static int resize_check(const struct request *request, struct device_refusal *re
 {
     const struct session *session = request->session;
     const struct device *device = session->device;
-    const struct lock_owner *holder = NULL;
-    const char *reason = NULL;
-    int error = 0;
     bool shrinks = request->value < device->size_bytes;
-    if (device->sync.failed != 0) {
-        error = -EIO;
-        reason = "an earlier sync of the device failed: nothing is written to it any more";
-    } else if (lock_may_write(&device->locks, &session->lock, &holder) < 0) {
+    int error = device_may_change(device, session, refusal);
+    if (error == 0 && shrinks && session->lock.mode != LOCK_EXCLUSIVE &&
+        TAILQ_NEXT(TAILQ_FIRST(&device->sessions), device_link) != NULL) {
+        (void)snprintf(refusal->text, sizeof(refusal->text),
+                       "others have it open: shrinking it needs an exclusive lock (lock=1)");
         error = -EBUSY;
-        reason = "another session holds a lock on it";
-    } else if (shrinks && session->lock.mode != LOCK_EXCLUSIVE &&
-               TAILQ_NEXT(TAILQ_FIRST(&device->sessions), device_link) != NULL) {
-        error = -EBUSY;
-        reason = "others have it open: shrinking it needs an exclusive lock (lock=1)";
     }
-    if (error < 0)
-        (void)strncpy(refusal->text, reason, sizeof(refusal->text) - 1);
     return error;
 }
 
