@@ -7,7 +7,6 @@
  */
 #include "harness.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -18,8 +17,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include "common/cleanup.h"
 
 enum { PLACE_DISK, PLACE_MEMORY, PLACES };
 
@@ -27,6 +30,7 @@ static char program_directories[PLACES][HARNESS_PATH_MAX / 2] = {"/tmp/blkd-test
                                                                  "/dev/shm/blkd-test.XXXXXX"};
 static char test_directories[PLACES][HARNESS_PATH_MAX / 2 + 16];
 static pid_t test_process;
+static const char note_name[] = "note.log";
 static char note[256];
 static atomic_uint *skipped; /* shared with the tests' processes */
 
@@ -54,9 +58,14 @@ bool harness_needs_root(void)
 void harness_note(const char *format, ...)
 {
     va_list arguments;
+    char path[HARNESS_PATH_MAX];
     va_start(arguments, format);
     (void)vsnprintf(note, sizeof(note), format, arguments);
     va_end(arguments);
+    /* Where harness_main finds it, as if it were a log: Check ends a failed test with _exit. */
+    harness_join(harness_directory(), note_name, path);
+    CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    ck_assert_int_ge(dprintf(fd, "%s\n", note), 0);
 }
 
 /* ---- directories ---- */
@@ -76,7 +85,7 @@ static void print_log(const char *path)
     FILE *log = fopen(path, "re");
     if (log == NULL)
         return;
-    (void)fprintf(stderr, "---- %s%s%s\n", path, *note != '\0' ? ": " : "", note);
+    (void)fprintf(stderr, "---- %s\n", path);
     while (fgets(line, sizeof(line), log) != NULL)
         (void)fputs(line, stderr);
     (void)fputs("----\n", stderr);
@@ -101,11 +110,13 @@ void harness_clean_up(const char *directory)
     (void)nftw(directory, remove_entry, 16, FTW_PHYS | FTW_DEPTH);
 }
 
-/* At the end of a test's process; one that it forked inherits this, and does nothing. */
+/* At the end of a test that has not failed. A process that it forked inherits this: then there is
+ * nothing to do. */
 static void on_exit_of_test(void)
 {
     if (getpid() != test_process)
         return;
+    harness_forget(note_name);
     harness_daemon_clean_up();
     harness_device_clean_up();
     for (int place = 0; place < PLACES; place++)
@@ -161,10 +172,15 @@ void harness_forget(const char *name)
 
 /* ---- files ---- */
 
-void harness_make_file(const char *directory, const char *name, uint64_t size_bytes, char *ret_path)
+void harness_join(const char *directory, const char *name, char *ret_path)
 {
     int length = snprintf(ret_path, HARNESS_PATH_MAX, "%s/%s", directory, name);
     ck_assert_int_lt(length, HARNESS_PATH_MAX);
+}
+
+void harness_make_file(const char *directory, const char *name, uint64_t size_bytes, char *ret_path)
+{
+    harness_join(directory, name, ret_path);
     int fd = open(ret_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     ck_assert_msg(fd >= 0, "cannot make %s: %s", ret_path, strerror(errno));
     ck_assert_int_eq(ftruncate(fd, (off_t)size_bytes), 0);
@@ -207,11 +223,16 @@ int harness_main(Suite *suite)
     if (skipped == MAP_FAILED)
         return 1;
     make_program_directories();
+    /* What a failed test leaves running becomes a child of this process, which can wait for its
+     * end. */
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);
     int run = srunner_ntests_run(runner);
     srunner_free(runner);
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) {
+    }
     on_exit_of_test(); /* if the tests ran in this process (CK_FORK=no) */
     for (int place = 0; place < PLACES; place++)
         harness_clean_up(program_directories[place]);

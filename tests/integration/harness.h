@@ -3,8 +3,8 @@
  * What integration tests stand on: a daemon of the test's own, directories, loop and zram devices.
  *
  * All functions are called from a Check test and fail it when they cannot do what they are asked
- * for. What they made goes when the test's process ends, in whatever way: the process gives it back
- * itself (harness_clean_up, at exit), or harness_main does for one that was killed. The log of a
+ * for. What they made goes when the test's process ends, in whatever way: one that succeeds gives
+ * it back itself at its exit; for one that fails, hangs or crashes harness_main does. The log of a
  * daemon that harness_daemon_stop has not approved of is printed then.
  */
 #ifndef BLKD_TESTS_HARNESS_H
@@ -37,7 +37,9 @@ void harness_note(const char *format, ...) __attribute__((format(printf, 1, 2)))
 const char *harness_directory(void);
 const char *harness_memory_directory(void);
 
-/* A sparse file of this size. `ret_path` has HARNESS_PATH_MAX bytes. */
+/* directory/name. `ret_path` has HARNESS_PATH_MAX bytes, here and below. */
+void harness_join(const char *directory, const char *name, char *ret_path);
+/* A sparse file of this size. */
 void harness_make_file(const char *directory, const char *name, uint64_t size_bytes,
                        char *ret_path);
 
