@@ -129,19 +129,22 @@ struct blkd_info {
 
 enum { BLKD_BUSY_POLL_DEFAULT = -1 };
 
-/* How to connect. Start from BLKD_OPTIONS_INIT. */
+/* How to connect. Start from BLKD_OPTIONS_INIT; the reserved members stay 0. */
 struct blkd_options {
     const char *socket_path; /* NULL: $BLKD_SOCKET, else $XDG_RUNTIME_DIR/blkd.sock if there, else
                                 /run/blkd/blkd.sock */
-    const char *client_name; /* NULL: the program's name; shown in lists and logs */
-    int busy_poll_us;        /* microseconds; 0: never poll; BLKD_BUSY_POLL_DEFAULT */
-    int connect_timeout_ms;  /* for connecting and the first exchange; -1: no limit */
+    const char
+        *client_name; /* NULL: the program's name; shown in lists and logs; at most 64 bytes */
+    int busy_poll_us; /* microseconds; 0: never poll; BLKD_BUSY_POLL_DEFAULT */
+    int connect_timeout_ms; /* for connecting and the first exchange; -1: no limit */
+    bool send_on_dispatch;  /* what is submitted without waiting is not sent at once but, all of it
+                               together, by the next blkd_dispatch or waiting call */
     uint64_t reserved[8];
 };
 
 #define BLKD_OPTIONS_INIT                                                                          \
     {                                                                                              \
-        NULL, NULL, BLKD_BUSY_POLL_DEFAULT, 10000,                                                 \
+        NULL, NULL, BLKD_BUSY_POLL_DEFAULT, 10000, false,                                          \
         {                                                                                          \
             0                                                                                      \
         }                                                                                          \
@@ -356,8 +359,8 @@ BLKD_API int blkd_seek_unmapped(struct blkd_device *device, uint64_t sector, uin
  *
  * Until the callback runs, the memory that buffers point to and the out-parameters belong to the
  * call; lists of buffers, configs and descriptors do not. What is submitted outside of callbacks is
- * sent at once; what is submitted inside one, together with the rest when the callbacks of that
- * blkd_dispatch have run.
+ * sent at once, unless blkd_options.send_on_dispatch says otherwise; what is submitted inside one,
+ * together with the rest when the callbacks of that blkd_dispatch have run.
  */
 
 /* `result` is what the waiting form would have returned; while it is negative, blkd_error_message()

@@ -281,7 +281,8 @@ int call_run(struct call *call)
 
     call_submit(call);
     if (!dispatch_inside(connection)) {
-        sender_push(connection);
+        if (waits || !connection->send_on_dispatch)
+            sender_push(connection);
         if (waits)
             result = call_wait(call);
         else if (dispatch_pending(connection))

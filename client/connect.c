@@ -85,6 +85,7 @@ static int connect_new(const struct blkd_options *options, int socket, struct bl
         return -ENOMEM;
     connection->epoll_fd = connection->event_fd = connection->kick_fd = -1;
     connection->socket = socket;
+    connection->send_on_dispatch = options->send_on_dispatch;
     (void)pthread_mutex_init(&connection->mutex, NULL);
     TAILQ_INIT(&connection->waiters);
     LIST_INIT(&connection->devices);

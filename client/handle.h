@@ -53,6 +53,7 @@ struct blkd {
     blkd_event_callback *event_callback;
     void *event_user_data;
 
+    bool send_on_dispatch; /* constant */
     char client_name[65];
     struct blkd_server_info server;
     char server_version[64];

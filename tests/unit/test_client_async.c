@@ -171,6 +171,26 @@ START_TEST(submissions_in_a_callback_leave_together)
 }
 END_TEST
 
+START_TEST(submissions_wait_for_dispatch_if_told_to)
+{
+    struct blkd_options options = BLKD_OPTIONS_INIT;
+
+    fake_start(&fake);
+    options.socket_path = fake.path;
+    options.send_on_dispatch = true;
+    ck_assert_int_eq(blkd_connect(&options, &connection), 0);
+    for (unsigned int i = 0; i < 8; i++)
+        ck_assert_int_eq(blkd_ping_async(connection, on_done, &results[i]), 0);
+    dispatch_until(8);
+    ck_assert_int_eq(blkd_ping_async(connection, on_done, &results[0]), 0);
+    ck_assert_int_eq(blkd_ping(connection), 0); /* a waiting call sends both */
+    ck_assert_int_eq(blkd_dispatch(connection, 0), 1);
+    blkd_disconnect(connection);
+    fake_stop(&fake);
+    ck_assert_uint_eq(fake.most_frames_in_receive, 8);
+}
+END_TEST
+
 START_TEST(descriptor_is_readable_while_there_is_work)
 {
     begin();
@@ -494,6 +514,7 @@ static Suite *async_suite(void)
     tcase_add_loop_test(tests, large_and_small_reads_mix, 500, 530);
     tcase_add_test(tests, waiting_in_a_callback_is_refused);
     tcase_add_test(tests, submissions_in_a_callback_leave_together);
+    tcase_add_test(tests, submissions_wait_for_dispatch_if_told_to);
     tcase_add_test(tests, descriptor_is_readable_while_there_is_work);
     tcase_add_test(tests, completion_found_by_a_waiting_call_is_announced);
     tcase_add_test(tests, nothing_to_do_calls_back_too);
