@@ -92,7 +92,8 @@ class Connection:
             rights = array.array("i", descriptors)
             sent = self.socket.sendmsg([data],
                                        [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-        self.socket.sendall(data[sent:])
+        if sent < len(data):
+            self.socket.sendall(data[sent:])
 
     def receive_bytes(self, count):
         """Exactly so many bytes, or None at the end of the stream."""
