@@ -98,7 +98,8 @@ void engine_submit(struct engine *engine, struct engine_io *io);
 /* Hands over what was submitted. Call it once a round of the event loop. */
 void engine_kick(struct engine *engine);
 
-/* Readable when engine_process has something to do. */
+/* Readable when engine_process has something to do; now and then that is nothing that ends a
+ * transfer. */
 int engine_fd(const struct engine *engine);
 
 /* Whether engine_process has something to do, without a system call: for an owner that polls before
