@@ -39,7 +39,7 @@ const char *harness_memory_directory(void);
 
 /* directory/name. `ret_path` has HARNESS_PATH_MAX bytes, here and below. */
 void harness_join(const char *directory, const char *name, char *ret_path);
-/* A sparse file of this size. */
+/* A sparse file of this size. `directory` and `ret_path` do not overlap. */
 void harness_make_file(const char *directory, const char *name, uint64_t size_bytes,
                        char *ret_path);
 

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -81,6 +82,8 @@ void harness_loop_detach(struct harness_loop *loop)
 
 /* ---- zram ---- */
 
+enum { ZRAM_TRIES = 1000 };
+
 static const char zram_add[] = "/sys/class/zram-control/hot_add";
 static const char zram_remove[] = "/sys/class/zram-control/hot_remove";
 static const char zram_name[] = "zram-%u";
@@ -91,6 +94,21 @@ static bool write_number(const char *path, uint64_t number)
     int length = snprintf(text, sizeof(text), "%llu", (unsigned long long)number);
     CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
     return fd >= 0 && write(fd, text, (size_t)length) == length;
+}
+
+/* The kernel lets go of a killed daemon's descriptors only when its io_uring has ended, and sends
+ * no word of it: this is asked again. */
+static bool remove_zram(uint64_t number)
+{
+    const struct timespec pause = {.tv_nsec = 10 * 1000000L};
+    for (int tries = 0; tries < ZRAM_TRIES; tries++) {
+        if (write_number(zram_remove, number))
+            return true;
+        if (errno != EBUSY)
+            return false;
+        (void)nanosleep(&pause, NULL);
+    }
+    return false;
 }
 
 bool harness_zram_exists(void)
@@ -115,8 +133,7 @@ void harness_zram_add(struct harness_zram *zram, uint64_t size_bytes)
 void harness_zram_remove(const struct harness_zram *zram)
 {
     char name[32];
-    ck_assert_msg(write_number(zram_remove, zram->number), "cannot remove %s: %s", zram->path,
-                  strerror(errno));
+    ck_assert_msg(remove_zram(zram->number), "cannot remove %s: %s", zram->path, strerror(errno));
     (void)snprintf(name, sizeof(name), zram_name, zram->number);
     harness_forget(name);
 }
@@ -127,7 +144,7 @@ void harness_device_undo(const char *name)
 {
     static const char prefix[] = "zram-";
     if (strncmp(name, prefix, sizeof(prefix) - 1) == 0)
-        (void)write_number(zram_remove, strtoull(name + sizeof(prefix) - 1, NULL, 10));
+        (void)remove_zram(strtoull(name + sizeof(prefix) - 1, NULL, 10));
 }
 
 void harness_device_clean_up(void)

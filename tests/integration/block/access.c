@@ -404,13 +404,14 @@ static const char *nothing_is_told(struct blkd *connection)
 
 START_TEST(other_user_learns_nothing_about_a_closed_directory)
 {
+    char directory[HARNESS_PATH_MAX];
     char path[HARNESS_PATH_MAX];
     if (!harness_needs_root())
         return;
     nobody_file(0, 0600);
-    harness_join(harness_directory(), "closed", path);
-    ck_assert_int_eq(mkdir(path, 0700), 0);
-    harness_make_file(path, "there", MIB, path);
+    harness_join(harness_directory(), "closed", directory);
+    ck_assert_int_eq(mkdir(directory, 0700), 0);
+    harness_make_file(directory, "there", MIB, path);
     run_as_nobody(nothing_is_told);
 }
 END_TEST

@@ -81,7 +81,9 @@ size_t fixture_count_devices(void)
 {
     struct blkd_device_list *list = NULL;
     ASSERT_OK(blkd_list_devices(fixture.connection, &list));
-    size_t count = list->count;
+    size_t count = 0;
+    for (size_t i = 0; i < list->count; i++)
+        count += list->entries[i].sessions > 0 ? 1 : 0;
     blkd_device_list_free(list);
     return count;
 }

@@ -29,7 +29,6 @@ void fixture_end(void);
 
 /* A test case whose tests have the fixture around them. */
 TCase *fixture_case(Suite *suite, const char *name);
-/* The program of one test case, whose suite has its name. */
 #define FIXTURE_TIMEOUT_S 600
 
 #define ASSERT_OK(expression)                                                                      \
@@ -60,6 +59,7 @@ struct blkd_device *fixture_open_place(void);
 struct blkd_info fixture_info(struct blkd_device *device);
 /* The daemon's entry of this device. */
 struct blkd_device_entry fixture_entry(struct blkd_device *device);
+/* Of those that are open; one that was closed stays in the list until it is synced. */
 size_t fixture_count_devices(void);
 
 /* ---- data ---- */
