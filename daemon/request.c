@@ -15,7 +15,7 @@
 enum {
     /* Payload that waits to be sent leaves at once, while it is in the cache, not at the end of the
        round. */
-    REQUEST_SEND_BYTES = 256 * 1024,
+    REQUEST_SEND_BYTES = 32 * 1024,
     REQUEST_MESSAGE_MAX = 1024,
 };
 

@@ -92,16 +92,18 @@ int worker_init(struct worker *worker, struct server *server, unsigned int index
     return worker_add_events(worker);
 }
 
-/* Conns that are touched while the others are looked at are looked at in the same round. */
+/* What is touched or submitted while others are looked at belongs to the same round: nothing may
+ * wait for the next one, which can be long in coming. */
 static void worker_end_round(struct worker *worker)
 {
+    unsigned int processed = 0;
     do {
-        engine_kick(worker->engine);
         while (!TAILQ_EMPTY(&worker->touched))
             conn_end_round(TAILQ_FIRST(&worker->touched));
-        if (engine_ready(worker->engine))
-            worker->activity += engine_process(worker->engine);
-    } while (!TAILQ_EMPTY(&worker->touched));
+        engine_kick(worker->engine);
+        processed = engine_ready(worker->engine) ? engine_process(worker->engine) : 0;
+        worker->activity += processed;
+    } while (processed > 0 || !TAILQ_EMPTY(&worker->touched));
 }
 
 /* Only so many workers poll that a CPU is left for the clients. */
