@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Several threads on one connection of libblkd, and a process that forks. */
-#include <poll.h>
+#include <sched.h>
 #include <sys/wait.h>
 
 #include "fake_daemon.h"
@@ -14,6 +14,17 @@ static struct blkd_device *device;
 static void setup(void)
 {
     fake_init(&fake);
+    fake_start(&fake);
+    connection = fake_connect(&fake);
+    device = fake_open_device(connection);
+}
+
+static fake_handler hold_flush_until_written;
+
+static void setup_holding(void)
+{
+    fake_init(&fake);
+    fake.on_request = hold_flush_until_written;
     fake_start(&fake);
     connection = fake_connect(&fake);
     device = fake_open_device(connection);
@@ -109,21 +120,86 @@ static void on_once(void *user_data, int result)
     *(int *)user_data = result;
 }
 
+/* Returns when the thread is asleep, as /proc tells; it can then only be woken from outside. */
+static void wait_asleep(pid_t thread)
+{
+    char path[64], text[256];
+    char state = '?';
+
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", thread);
+    while (state != 'S') {
+        FILE *file = fopen(path, "re");
+        if (file == NULL || fgets(text, sizeof(text), file) == NULL)
+            abort();
+        (void)fclose(file);
+        state = strrchr(text, ')')[2];
+        (void)sched_yield();
+    }
+}
+
+struct submitter {
+    pid_t sleeper;
+    int result;
+};
+
 static void *submit_empty_read(void *argument)
 {
-    return blkd_read_async(device, 0, NULL, 0, on_once, argument) == 0 ? NULL : argument;
+    struct submitter *submitter = argument;
+
+    wait_asleep(submitter->sleeper);
+    return blkd_read_async(device, 0, NULL, 0, on_once, &submitter->result) == 0 ? NULL : argument;
 }
 
 /* The thread that waits polls the socket, and nothing will come from there. */
 START_TEST(completion_without_the_daemon_wakes_a_dispatching_thread)
 {
-    pthread_t submitter;
-    int result = 1;
+    struct submitter submitter = {gettid(), 1};
+    pthread_t thread;
 
-    ck_assert_int_eq(pthread_create(&submitter, NULL, submit_empty_read, &result), 0);
-    ck_assert_int_eq(blkd_dispatch(connection, 10000), 1);
-    ck_assert_int_eq(result, 0);
-    ck_assert_int_eq(pthread_join(submitter, NULL), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, submit_empty_read, &submitter), 0);
+    ck_assert_int_eq(blkd_dispatch(connection, -1), 1);
+    ck_assert_int_eq(submitter.result, 0);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
+/* Answers a flush only with the four parts of a write of 4 MiB. */
+static bool hold_flush_until_written(struct fake *daemon, const Blkd__Request *request,
+                                     const uint8_t *payload)
+{
+    (void)payload;
+    daemon->hold =
+        request->op_case == BLKD__REQUEST__OP_FLUSH || request->op_case == BLKD__REQUEST__OP_WRITE
+            ? 5
+            : 0;
+    return false;
+}
+
+static void *write_when_asleep(void *argument)
+{
+    const struct submitter *submitter = argument;
+    size_t length = (size_t)4 << 20;
+    struct iovec iov = {calloc(1, length), length};
+    int r;
+
+    wait_asleep(submitter->sleeper);
+    r = blkd_write(device, 0, &iov, 1, 0);
+    free(iov.iov_base);
+    return r == 0 ? NULL : argument;
+}
+
+/* The leader sleeps until the socket is readable. It never will be unless the leader also sends
+ * what the other thread could not. */
+START_TEST(sleeping_leader_sends_for_another_thread)
+{
+    struct submitter submitter = {gettid(), 1};
+    pthread_t thread;
+    void *failed;
+
+    ck_assert_int_eq(pthread_create(&thread, NULL, write_when_asleep, &submitter), 0);
+    ck_assert_int_eq(blkd_flush(device), 0);
+    ck_assert_int_eq(pthread_join(thread, &failed), 0);
+    ck_assert_ptr_null(failed);
 }
 END_TEST
 
@@ -223,12 +299,17 @@ static Suite *threads_suite(void)
     TCase *tests = tcase_create("threads");
 
     tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_set_timeout(tests, 120);
+    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, threads_share_a_connection);
     tcase_add_test(tests, waiting_calls_beside_a_dispatching_thread);
     tcase_add_test(tests, completion_without_the_daemon_wakes_a_dispatching_thread);
     tcase_add_test(tests, large_transfers_of_several_threads);
     tcase_add_test(tests, forked_child_is_not_connected);
+    suite_add_tcase(suite, tests);
+    tests = tcase_create("held");
+    tcase_add_checked_fixture(tests, setup_holding, teardown);
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, sleeping_leader_sends_for_another_thread);
     suite_add_tcase(suite, tests);
     return suite;
 }
