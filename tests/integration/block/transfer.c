@@ -97,7 +97,8 @@ START_TEST(offset_that_overflows_is_refused)
     if (!open_row(_i, MIB))
         return;
     const struct iovec vector = {byte, sector_size};
-    const uint64_t far[] = {UINT64_MAX, UINT64_MAX / sector_size, INT64_MAX / sector_size};
+    const uint64_t far[] = {UINT64_MAX, UINT64_MAX / sector_size,
+                            (uint64_t)INT64_MAX / sector_size};
     for (size_t i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
         ASSERT_FAILS(blkd_write(device, far[i], &vector, 1, 0), EINVAL);
         ASSERT_FAILS(blkd_read(device, far[i], &vector, 1), EINVAL);
