@@ -59,17 +59,19 @@ static void check_refusal(int r, const struct config_uri_error *error)
 
 static void check_text(const char *text)
 {
-    struct config_uri config, before;
+    struct config_uri config;
     struct config_uri_error error = {""};
+    uint8_t before[sizeof(config)];
 
     memset(&config, 0x5a, sizeof(config));
-    before = config;
+    memset(before, 0x5a, sizeof(before));
     const int r = config_uri_parse(text, &config, &error);
     if (r == 0) {
         check_round_trip(&config);
     } else {
         check_refusal(r, &error);
-        require(memcmp(&config, &before, sizeof(config)) == 0, "changed by a refused text");
+        require(memcmp(before, (const uint8_t *)&config, sizeof(before)) == 0,
+                "changed by a refused text");
     }
 }
 
