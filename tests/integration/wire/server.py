@@ -25,6 +25,7 @@ class Daemon:
     """Runs from its making to stop(); its files are in a directory that stop() removes."""
 
     def __init__(self, config="", mode=0o600):
+        program = os.environ["BLKD_BIN"]
         self.directory = tempfile.mkdtemp(prefix="blkd-test-")
         os.chmod(self.directory, 0o755)
         self.socket_path = os.path.join(self.directory, "blkd.sock")
@@ -32,7 +33,7 @@ class Daemon:
         config_path = os.path.join(self.directory, "blkd.conf")
         with open(config_path, "w", encoding="utf-8") as file:
             file.write(config)
-        command = [os.environ["BLKD_BIN"], "--socket", self.socket_path, "--config", config_path]
+        command = [program, "--socket", self.socket_path, "--config", config_path]
         if os.environ.get("BLKD_ENGINE"):
             command += ["--engine", os.environ["BLKD_ENGINE"]]
         # What a sanitizer keeps of freed memory would hide how much the daemon takes.
