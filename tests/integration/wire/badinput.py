@@ -139,7 +139,8 @@ ANSWERED = [
     ("read at the end", "EINVAL", read(SIZE, SECTOR)),
     ("read straddling the end", "EINVAL", read(SIZE - SECTOR, 2 * SECTOR)),
     ("read far past the end", "EINVAL", read(2**62, SECTOR)),
-    ("read of a transfer past the end", "EINVAL", read(0, SECTOR, transfer_end_bytes=SIZE + SECTOR)),
+    ("read of a transfer past the end", "EINVAL",
+     read(0, SECTOR, transfer_end_bytes=SIZE + SECTOR)),
     ("read of an endless transfer", "EINVAL", read(0, SECTOR, transfer_end_bytes=TOP - 1)),
 ]
 

@@ -298,7 +298,8 @@ class FuseDescriptors(hostile.HostileTest):
         self.addCleanup(os.rmdir, self.mount)
         self.server = subprocess.Popen(
             ["nbdfuse", os.path.join(self.mount, "image"), "--command", "nbdkit", "-s",
-             "--exit-with-parent", "memory", str(SIZE)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+             "--exit-with-parent", "memory", str(SIZE)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.addCleanup(self.stop_server)
         self.file = os.path.join(self.mount, "image")
         deadline = hostile.time.monotonic() + hostile.SETTLE_SECONDS
@@ -327,7 +328,7 @@ class FuseDescriptors(hostile.HostileTest):
             os.close(descriptor)
 
     def test_stopped_fuse_is_eacces_without_hanging(self):
-        """Closing the descriptor hangs, here and in the daemon: that must be nobody else's trouble."""
+        """Closing the descriptor hangs, here and in the daemon: nobody else may notice."""
         def resume():
             self.check_witness()
             self.connection.ping()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """blkd's wire protocol in Python, written after proto/README.md.
 
-It shares no code with libblkd: the messages' classes are made by protoc when this module is loaded, and
-framing, ids and descriptor passing are here.
+It shares no code with libblkd: the messages' classes are made by protoc when this module is
+loaded, and framing, ids and descriptor passing are here.
 """
 
 import array
