@@ -17,7 +17,7 @@
 #include "client/sender.h"
 #include "common/limits.h"
 
-enum { NS_PER_US = 1000 };
+enum { NS_PER_US = 1000, CONNECT_TRIES = 3 };
 
 void connect_close_descriptors(const struct blkd *connection)
 {
@@ -211,10 +211,9 @@ static int connect_check(const struct blkd_options *options)
     return 0;
 }
 
-static int connect_open(const struct blkd_options *options, const struct sockaddr_un *address,
-                        struct blkd **ret_connection)
+static int connect_try(const struct blkd_options *options, const struct sockaddr_un *address,
+                       uint64_t deadline_ns, struct blkd **ret_connection)
 {
-    uint64_t deadline_ns = wait_deadline_ns(options->connect_timeout_ms);
     struct blkd *connection;
     int socket;
     int r = address_connect(address, deadline_ns, &socket);
@@ -234,6 +233,20 @@ static int connect_open(const struct blkd_options *options, const struct sockadd
     }
     *ret_connection = connection;
     return 0;
+}
+
+/* A daemon that stops may take a connection and close it before the first exchange. Nothing has
+ * been asked of it by then, so the next one (systemd starts it for the waiting connection) is asked
+ * instead. */
+static int connect_open(const struct blkd_options *options, const struct sockaddr_un *address,
+                        struct blkd **ret_connection)
+{
+    uint64_t deadline_ns = wait_deadline_ns(options->connect_timeout_ms);
+    int r = -ENOTCONN;
+
+    for (int i = 0; i < CONNECT_TRIES && r == -ENOTCONN; i++)
+        r = connect_try(options, address, deadline_ns, ret_connection);
+    return r;
 }
 
 int blkd_connect(const struct blkd_options *options, struct blkd **ret_connection)

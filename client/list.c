@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the daemon knows about all devices and sessions. A list is one allocation: head, entries and
- * then the strings that the entries point to.
+ * What the daemon knows about all devices and sessions. It tells it in pages; a list grows by one
+ * with each: its entries move, the strings that they point to stay where they are, a page's in one
+ * allocation.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +13,39 @@
 #include "client/error.h"
 #include "client/handle.h"
 #include "client/info.h"
+
+/* One page's strings. */
+struct list_text {
+    struct list_text *next;
+    char bytes[];
+};
+
+/* What both kinds of list have behind what the user sees. */
+struct list_pages {
+    struct list_text *texts;
+    uint64_t after; /* the last number so far: the next page begins behind it */
+    bool more;
+};
+
+static char *list_add_text(struct list_pages *pages, size_t bytes)
+{
+    struct list_text *text = malloc(sizeof(*text) + bytes);
+
+    if (text == NULL)
+        return NULL;
+    text->next = pages->texts;
+    pages->texts = text;
+    return text->bytes;
+}
+
+static void list_free_texts(struct list_pages *pages)
+{
+    while (pages->texts != NULL) {
+        struct list_text *next = pages->texts->next;
+        free(pages->texts);
+        pages->texts = next;
+    }
+}
 
 /* Copies `length` bytes and a NUL to *position and moves it behind them. */
 static const char *list_put(char **position, const void *bytes, size_t length)
@@ -28,16 +62,19 @@ static const char *list_put(char **position, const void *bytes, size_t length)
 /* ---- devices ---- */
 
 struct device_list_block {
-    struct blkd_device_list list;
-    struct blkd_device_entry entries[];
+    struct blkd_device_list list; /* first: what the user has */
+    struct list_pages pages;
+    struct blkd_device_entry *entries;
 };
 
 static void devices_build(const struct call *call, const struct request *part,
                           Blkd__Request *message, union call_body *body)
 {
-    (void)call;
+    const struct device_list_block *block = call->ret;
+
     (void)part;
     blkd__list_devices__init(&body->list_devices);
+    body->list_devices.after_device = block->pages.after;
     message->op_case = BLKD__REQUEST__OP_LIST_DEVICES;
     message->list_devices = &body->list_devices;
 }
@@ -79,20 +116,26 @@ static struct blkd_device_entry devices_entry(const Blkd__DeviceEntry *from, cha
 static int devices_reply(struct call *call, const Blkd__Reply *reply)
 {
     const Blkd__DeviceList *from = reply->devices;
-    struct device_list_block *block;
+    struct device_list_block *block = call->ret;
+    struct blkd_device_entry *entries;
+    size_t count = block->list.count;
     char *position;
 
-    if (reply->body_case != BLKD__REPLY__BODY_DEVICES)
+    if (reply->body_case != BLKD__REPLY__BODY_DEVICES || (from->more && from->n_devices == 0))
         return -EPROTO;
-    block = malloc(sizeof(*block) + from->n_devices * sizeof(block->entries[0]) +
-                   devices_text_bytes(from));
-    if (block == NULL)
+    entries = realloc(block->entries, (count + from->n_devices + 1) * sizeof(entries[0]));
+    if (entries == NULL)
         return -ENOMEM;
-    position = (char *)&block->entries[from->n_devices];
-    for (size_t i = 0; i < from->n_devices; i++)
-        block->entries[i] = devices_entry(from->devices[i], &position);
-    block->list = (struct blkd_device_list){from->n_devices, block->entries};
-    *(struct blkd_device_list **)call->ret = &block->list;
+    block->entries = entries;
+    position = list_add_text(&block->pages, devices_text_bytes(from));
+    if (position == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < from->n_devices; i++) {
+        entries[count + i] = devices_entry(from->devices[i], &position);
+        block->pages.after = from->devices[i]->device;
+    }
+    block->pages.more = from->more;
+    block->list = (struct blkd_device_list){count + from->n_devices, entries};
     return 0;
 }
 
@@ -111,15 +154,19 @@ static const struct operation devices_operation = {
 /* ---- sessions ---- */
 
 struct session_list_block {
-    struct blkd_session_list list;
-    struct blkd_session_entry entries[];
+    struct blkd_session_list list; /* first: what the user has */
+    struct list_pages pages;
+    struct blkd_session_entry *entries;
 };
 
 static void sessions_build(const struct call *call, const struct request *part,
                            Blkd__Request *message, union call_body *body)
 {
+    const struct session_list_block *block = call->ret;
+
     (void)part;
     blkd__list_sessions__init(&body->list_sessions);
+    body->list_sessions.after_session = block->pages.after;
     body->list_sessions.device = call->device_number;
     message->op_case = BLKD__REQUEST__OP_LIST_SESSIONS;
     message->list_sessions = &body->list_sessions;
@@ -161,20 +208,26 @@ static struct blkd_session_entry sessions_entry(const Blkd__SessionEntry *from, 
 static int sessions_reply(struct call *call, const Blkd__Reply *reply)
 {
     const Blkd__SessionList *from = reply->sessions;
-    struct session_list_block *block;
+    struct session_list_block *block = call->ret;
+    struct blkd_session_entry *entries;
+    size_t count = block->list.count;
     char *position;
 
-    if (reply->body_case != BLKD__REPLY__BODY_SESSIONS)
+    if (reply->body_case != BLKD__REPLY__BODY_SESSIONS || (from->more && from->n_sessions == 0))
         return -EPROTO;
-    block = malloc(sizeof(*block) + from->n_sessions * sizeof(block->entries[0]) +
-                   sessions_text_bytes(from));
-    if (block == NULL)
+    entries = realloc(block->entries, (count + from->n_sessions + 1) * sizeof(entries[0]));
+    if (entries == NULL)
         return -ENOMEM;
-    position = (char *)&block->entries[from->n_sessions];
-    for (size_t i = 0; i < from->n_sessions; i++)
-        block->entries[i] = sessions_entry(from->sessions[i], &position);
-    block->list = (struct blkd_session_list){from->n_sessions, block->entries};
-    *(struct blkd_session_list **)call->ret = &block->list;
+    block->entries = entries;
+    position = list_add_text(&block->pages, sessions_text_bytes(from));
+    if (position == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < from->n_sessions; i++) {
+        entries[count + i] = sessions_entry(from->sessions[i], &position);
+        block->pages.after = from->sessions[i]->session;
+    }
+    block->pages.more = from->more;
+    block->list = (struct blkd_session_list){count + from->n_sessions, entries};
     return 0;
 }
 
@@ -190,40 +243,89 @@ static const struct operation sessions_operation = {
     .describe = sessions_describe,
 };
 
-static int list_run(struct blkd *connection, const struct operation *operation,
-                    uint64_t device_number, void *ret_list)
+/* Asks for one page; its reply extends `block`. */
+static int list_get_page(struct blkd *connection, const struct operation *operation,
+                         uint64_t device_number, void *block)
 {
     struct call *call;
-    int r;
+    int r = call_begin(connection, NULL, operation, CALL_WAITS, &call);
 
-    if (connection == NULL || ret_list == NULL)
-        return error_report(-EINVAL, "a list without %s",
-                            connection == NULL ? "a connection" : "a place for it");
-    r = call_begin(connection, NULL, operation, CALL_WAITS, &call);
     if (r < 0)
         return r;
     call->device_number = device_number;
-    call->ret = ret_list;
+    call->ret = block;
     return call_run(call);
+}
+
+static int list_check(const struct blkd *connection, const void *ret_list)
+{
+    if (connection != NULL && ret_list != NULL)
+        return 0;
+    return error_report(-EINVAL, "a list without %s",
+                        connection == NULL ? "a connection" : "a place for it");
 }
 
 int blkd_list_devices(struct blkd *connection, struct blkd_device_list **ret_list)
 {
-    return list_run(connection, &devices_operation, 0, ret_list);
+    struct device_list_block *block;
+    int r = list_check(connection, ret_list);
+
+    if (r < 0)
+        return r;
+    block = calloc(1, sizeof(*block));
+    if (block == NULL)
+        return error_report(-ENOMEM, "no memory for a list of devices");
+    do
+        r = list_get_page(connection, &devices_operation, 0, block);
+    while (r == 0 && block->pages.more);
+    if (r < 0) {
+        blkd_device_list_free(&block->list);
+        return r;
+    }
+    *ret_list = &block->list;
+    return 0;
 }
 
 int blkd_list_sessions(struct blkd *connection, uint64_t device_number,
                        struct blkd_session_list **ret_list)
 {
-    return list_run(connection, &sessions_operation, device_number, ret_list);
+    struct session_list_block *block;
+    int r = list_check(connection, ret_list);
+
+    if (r < 0)
+        return r;
+    block = calloc(1, sizeof(*block));
+    if (block == NULL)
+        return error_report(-ENOMEM, "no memory for a list of sessions");
+    do
+        r = list_get_page(connection, &sessions_operation, device_number, block);
+    while (r == 0 && block->pages.more);
+    if (r < 0) {
+        blkd_session_list_free(&block->list);
+        return r;
+    }
+    *ret_list = &block->list;
+    return 0;
 }
 
 void blkd_device_list_free(struct blkd_device_list *list)
 {
-    free(list); /* the first member of its block */
+    struct device_list_block *block = (struct device_list_block *)(void *)list;
+
+    if (block == NULL)
+        return;
+    list_free_texts(&block->pages);
+    free(block->entries);
+    free(block);
 }
 
 void blkd_session_list_free(struct blkd_session_list *list)
 {
-    free(list);
+    struct session_list_block *block = (struct session_list_block *)(void *)list;
+
+    if (block == NULL)
+        return;
+    list_free_texts(&block->pages);
+    free(block->entries);
+    free(block);
 }

@@ -110,7 +110,7 @@ static struct blkd_device *open_new_device(struct blkd *connection,
         return NULL;
     device->connection = connection;
     device->config = *config;
-    device->path = strdup(path);
+    device->path = strdup(path != NULL ? path : "");
     device->config.path = device->path;
     device->close_call = call_new(connection);
     if (device->path == NULL || device->close_call == NULL) {

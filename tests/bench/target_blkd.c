@@ -50,6 +50,7 @@ static int libblkd_connect(struct libblkd *libblkd, const struct target_options 
     struct blkd_options connect_options = BLKD_OPTIONS_INIT;
     connect_options.socket_path = options->socket;
     connect_options.busy_poll_us = options->busy_poll_us;
+    connect_options.send_on_dispatch = true; /* the loop submits outside callbacks, many at once */
     return blkd_connect(&connect_options, &libblkd->connection);
 }
 
