@@ -85,6 +85,7 @@ static void conn_drop_outgoing(struct conn *conn)
         outgoing->release(outgoing);
     }
     conn->unsent_bytes = 0;
+    conn->unsent_frames = 0;
     conn->sent_bytes = 0;
 }
 
@@ -280,6 +281,7 @@ void conn_queue(struct conn *conn, struct outgoing *outgoing)
         return;
     }
     STAILQ_INSERT_TAIL(&conn->outgoing, outgoing, link);
+    conn->unsent_frames++;
     conn->unsent_bytes += outgoing->head_bytes + outgoing->payload_bytes;
     conn_touch(conn);
 }

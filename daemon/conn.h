@@ -71,6 +71,7 @@ struct conn {
     struct outgoing_queue outgoing;
     size_t sent_bytes; /* of the first of them */
     size_t unsent_bytes;
+    unsigned int unsent_frames;
 
     struct request_id_list ids[CONN_ID_BUCKETS]; /* requests that are not answered yet */
     unsigned int requests;                       /* how many */

@@ -40,6 +40,7 @@ static void conn_sent(struct conn *conn, size_t bytes)
         if (conn->sent_bytes < size)
             return;
         conn->sent_bytes -= size;
+        conn->unsent_frames--;
         STAILQ_REMOVE_HEAD(&conn->outgoing, link);
         outgoing->release(outgoing);
     }

@@ -13,9 +13,10 @@
 #include "daemon/opening.h"
 
 enum {
-    /* Payload that waits to be sent leaves at once, while it is in the cache, not at the end of the
-       round. */
+    /* So much that is ready leaves before the end of the round: while it is in the cache, and so
+       that the client works on it while the daemon works on the rest. */
     REQUEST_SEND_BYTES = 32 * 1024,
+    REQUEST_SEND_FRAMES = 8,
     REQUEST_MESSAGE_MAX = 1024,
 };
 
@@ -54,7 +55,7 @@ static void request_end(struct request *request, Blkd__Reply *reply, size_t payl
     }
     conn_queue(conn, &request->out);
     conn_touch(conn);
-    if (payload_bytes > 0 && conn->unsent_bytes >= REQUEST_SEND_BYTES)
+    if (conn->unsent_bytes >= REQUEST_SEND_BYTES || conn->unsent_frames >= REQUEST_SEND_FRAMES)
         conn_send(conn);
 }
 
