@@ -378,14 +378,14 @@ static void on_opening_run(struct helper_job *job)
     int error = opening->fd >= 0 ? opening_check_descriptor(opening, trusted, &open) : 0;
     if (error == 0)
         error = backend_posix_open(&open, &opening->backend, &opening->info, opening->message);
-    if (opening->fd >= 0)
-        (void)close(TAKE_FD(opening->fd));
     opening->result = error;
 }
 
 static void on_opening_opened(struct helper_job *job)
 {
     struct opening *opening = CONTAINER_OF(job, struct opening, job);
+    if (opening->fd >= 0)
+        disposal_descriptor(opening->worker, opening->request->conn->user, TAKE_FD(opening->fd));
     if (opening->result < 0)
         opening_fail(opening, opening->result, opening->message);
     else
