@@ -78,7 +78,7 @@ START_TEST(size_that_no_file_can_have_is_refused)
         return;
     data_write(device, 0, sectors, 1);
     ASSERT_FAILS(blkd_resize(device, UINT64_MAX), EINVAL);
-    ASSERT_FAILS(blkd_resize(device, U(uint64_t) INT64_MAX / sector_size), EINVAL);
+    ASSERT_FAILS(blkd_resize(device, UINT64_MAX / sector_size), EINVAL);
     int result = blkd_resize(device, (uint64_t)INT64_MAX / sector_size);
     if (fixture.place.kind == PLACE_FILE) { /* ext4's limit is 16 TiB; a tmpfs has none */
         ck_assert_int_eq(result, -EFBIG);
