@@ -252,6 +252,12 @@ int listener_start(struct listener *listener, struct server *server, struct even
     return 0;
 }
 
+void listener_stop(struct listener *listener)
+{
+    (void)event_del(listener->accept_event);
+    (void)event_del(listener->retry_event);
+}
+
 void listener_close(struct listener *listener)
 {
     if (listener->accept_event != NULL)

@@ -33,7 +33,10 @@ int listener_open(struct listener *listener, const char *path, char message[LIST
 /* Begins to accept. 0 or a negative errno. */
 int listener_start(struct listener *listener, struct server *server, struct event_base *base);
 
-/* Accepts no more, and removes the socket file. */
+/* Accepts no more; who connects from now on waits for the successor, or for the end. */
+void listener_stop(struct listener *listener);
+
+/* The same, and removes the socket file. */
 void listener_close(struct listener *listener);
 
 #endif

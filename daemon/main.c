@@ -154,9 +154,17 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Without waiting for I/O. The socket goes first: the process may stay for as long as the kernel
+ * cannot close a descriptor, and a successor shall not have to wait for that. */
+static _Noreturn void give_up(struct process *process)
+{
+    listener_close(&process->listener);
+    _exit(EXIT_FAILED);
+}
+
 static void on_drain_timeout(evutil_socket_t fd, short what, void *user_data)
 {
-    const struct process *process = user_data;
+    struct process *process = user_data;
     (void)fd;
     (void)what;
     log_message(LOG_LEVEL_ERROR, "stop-timeout",
@@ -164,7 +172,7 @@ static void on_drain_timeout(evutil_socket_t fd, short what, void *user_data)
                 "would have written may be lost",
                 process->workers_running, process->server.worker_count,
                 process->config.drain_timeout_ms);
-    _exit(EXIT_FAILED);
+    give_up(process);
 }
 
 static void stop(struct process *process)
@@ -175,7 +183,7 @@ static void stop(struct process *process)
     process->stopping = true;
     service_stopping();
     log_message(LOG_LEVEL_NOTICE, "stopping", "finishing what is in flight");
-    (void)event_del(process->listener.accept_event);
+    listener_stop(&process->listener);
     for (unsigned int i = 0; i < process->server.worker_count; i++)
         worker_stop(&process->server.workers[i]);
     (void)event_add(process->drain_timer, &limit);
@@ -188,7 +196,7 @@ static void on_signal(evutil_socket_t number, short what, void *user_data)
     (void)what;
     if (process->stopping) {
         log_message(LOG_LEVEL_ERROR, "stopped", "told twice: exiting without waiting for I/O");
-        _exit(EXIT_FAILED);
+        give_up(process);
     }
     stop(process);
 }
