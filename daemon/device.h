@@ -27,7 +27,8 @@ struct opening;
 
 enum device_state {
     DEVICE_OPEN,
-    DEVICE_CLOSING, /* the last session has gone; syncing, then closing */
+    DEVICE_CLOSING, /* the last session has gone; syncing */
+    DEVICE_CLOSED,  /* its backend is being closed, and is nobody's to look at any more */
 };
 
 TAILQ_HEAD(device_session_list, session);

@@ -126,7 +126,7 @@ static void list_collect_devices(struct registry *registry, uint64_t after, stru
     struct device *device = NULL;
     pthread_mutex_lock(&registry->mutex);
     TAILQ_FOREACH (device, &registry->devices, link) {
-        if (device->number <= after)
+        if (device->number <= after || device->state == DEVICE_CLOSED)
             continue;
         if (!list_take(page, device->path))
             break;

@@ -56,7 +56,7 @@ enum registry_verdict registry_claim(struct registry *registry, struct opening *
     HASH_FIND(hh, registry->by_identity, &info->identity, sizeof(info->identity), device);
     if (device == NULL) {
         verdict = registry_claim_new(registry, path, backend, info, ret_device);
-    } else if (device->state == DEVICE_CLOSING) {
+    } else if (device->state != DEVICE_OPEN) {
         STAILQ_INSERT_TAIL(&device->reopeners, opening, reopen_link);
         verdict = REGISTRY_WAIT;
     } else {
@@ -133,6 +133,7 @@ static void on_device_closed(struct helper_job *job)
 /* Not closed but kept, failed, with its descriptors: whoever opens it next must be told. */
 static void registry_keep_failed(struct registry *registry, struct device *device)
 {
+    struct worker *closer = device->closer; /* the device may be claimed and closed again at once */
     struct opening *opening = NULL;
     pthread_mutex_lock(&registry->mutex);
     device->state = DEVICE_OPEN;
@@ -141,15 +142,19 @@ static void registry_keep_failed(struct registry *registry, struct device *devic
         opening_retry(opening);
     }
     pthread_mutex_unlock(&registry->mutex);
-    device->closer->pending--;
+    closer->pending--;
 }
 
 static void registry_close(struct device *device, int result)
 {
+    struct registry *registry = &device->closer->server->registry;
     if (result < 0) {
-        registry_keep_failed(&device->closer->server->registry, device);
+        registry_keep_failed(registry, device);
         return;
     }
+    pthread_mutex_lock(&registry->mutex);
+    device->state = DEVICE_CLOSED;
+    pthread_mutex_unlock(&registry->mutex);
     device->close_job = (struct helper_job){
         .run = on_device_close_run,
         .on_done = on_device_closed,
