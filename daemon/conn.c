@@ -157,7 +157,7 @@ void conn_refuse(struct conn *conn, int error, const char *format, ...)
     struct outgoing *outgoing = outgoing_new(&reply);
     if (outgoing != NULL) {
         conn_queue(conn, outgoing);
-        conn_send(conn);
+        (void)conn_send(conn);
     }
     conn_close(conn);
 }
@@ -205,7 +205,8 @@ void conn_end_round(struct conn *conn)
 {
     TAILQ_REMOVE(&conn->worker->touched, conn, touched_link);
     conn->touched = false;
-    conn_send(conn);
+    if (conn_send(conn) < 0)
+        conn_close(conn);
     conn_release_events(conn);
     conn_resume(conn);
     if (conn->state == CONN_DRAINING && conn->requests == 0 && STAILQ_EMPTY(&conn->outgoing))

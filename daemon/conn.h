@@ -132,8 +132,10 @@ void conn_queue_event(struct conn *conn, Blkd__Event *event);
 void on_conn_readable(evutil_socket_t fd, short what, void *user_data);
 void conn_resume(struct conn *conn);
 
-/* conn_send.c: sends what the socket takes now. */
-void conn_send(struct conn *conn);
+/* conn_send.c: sends what the socket takes now. 0, or the negative errno of a socket that takes no
+ * more; closing the connection is left to the end of the round, because who has a reply sent still
+ * works with the connection's sessions. */
+int conn_send(struct conn *conn);
 
 /* conn_timer.c: sees to it that the nearest of the connection's time limits is watched. */
 void conn_watch_time(struct conn *conn);

@@ -54,7 +54,7 @@ static void conn_send_blocked(struct conn *conn)
     conn_watch_time(conn);
 }
 
-void conn_send(struct conn *conn)
+int conn_send(struct conn *conn)
 {
     while (conn->state != CONN_CLOSING && !STAILQ_EMPTY(&conn->outgoing)) {
         struct iovec vectors[CONN_SEND_VECTORS];
@@ -63,13 +63,12 @@ void conn_send(struct conn *conn)
         ssize_t sent = fdpass_send(conn->fd, &message, -1, MSG_DONTWAIT);
         if (sent == -EAGAIN) {
             conn_send_blocked(conn);
-            return;
+            return 0;
         }
-        if (sent < 0) {
-            conn_close(conn);
-            return;
-        }
+        if (sent < 0)
+            return (int)sent;
         conn->blocked_since_ms = 0;
         conn_sent(conn, (size_t)sent);
     }
+    return 0;
 }

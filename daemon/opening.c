@@ -175,9 +175,11 @@ static void opening_done(struct opening *opening)
     body.info = &info;
     reply.body_case = BLKD__REPLY__BODY_OPEN;
     reply.open = &body;
+    session_hold(session);
     request_reply(request, &reply);
     if (conn->state > CONN_SERVING)
         session_close(session, NULL);
+    session_drop(session);
     conn_touch(conn);
 }
 

@@ -56,7 +56,7 @@ static void request_end(struct request *request, Blkd__Reply *reply, size_t payl
     conn_queue(conn, &request->out);
     conn_touch(conn);
     if (conn->unsent_bytes >= REQUEST_SEND_BYTES || conn->unsent_frames >= REQUEST_SEND_FRAMES)
-        conn_send(conn);
+        (void)conn_send(conn);
 }
 
 void request_finish(struct request *request, int result)
