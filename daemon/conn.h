@@ -118,7 +118,8 @@ bool conn_has_request(const struct conn *conn, uint64_t id);
 void conn_add_request(struct conn *conn, struct request *request);
 void conn_remove_request(struct conn *conn, struct request *request);
 
-/* Counts bytes held for the client; conn_credit may let it be read again. */
+/* Counts bytes held for the client, all that a request and its reply allocate; conn_credit may let
+ * it be read again. */
 void conn_charge(struct conn *conn, struct request *request, size_t bytes);
 void conn_credit(struct conn *conn, struct request *request);
 

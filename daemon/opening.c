@@ -48,6 +48,7 @@ int opening_new(struct request *request, const Blkd__Open *message, struct openi
     if (config->path.len > 0)
         (void)memcpy(opening->path, config->path.data, config->path.len);
     opening->path[config->path.len] = '\0';
+    conn_charge(request->conn, request, sizeof(*opening) + opening->path_bytes);
     *ret_opening = opening;
     return 0;
 }

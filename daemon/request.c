@@ -53,6 +53,8 @@ static void request_end(struct request *request, Blkd__Reply *reply, size_t payl
         conn_refuse(conn, error, "no memory for a reply");
         return;
     }
+    if (request->out.head != request->out.inline_bytes)
+        conn_charge(conn, request, request->out.head_bytes);
     conn_queue(conn, &request->out);
     conn_touch(conn);
     if (conn->unsent_bytes >= REQUEST_SEND_BYTES || conn->unsent_frames >= REQUEST_SEND_FRAMES)
