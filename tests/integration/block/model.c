@@ -16,6 +16,7 @@ enum {
     NEIGHBOURS = 9, /* more than a file system's block of 8 sectors has */
     GENERATIONS = 4095,
     FULL_EVERY = 1000,
+    MODEL_TIMEOUT_S = 600,
 };
 
 struct model {
@@ -145,6 +146,7 @@ int main(void)
 {
     Suite *suite = suite_create("integration/block/model");
     TCase *tests = fixture_case(suite, "model");
+    tcase_set_timeout(tests, MODEL_TIMEOUT_S);
     tcase_add_loop_test(tests, random_changes_do_as_the_model_does, 0, PLACE_ROWS);
     return harness_main(suite);
 }

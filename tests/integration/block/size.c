@@ -116,6 +116,42 @@ START_TEST(loop_device_has_the_size_of_its_file)
 }
 END_TEST
 
+/* Another program cuts the file off. A read over its new end begins well, and cannot be finished:
+ * it fails (CONTRACT S1), and what is still there can be read. */
+START_TEST(read_of_a_file_cut_off_by_another_program_fails)
+{
+    if (!open_row(_i, 4 * MIB))
+        return;
+    data_write(device, 0, sectors, 1);
+    ck_assert_int_eq(truncate(fixture.place.path, 2 * MIB + 512), 0);
+    uint64_t first = MIB / sector_size;
+    CLEANUP_FREE uint8_t *buffer = data_new(3 * MIB);
+    for (unsigned int round = 0; round < 50; round++) {
+        const struct iovec vector = {buffer, 3 * MIB - (size_t)round * 8 * 4096};
+        int result = blkd_read(device, first, &vector, 1);
+        ck_assert_msg(result == -EIO || result == -EINVAL, "%d", result);
+    }
+    data_expect(device, 0, 2 * first, 1);
+}
+END_TEST
+
+/* The same in a hole: direct I/O of that ends while it is submitted, so that the rest is submitted
+ * when the daemon has just looked for what has ended. */
+START_TEST(read_of_a_hole_cut_off_by_another_program_fails)
+{
+    uint8_t memory[16384];
+    const struct iovec vector = {memory, sizeof(memory)};
+    if (!open_row(_i, MIB))
+        return;
+    ck_assert_int_eq(truncate(fixture.place.path, MIB / 2), 0);
+    for (unsigned int round = 0; round < 100; round++) {
+        int result = blkd_read(device, (MIB / 2 - 8192) / sector_size, &vector, 1);
+        ck_assert_msg(result == -EIO || result == -EINVAL, "%d", result);
+    }
+    data_expect(device, 0, MIB / 2 / sector_size, 0);
+}
+END_TEST
+
 /* ---- others ---- */
 
 /* What another connection is told. */
@@ -255,6 +291,8 @@ int main(void)
     tcase_add_loop_test(tests, size_that_no_file_can_have_is_refused, 0, PLACE_FILE_ROWS);
     tcase_add_loop_test(tests, block_device_is_not_resized, PLACE_FILE_ROWS, PLACE_ROWS);
     tcase_add_loop_test(tests, loop_device_has_the_size_of_its_file, PLACE_FILE_ROWS, 8);
+    tcase_add_loop_test(tests, read_of_a_file_cut_off_by_another_program_fails, 0, PLACE_FILE_ROWS);
+    tcase_add_loop_test(tests, read_of_a_hole_cut_off_by_another_program_fails, 0, PLACE_FILE_ROWS);
     tcase_add_loop_test(tests, others_learn_of_a_new_size, 0, PLACE_FILE_ROWS);
     tcase_add_loop_test(tests, shrinking_under_others_without_a_lock_is_refused, 0,
                         PLACE_FILE_ROWS);
