@@ -195,6 +195,18 @@ void device_task_done(struct device *device, struct device_task *task)
         device_task_start(next);
 }
 
+bool device_drain(struct device *device, struct device_task *task,
+                  void (*then)(struct device_task *task))
+{
+    assert(STAILQ_FIRST(&device->tasks) == task && device->drained_by == NULL);
+    device->epoch = 1 - device->epoch;
+    if (device->in_flight[1 - device->epoch] == 0)
+        return false;
+    task->start = then;
+    device->drained_by = task;
+    return true;
+}
+
 void device_notify(struct device *device, const struct session *except, unsigned int events)
 {
     struct session *session = NULL;

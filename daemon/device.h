@@ -81,8 +81,8 @@ struct device {
     struct device_session_list sessions;
     struct device_task_queue tasks; /* the first one runs */
 
-    /* Transfers in flight are counted by the epoch they began in, so that a shrinking resize can
-     * wait for those that began before it. */
+    /* Transfers in flight are counted by the epoch they began in, so that a shrinking resize or the
+     * grant of a lock can wait for those that began before it. */
     unsigned int in_flight[2];
     unsigned int epoch;
     struct device_task *drained_by; /* waits for in_flight[1 - epoch] to end */
@@ -145,6 +145,12 @@ void device_fail(struct device *device, int error);
 void device_task_submit(struct device *device, struct device_task *task);
 /* The running task has ended; the next one starts. */
 void device_task_done(struct device *device, struct device_task *task);
+
+/* For the running task: whether transfers are in flight, all of which began before now. If so,
+ * `then` is called on the task's worker when they have ended; the task still runs. With the mutex
+ * held. */
+bool device_drain(struct device *device, struct device_task *task,
+                  void (*then)(struct device_task *task));
 
 /* Tells all sessions of the device but `except` (may be NULL). `events`: of enum session_event.
  * With the mutex held. */

@@ -95,12 +95,7 @@ static void on_resize_start(struct device_task *task)
         session->in_flight++;
         if (request->value < device->size_bytes) {
             device->size_bytes = request->value;
-            device->epoch = 1 - device->epoch;
-            wait = device->in_flight[1 - device->epoch] > 0;
-        }
-        if (wait) {
-            task->start = on_resize_drained;
-            device->drained_by = task;
+            wait = device_drain(device, task, on_resize_drained);
         }
     }
     pthread_mutex_unlock(&device->mutex);

@@ -50,21 +50,32 @@ void lock_release(struct lock_table *table, struct lock_owner *owner)
     owner->mode = LOCK_NONE;
 }
 
-int lock_may_write(const struct lock_table *table, const struct lock_owner *owner,
-                   const struct lock_owner **ret_holder)
+static const struct lock_owner *first_beside(const struct lock_table *table,
+                                             const struct lock_owner *owner)
 {
     const struct lock_owner *holder = TAILQ_FIRST(&table->holders);
 
-    if (holder == owner)
-        holder = TAILQ_NEXT(holder, link);
-    if (holder == NULL)
-        return 0;
-    return refuse(holder, ret_holder);
+    return holder != NULL && holder == owner ? TAILQ_NEXT(holder, link) : holder;
+}
+
+int lock_may_write(const struct lock_table *table, const struct lock_owner *owner,
+                   const struct lock_owner **ret_holder)
+{
+    const struct lock_owner *holder = first_beside(table, owner);
+
+    return holder == NULL ? 0 : refuse(holder, ret_holder);
 }
 
 enum lock_mode lock_table_mode(const struct lock_table *table)
 {
     const struct lock_owner *first = TAILQ_FIRST(&table->holders);
+
+    return first == NULL ? LOCK_NONE : first->mode;
+}
+
+enum lock_mode lock_mode_beside(const struct lock_table *table, const struct lock_owner *owner)
+{
+    const struct lock_owner *first = first_beside(table, owner);
 
     return first == NULL ? LOCK_NONE : first->mode;
 }

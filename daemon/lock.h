@@ -50,6 +50,9 @@ int lock_may_write(const struct lock_table *table, const struct lock_owner *owne
 /* The strongest mode that is held. */
 enum lock_mode lock_table_mode(const struct lock_table *table);
 
+/* The strongest mode that others than `owner` hold: what is left when it lets go. */
+enum lock_mode lock_mode_beside(const struct lock_table *table, const struct lock_owner *owner);
+
 /* "none", "shared", "exclusive". */
 const char *lock_mode_name(enum lock_mode mode);
 

@@ -186,23 +186,42 @@ static void opening_done(struct opening *opening)
 
 /* ---- the lock ---- */
 
+/* The lock is let go of before the next task looks who holds one. */
+static void opening_unlock(struct opening *opening)
+{
+    struct device *device = opening->device;
+    pthread_mutex_lock(&device->mutex);
+    lock_release(&device->locks, &opening->session->lock);
+    TAILQ_REMOVE(&device->sessions, opening->session, device_link);
+    pthread_mutex_unlock(&device->mutex);
+    device_task_done(device, &opening->task);
+}
+
+static void on_opening_drained(struct device_task *task)
+{
+    struct opening *opening = CONTAINER_OF(task, struct opening, task);
+    device_task_done(opening->device, task);
+    opening_done(opening);
+}
+
+/* Since the session is in the lock table nobody else's change begins; what began before ends before
+ * the lock is granted (CONTRACT L2). */
 static void on_opening_guarded(struct io *io, int result)
 {
     struct opening *opening = CONTAINER_OF(io, struct opening, guard_io);
-    struct session *session = opening->session;
     struct device *device = opening->device;
-    device_task_done(device, &opening->task);
-    if (result == 0) {
-        opening_done(opening);
+    if (result < 0) {
+        opening_unlock(opening);
+        opening_unclaim(opening, result,
+                        result == -EBUSY ? "another program holds it (flock, or an exclusive open)"
+                                         : "the lock toward other programs cannot be taken");
         return;
     }
     pthread_mutex_lock(&device->mutex);
-    lock_release(&device->locks, &session->lock);
-    TAILQ_REMOVE(&device->sessions, session, device_link);
+    bool wait = device_drain(device, &opening->task, on_opening_drained);
     pthread_mutex_unlock(&device->mutex);
-    opening_unclaim(opening, result,
-                    result == -EBUSY ? "another program holds it (flock, or an exclusive open)"
-                                     : "the lock toward other programs cannot be taken");
+    if (!wait)
+        on_opening_drained(&opening->task);
 }
 
 static void on_opening_guard(struct device_task *task)

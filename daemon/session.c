@@ -67,9 +67,12 @@ static void session_gone(struct session *session)
 static void on_session_unguarded(struct io *io, int result)
 {
     struct session *session = CONTAINER_OF(io, struct session, guard_io);
-    (void)result; /* letting go cannot fail; a mode that the others lose by it is logged by the
-                     backend */
-    device_task_done(session->device, &session->guard_task);
+    struct device *device = session->device;
+    (void)result; /* the guard stays as it is for the other holders, or falls: neither can fail */
+    pthread_mutex_lock(&device->mutex);
+    lock_release(&device->locks, &session->lock);
+    pthread_mutex_unlock(&device->mutex);
+    device_task_done(device, &session->guard_task);
     session_gone(session);
 }
 
@@ -77,7 +80,7 @@ static void on_session_unguard(struct device_task *task)
 {
     struct session *session = CONTAINER_OF(task, struct session, guard_task);
     pthread_mutex_lock(&session->device->mutex);
-    enum lock_mode mode = lock_table_mode(&session->device->locks);
+    enum lock_mode mode = lock_mode_beside(&session->device->locks, &session->lock);
     pthread_mutex_unlock(&session->device->mutex);
     session->guard_io = (struct io){.op = IO_GUARD,
                                     .lock_mode = mode,
@@ -86,13 +89,14 @@ static void on_session_unguard(struct device_task *task)
     backend_submit(session->device->backend, &session->guard_io);
 }
 
+/* The lock stays in the table until the guard has fallen: nobody else's zeroing, which goes through
+ * the guard's descriptor while there is one, may begin before that. */
 static void session_end(struct session *session)
 {
     struct device *device = session->device;
     pthread_mutex_lock(&device->mutex);
     assert(session->in_flight == 0);
     bool locked = session->lock.mode != LOCK_NONE;
-    lock_release(&device->locks, &session->lock);
     TAILQ_REMOVE(&device->sessions, session, device_link);
     stats_add(&device->retired, &session->stats);
     pthread_mutex_unlock(&device->mutex);
@@ -101,6 +105,7 @@ static void session_end(struct session *session)
         return;
     }
     session->conn->locks--;
+    conn_watch_time(session->conn); /* without a lock it has time limits again */
     session->guard_task =
         (struct device_task){.worker = session->worker, .start = on_session_unguard};
     device_task_submit(device, &session->guard_task);

@@ -216,9 +216,12 @@ static bool agrees(const struct model *model, const struct lock_owner *owners)
         const struct lock_owner *holder = NULL;
         int answer = lock_may_write(&f.table, &owners[i], &holder);
         int expected = model_conflict(model, i, LOCK_EXCLUSIVE);
+        struct model others = *model;
 
+        others.held[i] = LOCK_NONE;
         agree = agree && owners[i].mode == model->held[i] &&
-                is_answer(answer, holder, owners, expected);
+                is_answer(answer, holder, owners, expected) &&
+                lock_mode_beside(&f.table, &owners[i]) == model_strongest(&others);
     }
     return agree;
 }
