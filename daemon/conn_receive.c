@@ -353,6 +353,7 @@ void conn_resume(struct conn *conn)
     conn->paused = false;
     if (conn->frame_since_ms != 0)
         conn->frame_since_ms += worker_now_ms() - conn->paused_at_ms;
+    conn_watch_time(conn);
     (void)event_add(conn->read_event, NULL);
     if (conn->stash_bytes > 0)
         conn_parse(conn, (struct input){.bytes = conn->stash, .length = conn->stash_bytes});

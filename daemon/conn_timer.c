@@ -3,8 +3,9 @@
  * A connection's time limits: for its Hello, for the rest of a frame that has begun, for reading
  * its replies. They are looked at only when the timer fires, so that keeping them costs the way of
  * a request nothing. Time in which the daemon did not read does not count: pauses shift the limits
- * (conn_receive.c), and a timer that comes late gives the client as much more as it was late. A
- * connection that holds a lock has no limits but the first.
+ * (conn_receive.c), and a timer that comes late lets the limits begin anew, since nobody knows how
+ * much of the time before it was the daemon's own. A connection that holds a lock has no limits but
+ * the first.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -44,24 +45,27 @@ static void conn_arm(struct conn *conn, uint64_t delay_ms)
     (void)event_add(conn->timer, &delay);
 }
 
+/* A timer that is set already and ends sooner looks again by itself. */
 void conn_watch_time(struct conn *conn)
 {
     const char *what = NULL;
-    if (conn->timer == NULL || event_pending(conn->timer, EV_TIMEOUT, NULL))
+    if (conn->timer == NULL)
         return;
     uint64_t deadline = conn_deadline(conn, &what);
+    if (deadline == UINT64_MAX ||
+        (event_pending(conn->timer, EV_TIMEOUT, NULL) && conn->timer_due_ms <= deadline))
+        return;
     uint64_t now = worker_now_ms();
-    if (deadline != UINT64_MAX)
-        conn_arm(conn, deadline > now ? deadline - now : 0);
+    conn_arm(conn, deadline > now ? deadline - now : 0);
 }
 
-static void conn_forgive(struct conn *conn, uint64_t late_ms)
+static void conn_forgive(struct conn *conn, uint64_t now_ms)
 {
-    conn->accepted_ms += late_ms;
+    conn->accepted_ms = now_ms;
     if (conn->frame_since_ms != 0)
-        conn->frame_since_ms += late_ms;
+        conn->frame_since_ms = now_ms;
     if (conn->blocked_since_ms != 0)
-        conn->blocked_since_ms += late_ms;
+        conn->blocked_since_ms = now_ms;
 }
 
 void on_conn_timer(evutil_socket_t fd, short event, void *user_data)
@@ -72,7 +76,7 @@ void on_conn_timer(evutil_socket_t fd, short event, void *user_data)
     (void)event;
     uint64_t now = worker_now_ms();
     if (now > conn->timer_due_ms + TIMER_LATE_MS)
-        conn_forgive(conn, now - conn->timer_due_ms);
+        conn_forgive(conn, now);
     uint64_t deadline = conn_deadline(conn, &what);
     if (deadline == UINT64_MAX)
         return;
