@@ -77,6 +77,14 @@ static void conn_check_descriptor(struct conn *conn)
         conn_refuse(conn, -EPROTO, "a file descriptor came with a request that takes none");
 }
 
+/* An Open that is refused before it has taken its descriptor leaves none behind. */
+static void conn_drop_descriptor(struct conn *conn, const Blkd__Request *message)
+{
+    if (message->op_case == BLKD__REQUEST__OP_OPEN && message->open->descriptor &&
+        conn->pending_fd >= 0)
+        disposal_descriptor(conn->worker, conn->user, TAKE_FD(conn->pending_fd));
+}
+
 /* Refuses the request if its operation or its payload is not what it may be; its reply goes out
  * while a payload is still skipped. True if the request is gone. */
 static bool conn_refuse_request(struct conn *conn, struct request *request,
@@ -116,6 +124,28 @@ static bool conn_admit(struct conn *conn, const Blkd__Request *message,
     return conn->state != CONN_CLOSING;
 }
 
+/* The request has what its operation needs from the message. False if it has been refused. */
+static bool conn_prepare_request(struct conn *conn, struct request *request,
+                                 const Blkd__Request *message, const struct frame_prefix *prefix)
+{
+    unsigned int limit = conn->worker->server->config->requests_per_connection;
+    if (conn_refuse_request(conn, request, prefix))
+        return false;
+    if (conn->requests > limit) {
+        conn->skip_bytes = prefix->payload_bytes;
+        request_fail(request, -EDQUOT, "more than %u requests of one connection in flight", limit);
+        return false;
+    }
+    int error = request->operation->prepare(request, message);
+    if (error < 0) {
+        conn->skip_bytes = prefix->payload_bytes;
+        request_fail(request, error, "%s: a field of the request is out of range",
+                     request->operation->name);
+        return false;
+    }
+    return true;
+}
+
 /* A request from its header; NULL if the connection or the request is refused. */
 static struct request *conn_make_request(struct conn *conn, const uint8_t *header,
                                          const struct frame_prefix *prefix)
@@ -141,21 +171,10 @@ static struct request *conn_make_request(struct conn *conn, const uint8_t *heade
     request->payload_bytes = prefix->payload_bytes;
     conn_add_request(conn, request);
     conn_charge(conn, request, sizeof(*request));
-    if (conn_refuse_request(conn, request, prefix))
-        return NULL;
-    if (conn->requests > worker->server->config->requests_per_connection) {
-        conn->skip_bytes = prefix->payload_bytes;
-        request_fail(request, -EDQUOT, "more than %u requests of one connection in flight",
-                     worker->server->config->requests_per_connection);
-        return NULL;
-    }
-    error = operation->prepare(request, message);
-    if (error < 0) {
-        conn->skip_bytes = prefix->payload_bytes;
-        request_fail(request, error, "%s: a field of the request is out of range", operation->name);
-        return NULL;
-    }
-    return request;
+    if (conn_prepare_request(conn, request, message, prefix))
+        return request;
+    conn_drop_descriptor(conn, message);
+    return NULL;
 }
 
 /* The payload's beginning is here; the rest will be received into a buffer of its own. */
