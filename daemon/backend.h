@@ -100,7 +100,7 @@ struct backend_ops {
     bool (*writes_inline)(const struct backend *backend);
     enum discard_method (*discard_method)(const struct backend *backend);
     const char *(*policy)(const struct backend *backend);
-    void (*adopt)(struct backend *backend, struct backend *donor);
+    int (*adopt)(struct backend *backend, struct backend *donor);
     void (*close)(struct backend *backend);
 };
 
@@ -143,11 +143,12 @@ static inline const char *backend_policy(const struct backend *backend)
 }
 
 /* A read-only backend becomes read/write with the descriptors of `donor`, the same device opened
- * read/write, which is left to be closed. Callers see to it that two adoptions do not run at once.
+ * read/write, which is left to be closed. Does not block. 0, or a negative errno with nothing
+ * changed. Callers see to it that two adoptions do not run at once.
  */
-static inline void backend_adopt(struct backend *backend, struct backend *donor)
+static inline int backend_adopt(struct backend *backend, struct backend *donor)
 {
-    backend->ops->adopt(backend, donor);
+    return backend->ops->adopt(backend, donor);
 }
 
 /* On a helper thread: closes and frees. Nothing may be in flight. */

@@ -49,7 +49,7 @@ static inline struct posix *posix_of(struct backend *backend)
 }
 
 /* backend_posix_open.c */
-void posix_adopt(struct backend *backend, struct backend *donor);
+int posix_adopt(struct backend *backend, struct backend *donor);
 void posix_close(struct backend *backend);
 
 /* backend_posix_io.c */

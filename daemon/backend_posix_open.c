@@ -276,22 +276,30 @@ int backend_posix_open(const struct backend_open *open_, struct backend **ret_ba
     return 0;
 }
 
-void posix_adopt(struct backend *backend, struct backend *donor)
+/* The donor's description is the daemon's own: between direct and buffered it is changed as it is,
+ * since to open the file once more could block. */
+static int posix_set_direct(int fd, bool direct)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return -errno;
+    flags = direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+    return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+}
+
+int posix_adopt(struct backend *backend, struct backend *donor)
 {
     struct posix *posix = posix_of(backend);
     struct posix *from = posix_of(donor);
+    if (posix->direct != from->direct) {
+        int error = posix_set_direct(from->data_fd, posix->direct);
+        if (error < 0)
+            return error;
+    }
     /* Reads in flight still use the old one; it stays open until the device is closed. */
     posix->read_only_fd = atomic_load(&posix->data_fd);
-    if (posix->direct == from->direct) {
-        atomic_store(&posix->data_fd, atomic_exchange(&from->data_fd, -1));
-        return;
-    }
-    int flags = O_RDWR | (posix->direct ? O_DIRECT : 0);
-    int fd = posix_reopen(from->data_fd, flags);
-    if (fd >= 0)
-        atomic_store(&posix->data_fd, fd);
-    else
-        posix->read_only_fd = -1;
+    atomic_store(&posix->data_fd, atomic_exchange(&from->data_fd, -1));
+    return 0;
 }
 
 static void posix_close_fd(int fd)

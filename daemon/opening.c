@@ -301,6 +301,22 @@ static int opening_check_sectors(struct opening *opening, uint64_t size_bytes, c
     return 0;
 }
 
+/* A device that was opened read-only becomes read/write with its first such session. With the
+ * device's mutex held. */
+static int opening_adopt(struct opening *opening, char reason[256])
+{
+    struct device *device = opening->device;
+    if (!opening->session->read_write || device->read_write || opening->backend == NULL)
+        return 0;
+    int error = backend_adopt(device->backend, opening->backend);
+    if (error < 0)
+        (void)snprintf(reason, 256, "others have it open with %s I/O, which is refused here: %s",
+                       device->direct ? "direct" : "buffered", strerror(-error));
+    else
+        device->read_write = true;
+    return error;
+}
+
 /* The device has a session more; sees whether that one can be. */
 static void opening_claimed(struct opening *opening)
 {
@@ -313,14 +329,12 @@ static void opening_claimed(struct opening *opening)
         return;
     }
     pthread_mutex_lock(&device->mutex);
-    if (opening->session->read_write && !device->read_write && opening->backend != NULL) {
-        backend_adopt(device->backend, opening->backend);
-        device->read_write = true;
-    }
+    int error = opening_adopt(opening, reason);
     uint64_t size_bytes = device->size_bytes;
     pthread_mutex_unlock(&device->mutex);
 
-    int error = opening_check_sectors(opening, size_bytes, reason);
+    if (error == 0)
+        error = opening_check_sectors(opening, size_bytes, reason);
     disposal_backend(opening->worker, TAKE_PTR(opening->backend));
     if (error < 0)
         opening_unclaim(opening, error, reason);
