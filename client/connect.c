@@ -3,7 +3,6 @@
 #include "client/connect.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +16,7 @@
 #include "client/sender.h"
 #include "common/limits.h"
 
-enum { NS_PER_US = 1000, CONNECT_TRIES = 3 };
+enum { CONNECT_TRIES = 3 };
 
 void connect_close_descriptors(const struct blkd *connection)
 {
@@ -61,18 +60,13 @@ static int connect_init_descriptors(struct blkd *connection)
     return r < 0 ? r : connect_watch(connection, connection->socket);
 }
 
-/* With one CPU to run on, spinning only keeps the daemon from answering. */
 static uint64_t connect_spin_ns(int busy_poll_us)
 {
-    cpu_set_t cpus;
-
     if (busy_poll_us == BLKD_BUSY_POLL_DEFAULT)
         busy_poll_us = BUSY_POLL_US_DEFAULT;
     if (busy_poll_us > BUSY_POLL_US_MAX)
         busy_poll_us = BUSY_POLL_US_MAX;
-    if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) == 1)
-        return 0;
-    return (uint64_t)busy_poll_us * NS_PER_US;
+    return spin_max_ns((uint32_t)busy_poll_us);
 }
 
 /* Takes over `socket` when it succeeds. */

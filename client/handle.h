@@ -21,7 +21,7 @@
 #include "client/receiver.h"
 #include "client/request.h"
 #include "client/sender.h"
-#include "client/spin.h"
+#include "common/spin.h"
 #include "client/wait.h"
 
 enum { HANDLE_REASON_MAX = 512 };

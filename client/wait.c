@@ -47,17 +47,14 @@ static void wait_pause(void)
     }
 }
 
-/* Polls the socket for as long as it is worth it. The mutex is not held. */
-static ssize_t wait_spin(struct blkd *connection)
+/* Polls the socket until the budget is spent. */
+static ssize_t wait_spin_for(struct blkd *connection, uint64_t budget_ns)
 {
-    struct spin *spin = &connection->spin;
-    uint64_t budget_ns = spin_begin(spin);
-    uint64_t start_ns, last_ns, now_ns;
+    uint64_t start_ns = wait_clock_ns();
+    uint64_t last_ns = start_ns;
 
-    if (budget_ns == 0)
-        return -EAGAIN;
-    start_ns = last_ns = wait_clock_ns();
     for (;;) {
+        uint64_t now_ns;
         bool preempted;
         ssize_t n;
 
@@ -67,14 +64,27 @@ static ssize_t wait_spin(struct blkd *connection)
         last_ns = now_ns;
         n = receiver_receive(connection);
         if (n != -EAGAIN && !preempted) {
-            spin_found(spin, now_ns - start_ns);
+            spin_found(&connection->spin, now_ns - start_ns);
             return n;
         }
         if (n != -EAGAIN || preempted || now_ns - start_ns >= budget_ns) {
-            spin_failed(spin);
+            spin_failed(&connection->spin);
             return n;
         }
     }
+}
+
+/* Polls the socket for as long as it is worth it. The mutex is not held. */
+static ssize_t wait_spin(struct blkd *connection)
+{
+    uint64_t budget_ns = spin_begin(&connection->spin);
+    ssize_t n;
+
+    if (budget_ns == 0 || !spin_enter())
+        return -EAGAIN;
+    n = wait_spin_for(connection, budget_ns);
+    spin_leave();
+    return n;
 }
 
 /* Sleeps until the socket is ready or the thread is kicked. 0, -ETIMEDOUT or a negative errno. */

@@ -20,7 +20,7 @@ enum {
     LISTENER_BACKLOG = 4096,
     LISTENER_BACK_OFF_MIN_MS = 50,
     LISTENER_BACK_OFF_MAX_MS = 1000,
-    LISTENER_SEND_BUFFER = 1024 * 1024,
+    LISTENER_SEND_BUFFER = 512 * 1024,
 };
 
 static int listener_say(char message[LISTENER_MESSAGE_MAX], int error, const char *what,

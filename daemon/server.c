@@ -21,8 +21,6 @@ int server_init(struct server *server, const struct config *config)
      */
     (void)clock_gettime(CLOCK_REALTIME, &now);
     server->session_epoch = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    server->spinners_max = cpus > 1 ? (unsigned int)cpus - 1 : 0;
     registry_init(&server->registry);
     user_table_init(&server->users);
     int error = mailbox_init(&server->mailbox);

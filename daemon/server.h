@@ -29,8 +29,6 @@ struct server {
     uint64_t session_epoch;
     atomic_uint_fast64_t last_connection;
     atomic_uint connections;
-    atomic_uint spinning;      /* workers that poll at this moment */
-    unsigned int spinners_max; /* constant: CPUs less one */
     const char *engine_name;
 };
 

@@ -84,7 +84,7 @@ int worker_init(struct worker *worker, struct server *server, unsigned int index
     TAILQ_INIT(&worker->touched);
     STAILQ_INIT(&worker->spare_requests);
     buffer_pool_init(&worker->buffers);
-    busypoll_init(&worker->busypoll, server->config->busy_poll_us);
+    spin_init(&worker->spin, spin_max_ns(server->config->busy_poll_us));
     int error = mailbox_init(&worker->mailbox);
     if (error < 0)
         return error;
@@ -110,36 +110,44 @@ static void worker_end_round(struct worker *worker)
     } while (ready || !TAILQ_EMPTY(&worker->touched));
 }
 
-/* Only so many workers poll that a CPU is left for the clients. */
-static bool worker_may_spin(struct worker *worker)
-{
-    if (worker->conns.lh_first == NULL || !busypoll_begin(&worker->busypoll, worker_now_ns()))
-        return false;
-    if (atomic_fetch_add(&worker->server->spinning, 1) < worker->server->spinners_max)
-        return true;
-    atomic_fetch_sub(&worker->server->spinning, 1);
-    return false;
-}
-
-/* Looks again and again, for as long as the budget lasts, whether something is to be done; and does
- * it. */
-static void worker_spin(struct worker *worker)
+/* Looks again and again whether something is to be done, and does it. */
+static void worker_spin_for(struct worker *worker, uint64_t budget_ns)
 {
     unsigned int before = worker->activity;
-    uint64_t now = 0;
-    if (!worker_may_spin(worker))
-        return;
-    do {
+    uint64_t start_ns = worker_now_ns();
+    uint64_t last_ns = start_ns;
+    for (;;) {
         (void)event_base_loop(worker->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-        now = worker_now_ns();
-    } while (worker->activity == before && busypoll_continue(&worker->busypoll, now));
-    atomic_fetch_sub(&worker->server->spinning, 1);
-    busypoll_end(&worker->busypoll, worker->activity != before);
+        bool found = worker->activity != before;
+        uint64_t now_ns = worker_now_ns();
+        if (found) {
+            spin_found(&worker->spin, last_ns - start_ns);
+            return;
+        }
+        if (now_ns - start_ns >= budget_ns || now_ns - last_ns > SPIN_GAP_NS) {
+            spin_failed(&worker->spin);
+            return;
+        }
+        last_ns = now_ns;
+    }
 }
 
-static bool worker_is_done(const struct worker *worker)
+/* Polls for as long as it is worth it. */
+static void worker_spin(struct worker *worker)
 {
-    return worker->stopping && LIST_EMPTY(&worker->conns) && worker->pending == 0;
+    uint64_t budget_ns = LIST_EMPTY(&worker->conns) ? 0 : spin_begin(&worker->spin);
+    if (budget_ns == 0 || !spin_enter())
+        return;
+    worker_spin_for(worker, budget_ns);
+    spin_leave();
+}
+
+/* A letter may still be there for a session that has gone: nothing else waits for it. When there
+ * are no sessions no other can come. */
+static bool worker_is_done(struct worker *worker)
+{
+    return worker->stopping && LIST_EMPTY(&worker->conns) && worker->pending == 0 &&
+           !mailbox_ready(&worker->mailbox);
 }
 
 static void *worker_run(void *user_data)

@@ -15,9 +15,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "common/spin.h"
 #include "common/wire.h"
 #include "daemon/buffer.h"
-#include "daemon/busypoll.h"
 #include "daemon/engine.h"
 #include "daemon/mailbox.h"
 #include "daemon/server.h"
@@ -47,7 +47,7 @@ struct worker {
     uint8_t *receive_buffer;
     struct request_list spare_requests;
     unsigned int spare_count;
-    struct busypoll busypoll;
+    struct spin spin;
     unsigned int activity; /* grows with everything that is worth polling for */
     unsigned int pending;  /* closings and the like that must end before the thread does */
     bool stopping;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "client/cursor.h"
-#include "client/spin.h"
+#include "common/spin.h"
 
 START_TEST(cursor_walks_over_every_boundary)
 {

@@ -1,9 +1,48 @@
 /* SPDX-License-Identifier: MIT */
 /* See spin.h. */
-#include "client/spin.h"
+#include "common/spin.h"
+
+#include <sched.h>
+#include <stdatomic.h>
 
 /* Less than this is no budget: one look at the socket takes a good part of it. */
 static const uint64_t budget_min_ns = 5000;
+
+static atomic_uint spinners;
+
+/* How many may spin at once. Asked for once: affinities change rarely, and then a wrong number
+ * costs CPU time, not answers. */
+static unsigned int spin_places(void)
+{
+    static atomic_uint places;
+    unsigned int known = atomic_load_explicit(&places, memory_order_relaxed);
+    cpu_set_t cpus;
+
+    if (known == 0) {
+        int count = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 2;
+        known = (unsigned int)count; /* one more than there are, so that 0 means not known */
+        atomic_store_explicit(&places, known, memory_order_relaxed);
+    }
+    return known - 1;
+}
+
+uint64_t spin_max_ns(uint32_t max_us)
+{
+    return spin_places() == 0 ? 0 : max_us * UINT64_C(1000);
+}
+
+bool spin_enter(void)
+{
+    if (atomic_fetch_add_explicit(&spinners, 1, memory_order_relaxed) < spin_places())
+        return true;
+    spin_leave();
+    return false;
+}
+
+void spin_leave(void)
+{
+    (void)atomic_fetch_sub_explicit(&spinners, 1, memory_order_relaxed);
+}
 
 void spin_init(struct spin *spin, uint64_t max_ns)
 {

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How long to poll for something to do before going to sleep: adaptive polling (DESIGN 4), the same
+ * on both sides. A wake-up costs more than a quick answer takes; a slow answer is not worth a spin.
+ * So the budget follows what spinning brought: it covers twice what the last answers took, is
+ * nothing after a spin that found nothing or was preempted, and is then tried again, at longer and
+ * longer intervals while that fails. Pure but for the count of spinners: the clock is read by the
+ * caller.
+ */
+#ifndef BLKD_COMMON_SPIN_H
+#define BLKD_COMMON_SPIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct spin {
+    uint64_t max_ns;         /* 0: never spin */
+    uint64_t budget_ns;      /* 0: asleep, but for probes */
+    uint32_t waits_to_probe; /* waits that sleep at once until the next probe */
+    uint32_t backoff;        /* what waits_to_probe starts from after the next failure */
+};
+
+enum {
+    /* Polling reads the clock more than once a microsecond; a longer gap means that another thread
+       had the CPU, perhaps the daemon that is being waited for. */
+    SPIN_GAP_NS = 20 * 1000,
+    SPIN_BACKOFF_MAX = 1024,
+};
+
+void spin_init(struct spin *spin, uint64_t max_ns);
+
+/* `max_us` in nanoseconds, or 0 where this process may run on one CPU only: there a spin just keeps
+ * the other side from answering. */
+uint64_t spin_max_ns(uint32_t max_us);
+
+/* Spinners of this process take turns: there are fewer of them than CPUs it may run on. spin_enter:
+ * whether there is room for one more; then spin_leave when it is done. */
+bool spin_enter(void);
+void spin_leave(void);
+
+/* Call once a wait that has to wait: for how long to poll before sleeping. */
+uint64_t spin_begin(struct spin *spin);
+
+/* The answer came after elapsed_ns of polling. */
+void spin_found(struct spin *spin, uint64_t elapsed_ns);
+
+/* The budget ran out, or the thread was preempted. */
+void spin_failed(struct spin *spin);
+
+#endif
