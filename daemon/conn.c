@@ -56,6 +56,7 @@ int conn_new(struct worker *worker, struct user *user, const struct peer *peer, 
     conn->fd = fd;
     conn->letter.deliver = on_conn_letter;
     conn->pending_fd = -1;
+    conn->later_fd = -1;
     conn->accepted_ms = worker_now_ms();
     STAILQ_INIT(&conn->outgoing);
     for (unsigned int i = 0; i < CONN_ID_BUCKETS; i++)
@@ -109,8 +110,8 @@ void conn_close(struct conn *conn)
     conn_free_event(&conn->timer);
     (void)close(conn->fd);
     conn->fd = -1;
-    if (conn->pending_fd >= 0)
-        disposal_descriptor(conn->worker, conn->user, TAKE_FD(conn->pending_fd));
+    while (conn->pending_fd >= 0)
+        disposal_descriptor(conn->worker, conn->user, conn_take_descriptor(conn));
     if (conn->receiving != NULL) {
         struct request *request = TAKE_PTR(conn->receiving);
         request_finish(request, -ECANCELED);
@@ -234,6 +235,13 @@ void conn_remove_session(struct conn *conn, struct session *session)
 {
     HASH_DEL(conn->sessions, session);
     conn->session_count--;
+}
+
+int conn_take_descriptor(struct conn *conn)
+{
+    int fd = conn->pending_fd;
+    conn->pending_fd = TAKE_FD(conn->later_fd);
+    return fd;
 }
 
 static struct request_id_list *conn_bucket(struct conn *conn, uint64_t id)

@@ -55,6 +55,7 @@ struct conn {
     struct request *receiving; /* its payload is coming */
     uint32_t skip_bytes;       /* of a payload that nobody wants */
     int pending_fd;            /* a descriptor that came and waits for its Open; or -1 */
+    int later_fd; /* one that came together with the rest of that Open, for the next; or -1 */
     bool paused;
     bool large; /* the last payload was large: read little beyond the next one */
     uint64_t paused_at_ms;
@@ -128,6 +129,9 @@ void conn_queue(struct conn *conn, struct outgoing *outgoing);
 /* Whether the client is behind with reading, so that events are better held back. */
 bool conn_is_backed_up(const struct conn *conn);
 void conn_queue_event(struct conn *conn, Blkd__Event *event);
+
+/* The descriptor that came with the Open that is parsed now, for the caller to close; -1: none. */
+int conn_take_descriptor(struct conn *conn);
 
 /* conn_receive.c */
 void on_conn_readable(evutil_socket_t fd, short what, void *user_data);

@@ -82,7 +82,7 @@ static void conn_drop_descriptor(struct conn *conn, const Blkd__Request *message
 {
     if (message->op_case == BLKD__REQUEST__OP_OPEN && message->open->descriptor &&
         conn->pending_fd >= 0)
-        disposal_descriptor(conn->worker, conn->user, TAKE_FD(conn->pending_fd));
+        disposal_descriptor(conn->worker, conn->user, conn_take_descriptor(conn));
 }
 
 /* Refuses the request if its operation or its payload is not what it may be; its reply goes out
@@ -277,12 +277,14 @@ static void conn_parse(struct conn *conn, struct input input)
         conn_watch_time(conn);
 }
 
+/* One receive brings at most one frame's descriptors, and that frame begins with the last bytes
+ * that it brings (unix(7)). The frame before it may have had a descriptor too and become whole with
+ * the first bytes: so there can be two. */
 static void conn_take_descriptors(struct conn *conn, struct fdpass *fds)
 {
-    bool unexpected =
-        fds->truncated || fds->count > 1 || (fds->count == 1 && conn->pending_fd >= 0);
+    bool unexpected = fds->truncated || fds->count > 1 || (fds->count == 1 && conn->later_fd >= 0);
     if (fds->count == 1 && !unexpected) {
-        conn->pending_fd = fds->fds[0];
+        *(conn->pending_fd < 0 ? &conn->pending_fd : &conn->later_fd) = fds->fds[0];
         return;
     }
     for (size_t i = 0; i < fds->count; i++)

@@ -490,7 +490,7 @@ void opening_start(struct opening *opening)
     struct conn *conn = opening->request->conn;
     const char *reason = NULL;
     if (opening->descriptor)
-        opening->fd = TAKE_FD(conn->pending_fd);
+        opening->fd = conn_take_descriptor(conn);
     int error = opening_check(opening, &reason);
     if (error == 0)
         error = opening_check_quota(opening, &reason);
