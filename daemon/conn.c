@@ -33,6 +33,7 @@ static void on_conn_letter(struct letter *letter)
         event_new(worker->base, conn->fd, EV_READ | EV_PERSIST, on_conn_readable, conn);
     conn->write_event = event_new(worker->base, conn->fd, EV_WRITE, on_conn_writable, conn);
     conn->timer = event_new(worker->base, -1, 0, on_conn_timer, conn);
+    conn->accepted_ms = worker_now_ms(); /* what it waited for the worker is not its time */
     LIST_INSERT_HEAD(&worker->conns, conn, link);
     if (conn->read_event == NULL || conn->write_event == NULL || conn->timer == NULL ||
         event_add(conn->read_event, NULL) < 0 || worker->stopping) {
@@ -57,7 +58,6 @@ int conn_new(struct worker *worker, struct user *user, const struct peer *peer, 
     conn->letter.deliver = on_conn_letter;
     conn->pending_fd = -1;
     conn->later_fd = -1;
-    conn->accepted_ms = worker_now_ms();
     STAILQ_INIT(&conn->outgoing);
     for (unsigned int i = 0; i < CONN_ID_BUCKETS; i++)
         LIST_INIT(&conn->ids[i]);
@@ -126,6 +126,7 @@ void conn_drain(struct conn *conn)
     if (conn->state == CONN_CLOSING)
         return;
     conn->state = CONN_DRAINING;
+    conn->drained_ms = worker_now_ms();
     (void)event_del(conn->read_event);
     if (conn->receiving != NULL) {
         struct request *request = TAKE_PTR(conn->receiving);

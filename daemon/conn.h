@@ -66,6 +66,7 @@ struct conn {
     uint64_t blocked_since_ms; /* when the socket last refused to take a reply's bytes; 0: it takes
                                   them */
     uint64_t accepted_ms;
+    uint64_t drained_ms; /* when it was told to end */
     uint64_t timer_due_ms;
 
     /* Sending. */

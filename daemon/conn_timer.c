@@ -5,7 +5,7 @@
  * a request nothing. Time in which the daemon did not read does not count: pauses shift the limits
  * (conn_receive.c), and a timer that comes late lets the limits begin anew, since nobody knows how
  * much of the time before it was the daemon's own. A connection that holds a lock has no limits but
- * the first.
+ * the first, until the daemon stops: then each has half of the time for that to read its replies.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -22,6 +22,11 @@ static uint64_t conn_deadline(const struct conn *conn, const char **ret_what)
     if (conn->state == CONN_GREETING) {
         *ret_what = "no Hello in time";
         return conn->accepted_ms + config->hello_timeout_ms;
+    }
+    if (conn->state == CONN_DRAINING) {
+        /* Its I/O has ended: it may not keep the daemon from ending well. */
+        *ret_what = "the daemon stops, and replies were not read in time";
+        return conn->requests == 0 ? conn->drained_ms + config->drain_timeout_ms / 2 : deadline;
     }
     if (conn->locks > 0)
         return deadline;
