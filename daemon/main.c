@@ -25,7 +25,7 @@
 
 /* Exit codes, beside 0; docs/blkd.8. */
 enum {
-    EXIT_FAILED = 1, /* could not start, or not stop in time */
+    EXIT_FAILED = 1, /* could not start, or not stop in time, or a sync failed */
     EXIT_USAGE = 2,  /* options or configuration are wrong */
     EXIT_IN_USE = 3, /* another daemon has the socket */
 };
@@ -310,7 +310,14 @@ int main(int argc, char **argv)
     }
     announce(&process);
     (void)event_base_dispatch(process.base);
+    bool failed = registry_has_failed(&process.server.registry);
     tear_down(&process);
+    if (failed) {
+        log_message(LOG_LEVEL_ERROR, "stopped",
+                    "everything in flight has ended, but a sync failed: acknowledged writes may be "
+                    "lost (see device-failed)");
+        return EXIT_FAILED;
+    }
     log_message(LOG_LEVEL_NOTICE, "stopped", "everything in flight has ended");
     return 0;
 }

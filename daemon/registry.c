@@ -30,6 +30,14 @@ void registry_deinit(struct registry *registry)
     (void)pthread_mutex_destroy(&registry->mutex);
 }
 
+bool registry_has_failed(struct registry *registry)
+{
+    pthread_mutex_lock(&registry->mutex);
+    bool failed = !TAILQ_EMPTY(&registry->devices);
+    pthread_mutex_unlock(&registry->mutex);
+    return failed;
+}
+
 static enum registry_verdict registry_claim_new(struct registry *registry, const char *path,
                                                 struct backend *backend,
                                                 const struct backend_info *info,

@@ -26,6 +26,9 @@ struct registry {
 void registry_init(struct registry *registry);
 void registry_deinit(struct registry *registry);
 
+/* After the last release: whether a device failed, so that acknowledged writes may be lost. */
+bool registry_has_failed(struct registry *registry);
+
 enum registry_verdict {
     REGISTRY_NEW,      /* the device did not exist; it took the backend */
     REGISTRY_EXISTING, /* it exists; the backend is still the caller's */
