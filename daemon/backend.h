@@ -38,6 +38,7 @@ struct io {
     bool fua; /* IO_WRITE, IO_ZERO: on stable storage before on_done */
     uint64_t offset_bytes;
     uint64_t length_bytes;
+    bool borrowed; /* IO_WRITE: backend_writes_inline has said that `data` need not last */
     uint8_t *data; /* IO_READ, IO_WRITE; aligned to a page where the backend is direct */
     uint64_t value;
     uint64_t size_bytes;      /* IO_SEEK: where the device ends */

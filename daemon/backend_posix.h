@@ -39,6 +39,9 @@ struct posix {
     _Atomic enum posix_way reads;
     _Atomic enum posix_way writes;
     atomic_uint read_misses; /* reads that the engine does because the cache did not have them */
+    /* Zeroings and resizes submitted and not done: a write would wait for them on the worker, as
+     * long as it takes to free gigabytes, so it goes to the engine meanwhile. */
+    atomic_uint changes;
     _Atomic enum discard_method discard;
     struct engine_target target;
 };

@@ -18,7 +18,7 @@ static void posix_engine(struct posix *posix, struct io *io);
 bool posix_writes_inline(const struct backend *backend)
 {
     const struct posix *posix = (const struct posix *)(const void *)backend;
-    return posix->writes == POSIX_INLINE;
+    return posix->writes == POSIX_INLINE && posix->changes == 0;
 }
 
 enum discard_method posix_discard_method(const struct backend *backend)
@@ -34,7 +34,10 @@ const char *posix_policy(const struct backend *backend)
         [POSIX_ENGINE] = {"engine/inline", "engine/nowait", "engine/engine"},
     };
     const struct posix *posix = (const struct posix *)(const void *)backend;
-    return names[posix->reads][posix->writes];
+    /* Loaded by name: gcc does not take an atomic load for an index. */
+    enum posix_way reads = atomic_load(&posix->reads);
+    enum posix_way writes = atomic_load(&posix->writes);
+    return names[reads][writes];
 }
 
 static void posix_set_vector(struct io *io)
@@ -142,7 +145,7 @@ static void posix_write(struct posix *posix, struct io *io)
 {
     enum posix_way way = posix->writes;
     int result = 1;
-    if (way == POSIX_INLINE)
+    if (way == POSIX_INLINE && (io->borrowed || posix->changes == 0))
         result = posix_transfer(posix, io, io->fua ? RWF_DSYNC : 0);
     else if (way == POSIX_NOWAIT && !io->fua)
         result = posix_transfer(posix, io, RWF_NOWAIT);
@@ -185,9 +188,17 @@ static void on_posix_verb(struct helper_job *job)
     }
 }
 
+/* What holds the file against writes while it runs. */
+static bool posix_is_change(const struct io *io)
+{
+    return io->op == IO_ZERO || io->op == IO_DISCARD || io->op == IO_RESIZE;
+}
+
 static void on_posix_verb_done(struct helper_job *job)
 {
     struct io *io = CONTAINER_OF(job, struct io, job);
+    if (posix_is_change(io))
+        atomic_fetch_sub(&posix_of(io->backend)->changes, 1);
     io->on_done(io, io->result);
 }
 
@@ -196,6 +207,8 @@ static void posix_help(struct posix *posix, struct io *io)
     io->job = (struct helper_job){.run = on_posix_verb, .on_done = on_posix_verb_done};
     io->job.shares[0] = &posix->base.share;
     io->job.shares[1] = io->user_share;
+    if (posix_is_change(io))
+        atomic_fetch_add(&posix->changes, 1);
     worker_submit_job(io->worker, &io->job);
 }
 

@@ -158,6 +158,7 @@ void write_run(struct request *request)
         io_fail(request, -ENOMEM, "no memory for its payload");
         return;
     }
+    request->io.borrowed = borrow;
     if (io_begin(request, IO_WRITE))
         io_submit(request, IO_WRITE, (uint8_t *)(uintptr_t)request->payload);
 }
