@@ -18,7 +18,7 @@
 #include "daemon/request.h"
 #include "daemon/worker.h"
 
-static void opening_claim(struct opening *opening);
+static void opening_look(struct opening *opening);
 
 int opening_new(struct request *request, const Blkd__Open *message, struct opening **ret_opening)
 {
@@ -75,7 +75,7 @@ static void opening_log_refused(const struct opening *opening, int error, const 
     const struct conn *conn = opening->request->conn;
     bool everyday = error == -EACCES && !opening->descriptor && !access_is_trusted(&conn->peer);
     struct log_line line;
-    log_begin(&line, everyday ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE, "open-refused");
+    log_begin(&line, everyday ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE, "open-refused");
     log_text(&line, "path", opening_name(opening));
     log_number(&line, "connection", conn->number);
     peer_log(&conn->peer, &line);
@@ -323,6 +323,8 @@ static void opening_claimed(struct opening *opening)
     struct device *device = opening->device;
     char reason[256];
 
+    if (opening->fd >= 0)
+        disposal_descriptor(opening->worker, opening->request->conn->user, TAKE_FD(opening->fd));
     opening->session = opening_make_session(opening);
     if (opening->session == NULL) {
         opening_unclaim(opening, -ENOMEM, "no memory for a session");
@@ -361,6 +363,10 @@ static void opening_claim(struct opening *opening)
         opening_claimed(opening);
         break;
     case REGISTRY_WAIT:
+        break;
+    case REGISTRY_STALE:
+        disposal_backend(opening->worker, TAKE_PTR(opening->backend));
+        opening_look(opening);
         break;
     case REGISTRY_NO_MEMORY:
         disposal_backend(opening->worker, TAKE_PTR(opening->backend));
@@ -420,58 +426,23 @@ static void on_opening_run(struct helper_job *job)
 static void on_opening_opened(struct helper_job *job)
 {
     struct opening *opening = CONTAINER_OF(job, struct opening, job);
-    if (opening->fd >= 0)
-        disposal_descriptor(opening->worker, opening->request->conn->user, TAKE_FD(opening->fd));
     if (opening->result < 0)
         opening_fail(opening, opening->result, opening->message);
     else
         opening_claim(opening);
 }
 
+static void opening_look(struct opening *opening)
+{
+    struct conn *conn = opening->request->conn;
+    opening->resized = registry_resized(&opening->worker->server->registry);
+    opening->job = (struct helper_job){.run = on_opening_run, .on_done = on_opening_opened};
+    opening->job.shares[0] = &conn->helper_share;
+    opening->job.shares[1] = &conn->user->helper_share;
+    worker_submit_job(opening->worker, &opening->job);
+}
+
 /* ---- the beginning ---- */
-
-static int opening_check_path(const struct opening *opening, const char **ret_reason)
-{
-    if (opening->path_bytes >= PATH_BYTES_MAX) {
-        *ret_reason = "the path is longer than 4095 bytes";
-        return -EINVAL;
-    }
-    if (memchr(opening->path, '\0', opening->path_bytes) != NULL) {
-        *ret_reason = "the path has a NUL byte in it";
-        return -EINVAL;
-    }
-    if (opening->descriptor)
-        return 0;
-    if (*opening->path != '/') {
-        *ret_reason = "the path is not absolute";
-        return -EINVAL;
-    }
-    if (!access_is_trusted(&opening->request->conn->peer)) {
-        *ret_reason = "only root may have the daemon open paths: open the file yourself and pass "
-                      "the descriptor (libblkd does)";
-        return -EACCES;
-    }
-    return 0;
-}
-
-static int opening_check(const struct opening *opening, const char **ret_reason)
-{
-    const struct session_config *config = &opening->config;
-    if ((unsigned int)config->sync > SESSION_SYNC_DRIVE ||
-        (unsigned int)config->access > SESSION_ACCESS_READ_WRITE) {
-        *ret_reason = "an unknown sync level or access mode";
-        return -EINVAL;
-    }
-    if (config->sector_size != 0 && !range_is_sector_size(config->sector_size)) {
-        *ret_reason = "the sector size is not a power of two from 512 to 65536";
-        return -EINVAL;
-    }
-    if (opening->descriptor && opening->fd < 0) {
-        *ret_reason = "no descriptor came with the request";
-        return -EINVAL;
-    }
-    return opening_check_path(opening, ret_reason);
-}
 
 static int opening_check_quota(struct opening *opening, const char **ret_reason)
 {
@@ -502,8 +473,5 @@ void opening_start(struct opening *opening)
         return;
     }
     conn->openings++;
-    opening->job = (struct helper_job){.run = on_opening_run, .on_done = on_opening_opened};
-    opening->job.shares[0] = &conn->helper_share;
-    opening->job.shares[1] = &conn->user->helper_share;
-    worker_submit_job(opening->worker, &opening->job);
+    opening_look(opening);
 }

@@ -30,6 +30,7 @@ struct opening {
     struct helper_job job;
     struct backend *backend; /* until a device has it, or it is disposed of */
     struct backend_info info;
+    uint64_t resized; /* registry_resized before it looked */
     int result;
     char message[BACKEND_MESSAGE_MAX];
 
@@ -45,6 +46,10 @@ struct opening {
 int opening_new(struct request *request, const Blkd__Open *message, struct opening **ret_opening);
 /* Takes NULL; returns NULL. */
 struct opening *opening_free(struct opening *opening);
+
+/* opening_check.c: 0, or the negative errno that it is refused with; *ret_reason is static memory.
+ */
+int opening_check(const struct opening *opening, const char **ret_reason);
 
 /* Ends the request, now or later. */
 void opening_start(struct opening *opening);

@@ -62,7 +62,9 @@ enum registry_verdict registry_claim(struct registry *registry, struct opening *
     struct device *device = NULL;
     pthread_mutex_lock(&registry->mutex);
     HASH_FIND(hh, registry->by_identity, &info->identity, sizeof(info->identity), device);
-    if (device == NULL) {
+    if (device == NULL && registry->resized != opening->resized) {
+        verdict = REGISTRY_STALE;
+    } else if (device == NULL) {
         verdict = registry_claim_new(registry, path, backend, info, ret_device);
     } else if (device->state != DEVICE_OPEN) {
         STAILQ_INSERT_TAIL(&device->reopeners, opening, reopen_link);
@@ -73,6 +75,14 @@ enum registry_verdict registry_claim(struct registry *registry, struct opening *
     }
     pthread_mutex_unlock(&registry->mutex);
     return verdict;
+}
+
+uint64_t registry_resized(struct registry *registry)
+{
+    pthread_mutex_lock(&registry->mutex);
+    uint64_t resized = registry->resized;
+    pthread_mutex_unlock(&registry->mutex);
+    return resized;
 }
 
 uint64_t registry_next_session(struct registry *registry)
@@ -129,6 +139,8 @@ static void on_device_closed(struct helper_job *job)
     pthread_mutex_lock(&registry->mutex);
     HASH_DEL(registry->by_identity, device);
     TAILQ_REMOVE(&registry->devices, device, link);
+    if (device->generation > 1)
+        registry->resized++;
     while ((opening = STAILQ_FIRST(&device->reopeners)) != NULL) {
         STAILQ_REMOVE_HEAD(&device->reopeners, reopen_link);
         opening_retry(opening);

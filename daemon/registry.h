@@ -21,6 +21,7 @@ struct registry {
     struct session_list sessions; /* in the order of their numbers */
     uint64_t last_device;
     uint64_t last_session;
+    uint64_t resized; /* devices that were closed with another size than they were opened with */
 };
 
 void registry_init(struct registry *registry);
@@ -32,7 +33,8 @@ bool registry_has_failed(struct registry *registry);
 enum registry_verdict {
     REGISTRY_NEW,      /* the device did not exist; it took the backend */
     REGISTRY_EXISTING, /* it exists; the backend is still the caller's */
-    REGISTRY_WAIT, /* it is being closed: `opening` is queued and will be told (opening_retry) */
+    REGISTRY_WAIT,  /* it is being closed: `opening` is queued and will be told (opening_retry) */
+    REGISTRY_STALE, /* a device was resized and closed since `opening->resized`: look again */
     REGISTRY_NO_MEMORY,
 };
 
@@ -40,6 +42,9 @@ enum registry_verdict {
 enum registry_verdict registry_claim(struct registry *registry, struct opening *opening,
                                      const char *path, struct backend *backend,
                                      const struct backend_info *info, struct device **ret_device);
+
+/* To be asked for before the size of what is opened is. */
+uint64_t registry_resized(struct registry *registry);
 
 uint64_t registry_next_session(struct registry *registry);
 
