@@ -71,11 +71,28 @@ static void await(const struct outcome *outcome)
 static struct outcome outcome;
 static struct blkd_device *device;
 
+/* Seek in both directions, and resize. */
+static void await_map_and_size(uint64_t sectors)
+{
+    struct blkd_info info;
+    uint64_t found = UINT64_MAX;
+    AWAIT_OK(blkd_seek_mapped_async(device, sectors, &found, on_done, &outcome));
+    ck_assert_uint_eq(found, sectors);
+    AWAIT_OK(blkd_seek_unmapped_async(device, sectors, &found, on_done, &outcome));
+    ck_assert_uint_eq(found, sectors);
+    if (place_is_file(&fixture.place)) {
+        AWAIT_OK(blkd_resize_async(device, sectors * 2, on_done, &outcome));
+        AWAIT_OK(blkd_get_info_async(device, &info, on_done, &outcome));
+        ck_assert_uint_eq(info.size_sectors * info.sector_size, 2 * MIB);
+    } else {
+        AWAIT_FAILS(blkd_resize_async(device, 1, on_done, &outcome), EOPNOTSUPP);
+    }
+}
+
 START_TEST(every_verb_works_from_a_poll_loop)
 {
     struct blkd_info info;
     struct blkd_config *told = NULL;
-    uint64_t found = UINT64_MAX;
     if (!place_begin(&fixture.place, _i, MIB))
         return;
     const struct blkd_config config = fixture_config();
@@ -105,17 +122,7 @@ START_TEST(every_verb_works_from_a_poll_loop)
     data_check(memory + 3UL * info.sector_size, 6, 1, info.sector_size, 1, "between");
     data_check(memory + 4UL * info.sector_size, 7, 2, info.sector_size, 0, "zeroed");
 
-    AWAIT_OK(blkd_seek_mapped_async(device, info.size_sectors, &found, on_done, &outcome));
-    ck_assert_uint_eq(found, info.size_sectors);
-    AWAIT_OK(blkd_seek_unmapped_async(device, info.size_sectors, &found, on_done, &outcome));
-    ck_assert_uint_eq(found, info.size_sectors);
-    if (place_is_file(&fixture.place)) {
-        AWAIT_OK(blkd_resize_async(device, info.size_sectors * 2, on_done, &outcome));
-        AWAIT_OK(blkd_get_info_async(device, &info, on_done, &outcome));
-        ck_assert_uint_eq(info.size_sectors * info.sector_size, 2 * MIB);
-    } else {
-        AWAIT_FAILS(blkd_resize_async(device, 1, on_done, &outcome), EOPNOTSUPP);
-    }
+    await_map_and_size(info.size_sectors);
     AWAIT_OK(blkd_close_async(device, on_done, &outcome));
     ck_assert_int_eq(blkd_get_fd(connection), fd);
 
