@@ -244,6 +244,52 @@ START_TEST(threads_share_connection_and_devices)
 }
 END_TEST
 
+enum { MANY_DEVICES = 600, DEVICES_PER_CONNECTION = 200 };
+
+/* Files of one sector, each opened once, by as many connections as it takes. */
+static void open_many(struct blkd **connections)
+{
+    for (unsigned int i = 0; i < MANY_DEVICES; i++) {
+        char name[32];
+        char path[HARNESS_PATH_MAX];
+        struct blkd_config config = BLKD_CONFIG_INIT;
+        struct blkd_options options = BLKD_OPTIONS_INIT;
+        struct blkd_device *device = NULL;
+        options.socket_path = fixture.daemon.socket_path;
+        if (i % DEVICES_PER_CONNECTION == 0)
+            ASSERT_OK(blkd_connect(&options, &connections[i / DEVICES_PER_CONNECTION]));
+        (void)snprintf(name, sizeof(name), "one-of-many-%03u", i);
+        harness_make_file(harness_memory_directory(), name, 512, path);
+        config.path = path;
+        ASSERT_OK(blkd_open(connections[i / DEVICES_PER_CONNECTION], &config, &device));
+    }
+}
+
+/* A reply holds a few hundred entries at most: the library asks for the rest. */
+START_TEST(long_lists_come_whole_and_in_order)
+{
+    struct blkd *connections[MANY_DEVICES / DEVICES_PER_CONNECTION];
+    struct blkd_device_list *devices = NULL;
+    struct blkd_session_list *sessions = NULL;
+    open_many(connections);
+    ASSERT_OK(blkd_list_devices(fixture.connection, &devices));
+    ASSERT_OK(blkd_list_sessions(fixture.connection, 0, &sessions));
+    ck_assert_uint_eq(devices->count, MANY_DEVICES);
+    ck_assert_uint_eq(sessions->count, MANY_DEVICES);
+    for (size_t i = 0; i < MANY_DEVICES; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof(name), "one-of-many-%03zu", i);
+        ck_assert_ptr_nonnull(strstr(devices->entries[i].path, name));
+        ck_assert_ptr_nonnull(strstr(sessions->entries[i].path, name));
+        ck_assert_uint_eq(sessions->entries[i].device_number, devices->entries[i].device_number);
+    }
+    blkd_device_list_free(devices);
+    blkd_session_list_free(sessions);
+    for (size_t i = 0; i < MANY_DEVICES / DEVICES_PER_CONNECTION; i++)
+        blkd_disconnect(connections[i]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("integration/block/sharing");
@@ -257,5 +303,6 @@ int main(void)
     tcase_add_loop_test(tests, later_opener_is_told_the_effective_caching_mode, 0, PLACE_ROWS);
     tcase_add_test(tests, devices_of_one_connection_do_not_mix);
     tcase_add_loop_test(tests, threads_share_connection_and_devices, 0, PLACE_ROWS);
+    tcase_add_test(tests, long_lists_come_whole_and_in_order);
     return harness_main(suite);
 }
