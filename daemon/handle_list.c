@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 
 #include "common/limits.h"
+#include "daemon/access.h"
 #include "daemon/conn.h"
 #include "daemon/handlers.h"
 #include "daemon/request.h"
@@ -81,6 +82,26 @@ static ProtobufCBinaryData list_bytes(char *text)
     return (ProtobufCBinaryData){.data = (uint8_t *)text, .len = strlen(text)};
 }
 
+/* A path tells of files: who may not name paths is told only the names that its own user gave
+ * (CONTRACT, bad input). */
+static const char *list_session_path(const struct session *session, const struct peer *viewer)
+{
+    bool told = access_is_trusted(viewer) || session->peer.uid == viewer->uid;
+    return told ? session->path : "";
+}
+
+/* With the device's mutex held. */
+static const char *list_device_path(const struct device *device, const struct peer *viewer)
+{
+    const struct session *session = NULL;
+    const char *path = access_is_trusted(viewer) ? device->path : "";
+    TAILQ_FOREACH (session, &device->sessions, device_link) {
+        if (*path == '\0')
+            path = list_session_path(session, viewer);
+    }
+    return path;
+}
+
 /* With the device's mutex held. */
 static void list_fill_device(const struct device *device, Blkd__DeviceEntry *entry,
                              Blkd__Counters *counters)
@@ -121,21 +142,32 @@ int list_devices_prepare(struct request *request, const Blkd__Request *message)
     return 0;
 }
 
-static void list_collect_devices(struct registry *registry, uint64_t after, struct list_page *page)
+/* False if the page has no room for it. */
+static bool list_add_device(struct device *device, const struct peer *viewer,
+                            struct list_page *page)
+{
+    pthread_mutex_lock(&device->mutex);
+    bool taken = list_take(page, list_device_path(device, viewer));
+    if (taken) {
+        size_t i = page->count++;
+        list_fill_device(device, &page->devices[i], &page->counters[i]);
+        page->devices[i].path = list_bytes(page->strings[i]);
+        page->device_pointers[i] = &page->devices[i];
+    }
+    pthread_mutex_unlock(&device->mutex);
+    return taken;
+}
+
+static void list_collect_devices(struct registry *registry, uint64_t after,
+                                 const struct peer *viewer, struct list_page *page)
 {
     struct device *device = NULL;
     pthread_mutex_lock(&registry->mutex);
     TAILQ_FOREACH (device, &registry->devices, link) {
         if (device->number <= after || device->state == DEVICE_CLOSED)
             continue;
-        if (!list_take(page, device->path))
+        if (!list_add_device(device, viewer, page))
             break;
-        size_t i = page->count++;
-        pthread_mutex_lock(&device->mutex);
-        list_fill_device(device, &page->devices[i], &page->counters[i]);
-        pthread_mutex_unlock(&device->mutex);
-        page->devices[i].path = list_bytes(page->strings[i]);
-        page->device_pointers[i] = &page->devices[i];
     }
     pthread_mutex_unlock(&registry->mutex);
 }
@@ -149,7 +181,8 @@ void list_devices_run(struct request *request)
         request_finish(request, -ENOMEM);
         return;
     }
-    list_collect_devices(&request->conn->worker->server->registry, request->value, page);
+    list_collect_devices(&request->conn->worker->server->registry, request->value,
+                         &request->conn->peer, page);
     list.n_devices = page->count;
     list.devices = page->device_pointers;
     list.more = page->more;
@@ -194,14 +227,14 @@ static void list_fill_session(struct session *session, Blkd__SessionEntry *entry
 }
 
 static void list_collect_sessions(struct registry *registry, uint64_t device, uint64_t after,
-                                  struct list_page *page)
+                                  const struct peer *viewer, struct list_page *page)
 {
     struct session *session = NULL;
     pthread_mutex_lock(&registry->mutex);
     TAILQ_FOREACH (session, &registry->sessions, registry_link) {
         if (session->number <= after || (device != 0 && session->device->number != device))
             continue;
-        if (!list_take(page, session->path))
+        if (!list_take(page, list_session_path(session, viewer)))
             break;
         size_t i = page->count++;
         list_fill_session(session, &page->sessions[i], &page->counters[i], &page->texts[i]);
@@ -221,7 +254,7 @@ void list_sessions_run(struct request *request)
         return;
     }
     list_collect_sessions(&request->conn->worker->server->registry, request->value,
-                          request->offset_bytes, page);
+                          request->offset_bytes, &request->conn->peer, page);
     list.n_sessions = page->count;
     list.sessions = page->session_pointers;
     list.more = page->more;

@@ -124,6 +124,32 @@ class BadPaths(hostile.HostileTest):
         self.assertEqual(len(answers), 1, answers)
         self.assertEqual(answers.pop()[0], "EACCES")
 
+    @needs_root
+    def test_lists_tell_others_no_paths(self):
+        """Root has the same image open, and another one."""
+        other = self.make_image("other.img")
+        os.chmod(other, 0o644)
+        self.connection.open(other)
+
+        def look():
+            with self.greeted() as connection:
+                before = self.listed(connection)
+                with open(other, "rb") as file:
+                    connection.open(b"a name of nobody's", descriptor=file.fileno())
+                return before, self.listed(connection)
+
+        before, after = as_nobody(look)
+        self.assertEqual(before, {b""})
+        self.assertEqual(after, {b"", b"a name of nobody's"})
+        self.assertIn(os.fsencode(other), self.listed(self.connection))
+
+    @staticmethod
+    def listed(connection):
+        """All paths in both lists."""
+        devices, _ = connection.call("list_devices", pb.ListDevices())
+        sessions, _ = connection.call("list_sessions", pb.ListSessions())
+        return {entry.path for entry in [*devices.devices.devices, *sessions.sessions.sessions]}
+
 
 class BadDescriptors(hostile.HostileTest):
     """What may not be passed, and what a passed descriptor does not allow."""
