@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/stat.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/devprobe.h"
@@ -34,6 +36,17 @@ static int access_check_type(int fd, char message[ACCESS_MESSAGE_MAX])
     return 0;
 }
 
+/* On /proc, /sys and the like a write is an order to the kernel, which looks at whose it is: the
+ * daemon's, not the peer's. They have no blocks to store anything in. */
+static bool access_is_storage(int fd)
+{
+    struct statfs filesystem;
+    if (fstatfs(fd, &filesystem) < 0)
+        return false;
+    unsigned long magic = (unsigned long)filesystem.f_type;
+    return filesystem.f_blocks > 0 || magic == TMPFS_MAGIC || magic == RAMFS_MAGIC;
+}
+
 static int access_check_filesystem(int fd, char message[ACCESS_MESSAGE_MAX])
 {
     char type[64];
@@ -46,6 +59,11 @@ static int access_check_filesystem(int fd, char message[ACCESS_MESSAGE_MAX])
         (void)snprintf(message, ACCESS_MESSAGE_MAX,
                        "the passed descriptor is on %s, which can hang: only root may pass it",
                        type);
+        return -EACCES;
+    }
+    if (!access_is_storage(fd)) {
+        (void)snprintf(message, ACCESS_MESSAGE_MAX,
+                       "the passed descriptor is on %s, whose files store no data", type);
         return -EACCES;
     }
     return 0;
@@ -70,6 +88,7 @@ int access_check_descriptor(int fd, bool trusted, bool *ret_writable,
     if (!trusted)
         error = access_check_filesystem(fd, message);
     if (error == 0)
-        *ret_writable = (flags & O_ACCMODE) == O_RDWR;
+        /* One that only appends is for writing at the end and nowhere else. */
+        *ret_writable = (flags & (O_ACCMODE | O_APPEND)) == O_RDWR;
     return error;
 }

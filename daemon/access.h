@@ -18,8 +18,8 @@ bool access_is_trusted(const struct peer *peer);
 /*
  * Whether a peer's descriptor may be used at all: found out without a call that can hang on it.
  * Returns 0; -EINVAL (O_PATH, or open for writing only); -ENOTBLK (neither file nor block device);
- * -EACCES (on a file system that can hang, from a peer that is not trusted); the reason in message.
- * *ret_writable tells its access mode.
+ * -EACCES (from a peer that is not trusted: on a file system that can hang, or that stores
+ * nothing); the reason in message. *ret_writable: it is open for writing anywhere.
  */
 int access_check_descriptor(int fd, bool trusted, bool *ret_writable,
                             char message[ACCESS_MESSAGE_MAX]);
