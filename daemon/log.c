@@ -2,6 +2,8 @@
 #include "daemon/log.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,14 +129,40 @@ void log_errno(struct log_line *line, int error)
     log_text(line, "error", strerror_r(-error, words, sizeof(words)));
 }
 
-void log_end(struct log_line *line)
+/* A log that cannot be written must not stop the daemon. Whoever reads a pipe or socket may have
+ * stopped; poll(2) says that it takes a line, because it then has a page or more free. */
+static bool log_write(struct log_line *line)
 {
-    if (!log_enabled(line->level))
-        return;
+    struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&log, 1, 0) <= 0)
+        return false;
     line->text[line->length++] = '\n';
-    /* A log that cannot be written must not stop the daemon. */
     ssize_t written = write(STDERR_FILENO, line->text, line->length);
     (void)written;
+    return true;
+}
+
+static bool log_write_lost(unsigned int lines)
+{
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_WARNING, "log-lost");
+    log_number(&line, "lines", lines);
+    log_text(&line, "message", "nobody read the log, so lines were dropped");
+    return log_write(&line);
+}
+
+void log_end(struct log_line *line)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* from poll to write */
+    static unsigned int lost;
+    if (!log_enabled(line->level))
+        return;
+    pthread_mutex_lock(&mutex);
+    if (lost > 0 && log_write_lost(lost))
+        lost = 0;
+    if (lost > 0 || !log_write(line))
+        lost++;
+    pthread_mutex_unlock(&mutex);
 }
 
 void log_message(enum log_level level, const char *event, const char *format, ...)
