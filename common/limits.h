@@ -46,15 +46,16 @@ enum {
     CONNECTIONS_PER_UID_MAX = 12288,
     SESSIONS_PER_UID_MAX = 16384,
 
-    /* Verbs that can block for ever, in flight at once. */
-    HELPER_THREADS_MAX = 64,
+    /* Verbs that can block for ever, in flight at once. A thread that waits costs little; what
+       hangs is often a server with many images of one user. */
+    HELPER_THREADS_MAX = 512,
     HELPER_PER_DEVICE = 2,
     HELPER_PER_CONNECTION = 2,
-    HELPER_PER_UID = 16,
+    HELPER_PER_UID = 128,
     HELPER_IDLE_MS = 10000,
 
     /* The engine of threads. A device's share leaves room for the others when it hangs. */
-    ENGINE_THREADS_MAX = 64,
+    ENGINE_THREADS_MAX = 512,
     ENGINE_PER_DEVICE = 8,
 
     /* A device with this many reads waiting in the engine gets no more inline attempts: each

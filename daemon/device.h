@@ -22,6 +22,7 @@
 #include "daemon/sync.h"
 
 struct session;
+struct user;
 struct worker;
 struct opening;
 
@@ -51,6 +52,7 @@ struct device_task {
 /* One flush's part in the device's syncs; embedded in its request. */
 struct device_flush {
     struct worker *worker;
+    struct helper_share *user_share;                         /* of who asks; outlasts on_done */
     void (*on_done)(struct device_flush *flush, int result); /* on `worker` */
 
     struct sync_waiter waiter;
@@ -93,6 +95,7 @@ struct device {
 
     /* The registry's, while the device is closed. */
     struct worker *closer;
+    struct user *close_user; /* a reference: on whose share of the helper pool it is closed */
     struct device_flush close_flush;
     struct helper_job close_job;
 };

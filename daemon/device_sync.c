@@ -13,10 +13,12 @@
 
 static void on_device_synced(struct io *io, int result);
 
-static void device_start_sync(struct device *device, struct worker *worker)
+static void device_start_sync(struct device *device, struct worker *worker,
+                              struct helper_share *user_share)
 {
     worker->pending++;
-    device->sync_io = (struct io){.op = IO_SYNC, .worker = worker, .on_done = on_device_synced};
+    device->sync_io = (struct io){
+        .op = IO_SYNC, .worker = worker, .user_share = user_share, .on_done = on_device_synced};
     backend_submit(device->backend, &device->sync_io);
 }
 
@@ -60,6 +62,13 @@ void device_fail(struct device *device, int error)
     }
 }
 
+/* Of the first whom the sync that begins will answer, who therefore outlasts it. */
+static struct helper_share *device_first_share(struct device *device)
+{
+    struct sync_waiter *waiter = TAILQ_FIRST(&device->sync.current);
+    return CONTAINER_OF(waiter, struct device_flush, waiter)->user_share;
+}
+
 static void on_device_synced(struct io *io, int result)
 {
     struct device *device = CONTAINER_OF(io, struct device, sync_io);
@@ -76,11 +85,12 @@ static void on_device_synced(struct io *io, int result)
     }
     if (!again && failed == 0 && !sync_unsynced(&device->sync))
         device->close_sync = false;
+    struct helper_share *user_share = again ? device_first_share(device) : NULL;
     pthread_mutex_unlock(&device->mutex);
 
     worker->pending--;
     if (again)
-        device_start_sync(device, worker);
+        device_start_sync(device, worker, user_share);
     /* Whoever waits may be the device's last user: the device is not touched after this. */
     device_answer(&answered, failed);
 }
@@ -97,7 +107,7 @@ int device_flush(struct device *device, struct device_flush *flush)
     case SYNC_FAILED:
         return failed;
     case SYNC_START:
-        device_start_sync(device, flush->worker);
+        device_start_sync(device, flush->worker, flush->user_share);
         return 1;
     case SYNC_WAIT:
         return 1;

@@ -12,7 +12,7 @@
 struct disposal {
     struct helper_job job;
     struct worker *worker;
-    struct user *user;       /* or NULL */
+    struct user *user;
     struct backend *backend; /* or NULL */
     int fd;                  /* or -1 */
 };
@@ -52,10 +52,8 @@ static void disposal_start(struct worker *worker, struct user *user, struct back
     disposal->worker = worker;
     disposal->backend = backend;
     disposal->fd = fd;
-    if (user != NULL) {
-        disposal->user = user_ref(&worker->server->users, user->uid);
-        disposal->job.shares[0] = &user->helper_share;
-    }
+    disposal->user = user_ref(&worker->server->users, user->uid);
+    disposal->job.shares[0] = &user->helper_share;
     worker->pending++;
     worker_submit_job(worker, &disposal->job);
 }
@@ -65,8 +63,8 @@ void disposal_descriptor(struct worker *worker, struct user *user, int fd)
     disposal_start(worker, user, NULL, fd);
 }
 
-void disposal_backend(struct worker *worker, struct backend *backend)
+void disposal_backend(struct worker *worker, struct user *user, struct backend *backend)
 {
     if (backend != NULL)
-        disposal_start(worker, NULL, backend, -1);
+        disposal_start(worker, user, backend, -1);
 }

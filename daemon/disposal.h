@@ -10,10 +10,12 @@ struct backend;
 struct user;
 struct worker;
 
-/* A peer's descriptor, on the user's share of the pool. */
+/* Each on the user's share of the pool: a hung file system holds up those who use it. */
+
+/* A peer's descriptor. */
 void disposal_descriptor(struct worker *worker, struct user *user, int fd);
 
 /* A backend that no device has. Takes NULL. */
-void disposal_backend(struct worker *worker, struct backend *backend);
+void disposal_backend(struct worker *worker, struct user *user, struct backend *backend);
 
 #endif

@@ -48,6 +48,7 @@ void flush_run(struct request *request)
     struct session *session = request->session;
     int result = 0;
     request->flush.worker = request->conn->worker;
+    request->flush.user_share = &request->conn->user->helper_share;
     request->flush.on_done = on_flushed;
     if (session->asked.sync == SESSION_SYNC_NONE)
         result = flush_none(session->device);

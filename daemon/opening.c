@@ -98,11 +98,17 @@ static void opening_fail(struct opening *opening, int error, const char *reason)
     conn_touch(conn);
 }
 
+static void opening_dispose_backend(struct opening *opening)
+{
+    disposal_backend(opening->worker, opening->request->conn->user, TAKE_PTR(opening->backend));
+}
+
 /* Fails after the device was claimed. */
 static void opening_unclaim(struct opening *opening, int error, const char *reason)
 {
     opening->session = session_free(opening->session);
-    registry_release(&opening->worker->server->registry, opening->device, opening->worker);
+    registry_release(&opening->worker->server->registry, opening->device, opening->worker,
+                     opening->request->conn->user);
     opening->device = NULL;
     opening_fail(opening, error, reason);
 }
@@ -233,6 +239,7 @@ static void on_opening_guard(struct device_task *task)
     opening->guard_io = (struct io){.op = IO_GUARD,
                                     .lock_mode = mode,
                                     .worker = opening->worker,
+                                    .user_share = &opening->request->conn->user->helper_share,
                                     .on_done = on_opening_guarded};
     backend_submit(opening->device->backend, &opening->guard_io);
 }
@@ -337,7 +344,7 @@ static void opening_claimed(struct opening *opening)
 
     if (error == 0)
         error = opening_check_sectors(opening, size_bytes, reason);
-    disposal_backend(opening->worker, TAKE_PTR(opening->backend));
+    opening_dispose_backend(opening);
     if (error < 0)
         opening_unclaim(opening, error, reason);
     else
@@ -349,7 +356,7 @@ static void opening_claim(struct opening *opening)
     struct conn *conn = opening->request->conn;
     struct registry *registry = &opening->worker->server->registry;
     if (conn->state > CONN_SERVING) {
-        disposal_backend(opening->worker, TAKE_PTR(opening->backend));
+        opening_dispose_backend(opening);
         opening_fail(opening, -ESHUTDOWN, "the connection is closing");
         return;
     }
@@ -365,11 +372,11 @@ static void opening_claim(struct opening *opening)
     case REGISTRY_WAIT:
         break;
     case REGISTRY_STALE:
-        disposal_backend(opening->worker, TAKE_PTR(opening->backend));
+        opening_dispose_backend(opening);
         opening_look(opening);
         break;
     case REGISTRY_NO_MEMORY:
-        disposal_backend(opening->worker, TAKE_PTR(opening->backend));
+        opening_dispose_backend(opening);
         opening_fail(opening, -ENOMEM, "no memory for a device");
         break;
     }
@@ -397,7 +404,8 @@ static int opening_check_descriptor(struct opening *opening, bool trusted,
     if (error == 0 && open->read_write_asked && !writable) {
         error = -EACCES;
         (void)snprintf(reason, sizeof(reason),
-                       "the passed descriptor is open read-only, read/write was asked for");
+                       "the passed descriptor is open read-only or for appending, read/write was "
+                       "asked for");
     }
     if (error < 0)
         (void)snprintf(opening->message, sizeof(opening->message), "%s", reason);

@@ -146,6 +146,7 @@ static void on_device_closed(struct helper_job *job)
         opening_retry(opening);
     }
     pthread_mutex_unlock(&registry->mutex);
+    (void)user_unref(&worker->server->users, device->close_user);
     (void)device_free(device);
     worker->pending--;
 }
@@ -154,6 +155,7 @@ static void on_device_closed(struct helper_job *job)
 static void registry_keep_failed(struct registry *registry, struct device *device)
 {
     struct worker *closer = device->closer; /* the device may be claimed and closed again at once */
+    struct user *user = device->close_user;
     struct opening *opening = NULL;
     pthread_mutex_lock(&registry->mutex);
     device->state = DEVICE_OPEN;
@@ -162,6 +164,7 @@ static void registry_keep_failed(struct registry *registry, struct device *devic
         opening_retry(opening);
     }
     pthread_mutex_unlock(&registry->mutex);
+    (void)user_unref(&closer->server->users, user);
     closer->pending--;
 }
 
@@ -178,6 +181,7 @@ static void registry_close(struct device *device, int result)
     device->close_job = (struct helper_job){
         .run = on_device_close_run,
         .on_done = on_device_closed,
+        .shares = {&device->close_user->helper_share},
     };
     worker_submit_job(device->closer, &device->close_job);
 }
@@ -188,7 +192,8 @@ static void on_close_flushed(struct device_flush *flush, int result)
     registry_close(device, result);
 }
 
-void registry_release(struct registry *registry, struct device *device, struct worker *worker)
+void registry_release(struct registry *registry, struct device *device, struct worker *worker,
+                      struct user *user)
 {
     pthread_mutex_lock(&registry->mutex);
     assert(device->session_count > 0);
@@ -201,11 +206,13 @@ void registry_release(struct registry *registry, struct device *device, struct w
 
     worker->pending++;
     device->closer = worker;
+    device->close_user = user_ref(&worker->server->users, user->uid);
     pthread_mutex_lock(&device->mutex);
     bool sync_first = device->close_sync;
     int failed = device->sync.failed;
     pthread_mutex_unlock(&device->mutex);
-    device->close_flush = (struct device_flush){.worker = worker, .on_done = on_close_flushed};
+    device->close_flush = (struct device_flush){
+        .worker = worker, .user_share = &user->helper_share, .on_done = on_close_flushed};
     int result = failed;
     if (failed == 0 && sync_first)
         result = device_flush(device, &device->close_flush);

@@ -54,8 +54,10 @@ void registry_remove_session(struct registry *registry, struct session *session)
 
 /*
  * Takes back one registry_claim. When it was the last one, the device is synced if something
- * unsynced was written to it (CONTRACT S7), closed and forgotten, all of it later, on `worker`.
+ * unsynced was written to it (CONTRACT S7), closed and forgotten, all of it later, on `worker` and
+ * on `user`'s share of the helper pool.
  */
-void registry_release(struct registry *registry, struct device *device, struct worker *worker);
+void registry_release(struct registry *registry, struct device *device, struct worker *worker,
+                      struct user *user);
 
 #endif

@@ -55,7 +55,7 @@ static void session_gone(struct session *session)
 
     session_log_closed(session);
     registry_remove_session(&worker->server->registry, session);
-    registry_release(&worker->server->registry, session->device, worker);
+    registry_release(&worker->server->registry, session->device, worker, conn->user);
     user_remove_session(&worker->server->users, conn->user);
     conn_remove_session(conn, session);
     if (request != NULL)
