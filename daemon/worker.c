@@ -232,6 +232,9 @@ void worker_deinit(struct worker *worker)
     worker->engine = engine_free(worker->engine);
     if (worker->base != NULL)
         event_base_free(worker->base);
+    /* Another worker may have posted an event for a session that ended here meanwhile; the letter
+     * is all that is left of it. */
+    (void)mailbox_drain(&worker->mailbox);
     mailbox_deinit(&worker->mailbox);
     buffer_pool_deinit(&worker->buffers);
     wire_arena_deinit(&worker->arena);
