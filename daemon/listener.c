@@ -20,6 +20,7 @@ enum {
     LISTENER_BACKLOG = 4096,
     LISTENER_BACK_OFF_MIN_MS = 50,
     LISTENER_BACK_OFF_MAX_MS = 1000,
+    LISTENER_TURN = 256, /* then signals and timers get theirs */
     LISTENER_SEND_BUFFER = 512 * 1024,
 };
 
@@ -224,7 +225,7 @@ static void on_listener_accept(evutil_socket_t fd, short what, void *user_data)
 {
     struct listener *listener = user_data;
     (void)what;
-    for (;;) {
+    for (unsigned int i = 0; i < LISTENER_TURN; i++) {
         int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (client >= 0) {
             listener->back_off_ms = 0;
