@@ -21,8 +21,8 @@
 #include "client/receiver.h"
 #include "client/request.h"
 #include "client/sender.h"
-#include "common/spin.h"
 #include "client/wait.h"
+#include "common/spin.h"
 
 enum { HANDLE_REASON_MAX = 512 };
 
