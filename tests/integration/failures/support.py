@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: MIT
+"""What the failure tests have in common: a daemon that can be looked at from outside, clients on the
+bare wire, and images on several kinds of storage.
+
+$BLKD_BIN names the daemon, $BLKD_ENGINE (optional) its engine. Nothing here waits for a fixed time: it
+waits for an event, with a deadline that is generous because sanitizers are slow.
+"""
+
+import contextlib
+import functools
+import os
+import pathlib
+import re
+import resource
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "wire"))
+
+import wire  # noqa: E402
+from wire import pb  # noqa: E402
+
+KIB = 1024
+MIB = 1024 * KIB
+SECTOR = 512
+DEADLINE = 60  # seconds: an event that has not come by then never will
+STOP_SECONDS = 60
+REPORT = re.compile(r"Sanitizer|runtime error:|Assertion .* failed")
+
+
+@functools.cache
+def sanitized():
+    """Whether the daemon is built with a sanitizer: it is slow then, and its memory is not its own."""
+    with open(os.environ["BLKD_BIN"], "rb") as file:
+        return re.search(rb"__[at]san_init", file.read()) is not None
+
+
+def patience(seconds):
+    """A limit that a test puts on the daemon's time, stretched for a sanitizer's."""
+    return seconds * (5 if sanitized() else 1)
+
+
+def wait_until(condition, what, seconds=DEADLINE):
+    """For what the kernel or the daemon shows but does not announce. Returns the condition's value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"after {seconds} s still not: {what}")
+        time.sleep(0.01)
+
+
+def needs_root(test):
+    return unittest.skipUnless(os.geteuid() == 0, "needs root")(test)
+
+
+def needs(*programs):
+    missing = [program for program in programs if shutil.which(program) is None]
+    return unittest.skipIf(missing, f"needs {', '.join(missing)}")
+
+
+def needs_fuse(test):
+    return unittest.skipUnless(os.geteuid() == 0 and os.path.exists("/dev/fuse"),
+                               "needs root and /dev/fuse")(test)
+
+
+def process_state(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+class Daemon:
+    """Runs from its making to stop() or kill()."""
+
+    def __init__(self, directory, config="", log=None, limits=()):
+        self.directory = directory
+        self.socket_path = os.path.join(self.directory, "blkd.sock")
+        self.log_path = os.path.join(self.directory, "log")
+        config_path = os.path.join(self.directory, "blkd.conf")
+        with open(config_path, "w", encoding="utf-8") as file:
+            file.write(config)
+        command = [os.environ["BLKD_BIN"], "--socket", self.socket_path,
+                   "--config", config_path]
+        if os.environ.get("BLKD_ENGINE"):
+            command += ["--engine", os.environ["BLKD_ENGINE"]]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify_path = os.path.join(self.directory, "notify")
+            notify.bind(notify_path)
+            with open(self.log_path, "ab") as file:
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stderr=log or file,
+                    env=dict(os.environ, NOTIFY_SOCKET=notify_path),
+                    preexec_fn=lambda: [resource.setrlimit(*limit) for limit in limits])
+            self.pid = self.process.pid
+            self._wait_ready(notify)
+            os.unlink(notify_path)
+
+    def _wait_ready(self, notify):
+        """sd_notify(3) says when it serves; its end would say that it never will."""
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            while True:
+                ready, _, _ = select.select([notify, pidfd], [], [], DEADLINE)
+                if notify in ready and b"READY=1" in notify.recv(4096):
+                    return
+                if pidfd in ready or not ready:
+                    raise RuntimeError(f"the daemon did not start:\n{self.log()}")
+        finally:
+            os.close(pidfd)
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def log_lines(self, event):
+        return [line for line in self.log().splitlines() if f"event={event}" in line.split()]
+
+    def wait_log(self, event, count=1):
+        wait_until(lambda: len(self.log_lines(event)) >= count, f"{count} times {event} in the log")
+        return self.log_lines(event)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
+            return int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1)) * KIB
+
+    def cpu_ticks(self):
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self, seconds=STOP_SECONDS):
+        try:
+            return self.process.wait(patience(seconds))
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the daemon did not end; its log:\n{self.log()}") from None
+
+    def stop(self, expected=0):
+        """It ends well on SIGTERM, and no sanitizer has anything to say. Where a device has failed,
+        it says so by an exit status of 1."""
+        if self.process.poll() is not None:
+            raise AssertionError(f"the daemon has ended, {self.process.returncode}:\n{self.log()}")
+        self.signal(signal.SIGTERM)
+        status = self.wait()
+        if status != expected or REPORT.search(self.log()):
+            raise AssertionError(f"the daemon's exit status is {status}; its log:\n{self.log()}")
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Client(wire.Connection):
+    """A connection that has said Hello."""
+
+    def __init__(self, daemon, name="failures", greet=True):
+        super().__init__(daemon.socket_path)
+        self.socket.settimeout(DEADLINE)
+        if greet:
+            self.hello(name)
+
+    def open_path(self, path, **config):
+        return self.open(os.fsencode(path), **config).session
+
+    def discard(self, session, offset, length):
+        self.call("discard", pb.Discard(session=session, offset_bytes=offset, length_bytes=length))
+
+    def zero(self, session, offset, length):
+        self.call("write_zeroes",
+                  pb.WriteZeroes(session=session, offset_bytes=offset, length_bytes=length))
+
+    def resize(self, session, size):
+        self.call("resize", pb.Resize(session=session, size_bytes=size))
+
+    def start_read(self, session, offset, length):
+        return self.start("read", pb.Read(session=session, offset_bytes=offset,
+                                          length_bytes=length))
+
+    def start_write(self, session, offset, data, flags=0):
+        return self.start("write", pb.Write(session=session, offset_bytes=offset, flags=flags),
+                          data)
+
+    def sessions(self):
+        """All pages of the list of sessions."""
+        entries, after, more = [], 0, True
+        while more:
+            reply, _ = self.call("list_sessions", pb.ListSessions(after_session=after))
+            entries += reply.sessions.sessions
+            more = reply.sessions.more
+            after = entries[-1].session if entries else 0
+        return entries
+
+    def devices(self):
+        reply, _ = self.call("list_devices", pb.ListDevices())
+        return list(reply.devices.devices)
+
+    def wait_closed(self):
+        """Until the daemon closes the connection; its reason, or None."""
+        try:
+            while True:
+                reply, _ = self.receive()
+                if reply.id != 0:
+                    self.replies[reply.id] = (reply, b"")
+        except wire.Closed as closed:
+            return closed.reason
+
+    def wait_event(self, field):
+        """The next event of this kind."""
+        while True:
+            for event in self.events:
+                if event.WhichOneof("what") == field:
+                    self.events.remove(event)
+                    return event
+            reply, payload = self.receive()
+            if reply.id == 0:
+                self.events.append(reply.event)
+            else:
+                self.replies[reply.id] = (reply, payload)
+
+    def receives_nothing(self, seconds):
+        return not select.select([self.socket], [], [], seconds)[0]
+
+
+class FailureTest(unittest.TestCase):
+    """A directory on ext4 (or whatever /tmp is), one on tmpfs, a daemon."""
+
+    config = ""
+    exit_status = 0
+
+    def setUp(self):
+        self.directory = self.temporary("/tmp")
+        self.memory = self.temporary("/dev/shm")
+        self.daemon = self.start_daemon(self.config)
+
+    def temporary(self, root):
+        path = tempfile.mkdtemp(prefix="blkd-failures-", dir=root)
+        self.addCleanup(shutil.rmtree, path)
+        return path
+
+    def start_daemon(self, config="", directory=None, **more):
+        directory = directory or tempfile.mkdtemp(prefix="daemon-", dir=self.directory)
+        daemon = Daemon(directory, config, **more)
+        self.addCleanup(daemon.kill)
+        return daemon
+
+    def tearDown(self):
+        if self.daemon is not None:
+            self.daemon.stop(self.exit_status)
+
+    def client(self, *arguments, **more):
+        client = Client(self.daemon, *arguments, **more)
+        self.addCleanup(client.close)
+        return client
+
+    def image(self, name="disk.img", size=MIB, memory=False):
+        path = os.path.join(self.memory if memory else self.directory, name)
+        with open(path, "wb") as file:
+            file.truncate(size)
+        return path
+
+    def assert_failed(self, status, function, *arguments, **more):
+        with self.assertRaises(wire.Failed) as caught:
+            function(*arguments, **more)
+        self.assertEqual(caught.exception.status, status, caught.exception.message)
+        return caught.exception.message
+
+    def assert_within(self, seconds, what, function, *arguments, **more):
+        """The daemon does this in time, whatever else goes on."""
+        begin = time.monotonic()
+        result = function(*arguments, **more)
+        self.assertLess(time.monotonic() - begin, patience(seconds), what)
+        return result
+
+    def wait_descriptors(self, count):
+        wait_until(lambda: self.daemon.descriptors() <= count,
+                   f"no more than {count} descriptors")
+
+    # ---- storage ----
+
+    def run_tool(self, *command):
+        done = subprocess.run(command, capture_output=True, text=True, check=False,
+                              timeout=DEADLINE)
+        if done.returncode != 0:
+            self.skipTest(f"{' '.join(command)}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def loop(self, path, *options):
+        device = self.run_tool("losetup", "--find", "--show", *options, path)
+        self.addCleanup(subprocess.run, ["losetup", "--detach", device], check=False)
+        return device
+
+    def mount_tmpfs(self, size):
+        path = os.path.join(self.directory, f"small-{size}")
+        os.mkdir(path)
+        self.run_tool("mount", "-t", "tmpfs", "-o", f"size={size}", "blkd-failures", path)
+        self.addCleanup(subprocess.run, ["umount", path], check=False)
+        return path
+
+    def start_process(self, *command, **more):
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **more)
+        self.addCleanup(self._end_process, process)
+        return process
+
+    @staticmethod
+    def _end_process(process):
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        process.wait()
+
+
+class NbdImage:
+    """An image file on FUSE: nbdkit serves it, nbdfuse mounts it. Both can be stopped and go on."""
+
+    def __init__(self, test, name, *nbdkit_arguments, server=None):
+        """With another image as `server`, it is the same bytes under another mount."""
+        mount = os.path.join(test.memory, name)
+        os.mkdir(mount)
+        self.path = os.path.join(mount, "disk.img")
+        if server is None:
+            self.socket_path = os.path.join(test.memory, f"{name}.sock")
+            self.nbdkit = test.start_process("nbdkit", "--foreground", "--exit-with-parent",
+                                             "--unix", self.socket_path, *nbdkit_arguments,
+                                             stderr=subprocess.DEVNULL)
+        else:
+            self.socket_path, self.nbdkit = server.socket_path, server.nbdkit
+        wait_until(lambda: os.path.exists(self.socket_path) or self.nbdkit.poll() is not None,
+                   "nbdkit listens")
+        self.nbdfuse = test.start_process(
+            "nbdfuse", self.path, f"nbd+unix:///?socket={self.socket_path}",
+            stderr=subprocess.DEVNULL)
+        wait_until(lambda: os.path.ismount(mount) or self.nbdfuse.poll() is not None,
+                   "nbdfuse mounts")
+        test.addCleanup(self._unmount, mount)
+
+    def _unmount(self, mount):
+        self.resume()
+        subprocess.run(["umount", "--lazy", mount], check=False, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.nbdfuse.wait(10)
+
+    def pause(self, server_only=False):
+        """Nothing on it is answered any more."""
+        for process in [self.nbdkit] + ([] if server_only else [self.nbdfuse]):
+            os.kill(process.pid, signal.SIGSTOP)  # send_signal would reap; this may be a child
+            wait_until(lambda: process_state(process.pid) == "T", "the server has stopped")
+
+    def resume(self):
+        for process in [self.nbdfuse, self.nbdkit]:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+
+
+def fork_client(function):
+    """Runs `function(report)` in a child, where report(b"x") writes to a pipe. Returns its pid and the
+    pipe's read end. The child does not return."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_end)
+        try:
+            function(lambda data: os.write(write_end, data))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    os.close(write_end)
+    return pid, read_end
+
+
+def kill_client(pid, read_end):
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(read_end)
+
+
+def raise_descriptor_limit(count):
+    """Skips the test where the limit cannot be had."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(hard, count)))
+        except (ValueError, OSError) as error:
+            raise unittest.SkipTest(f"needs {count} descriptors: {error}") from None
