@@ -99,7 +99,9 @@ class Daemon:
             with open(self.log_path, "ab") as file:
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stderr=log or file,
-                    env=dict(os.environ, NOTIFY_SOCKET=notify_path),
+                    # A daemon that gives up its drain joins nobody.
+                    env=dict(os.environ, NOTIFY_SOCKET=notify_path,
+                             TSAN_OPTIONS="report_thread_leaks=0"),
                     preexec_fn=lambda: [resource.setrlimit(*limit) for limit in limits])
             self.pid = self.process.pid
             self._wait_ready(notify)
