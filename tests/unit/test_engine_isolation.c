@@ -52,7 +52,7 @@ static void server_start(void)
     ck_assert_int_ge(server, 0);
     if (server == 0) {
         execlp("nbdfuse", "nbdfuse", "-P", pid_path, file_path, "[", "nbdkit", "--exit-with-parent",
-               "memory", "64M", "]", NULL);
+               "memory", "512M", "]", NULL);
         _exit(127);
     }
     if (!wait_for_file(pid_path)) {
