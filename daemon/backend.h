@@ -81,7 +81,6 @@ struct device_identity {
 struct backend_open {
     const char *path; /* what to open; with a descriptor, a name for messages */
     int fd;           /* -1, or a peer's descriptor: never used itself, only reopened */
-    bool trusted;     /* whether the peer may make the daemon touch file systems that can hang */
     bool direct;
     bool read_only_asked;
     bool read_write_asked;

@@ -3,10 +3,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -100,6 +102,20 @@ static void conn_close_sessions(struct conn *conn)
     }
 }
 
+/* Bytes that were never received may carry descriptors, and closing the last one of a file can
+ * block: then the peer is told now, and the socket is closed where that harms nobody. */
+static void conn_close_socket(struct conn *conn)
+{
+    int unread = 0;
+    int fd = TAKE_FD(conn->fd);
+    if (ioctl(fd, SIOCINQ, &unread) < 0 || unread == 0) {
+        (void)close(fd);
+        return;
+    }
+    (void)shutdown(fd, SHUT_RDWR);
+    disposal_descriptor(conn->worker, conn->user, fd);
+}
+
 void conn_close(struct conn *conn)
 {
     if (conn->state == CONN_CLOSING)
@@ -108,8 +124,7 @@ void conn_close(struct conn *conn)
     conn_free_event(&conn->read_event);
     conn_free_event(&conn->write_event);
     conn_free_event(&conn->timer);
-    (void)close(conn->fd);
-    conn->fd = -1;
+    conn_close_socket(conn);
     while (conn->pending_fd >= 0)
         disposal_descriptor(conn->worker, conn->user, conn_take_descriptor(conn));
     if (conn->receiving != NULL) {

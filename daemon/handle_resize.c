@@ -27,17 +27,16 @@ static void on_resized(struct io *io, int result)
     struct session *session = request->session;
     struct device *device = session->device;
 
+    /* One that failed may have been seen as a smaller device while it was tried: that is over, and
+     * an event says so too. */
     pthread_mutex_lock(&device->mutex);
-    if (result == 0) {
-        device->size_bytes = io->value;
-        device->generation++;
-        sync_changed(&device->sync);
-        device->close_sync = device->close_sync || session->asked.sync != SESSION_SYNC_NONE;
-        device_notify(device, session, SESSION_EVENT_RESIZED);
-    } else {
-        device->size_bytes = io->size_bytes;
+    device->size_bytes = result == 0 ? io->value : io->size_bytes;
+    device->generation++;
+    sync_changed(&device->sync);
+    device->close_sync = device->close_sync || session->asked.sync != SESSION_SYNC_NONE;
+    device_notify(device, session, SESSION_EVENT_RESIZED);
+    if (result < 0)
         session->stats.errors++;
-    }
     session->in_flight--;
     pthread_mutex_unlock(&device->mutex);
 
