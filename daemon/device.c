@@ -97,11 +97,9 @@ static int device_check(const struct device *device, const struct session *sessi
     return op == IO_READ ? 0 : device_may_change(device, session, refusal);
 }
 
-int device_begin(struct device *device, struct session *session, enum io_op op,
-                 uint64_t offset_bytes, uint64_t end_bytes, struct device_ticket *ret_ticket,
-                 struct device_refusal *ret_refusal)
+int device_begin(struct device *device, struct session *session, enum io_op op, uint64_t end_bytes,
+                 struct device_ticket *ret_ticket, struct device_refusal *ret_refusal)
 {
-    (void)offset_bytes;
     pthread_mutex_lock(&device->mutex);
     int error = device_check(device, session, op, end_bytes, ret_refusal);
     if (error == 0) {

@@ -121,9 +121,8 @@ struct device *device_free(struct device *device);
  * -EINVAL (read past the end), -ENOSPC (change past the end), -EBUSY (another session's lock), -EIO
  * (the device has failed), with the reason in *ret_refusal.
  */
-int device_begin(struct device *device, struct session *session, enum io_op op,
-                 uint64_t offset_bytes, uint64_t end_bytes, struct device_ticket *ret_ticket,
-                 struct device_refusal *ret_refusal);
+int device_begin(struct device *device, struct session *session, enum io_op op, uint64_t end_bytes,
+                 struct device_ticket *ret_ticket, struct device_refusal *ret_refusal);
 
 /* May the session change anything now? Returns 0, -EBUSY or -EIO as device_begin does. With the
  * mutex held. */
