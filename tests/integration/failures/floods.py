@@ -85,9 +85,10 @@ class Floods(support.FailureTest):
             for request_id in ids:
                 flood.finish(request_id)
             return reads
-        # On a busy machine few reads fit in; if the worker waits, it is never more than two.
-        best = max(attempt() for _ in range(3))
-        self.assertGreater(best, 10, "reads of another image were kept waiting")
+        # Half of the attempts tell nothing: there the writes come before the punch has the lock, and
+        # are answered at once. If the worker waits, no attempt gets more than two reads in.
+        self.assertTrue(any(attempt() > 10 for _ in range(30)),
+                        "reads of another image were kept waiting")
 
     @staticmethod
     def answers(client):
