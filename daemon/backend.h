@@ -18,6 +18,7 @@
 #include "daemon/engine.h"
 #include "daemon/helper.h"
 #include "daemon/lock.h"
+#include "daemon/state.h"
 
 struct backend;
 struct worker;
@@ -30,7 +31,9 @@ enum io_op {
     IO_SYNC,    /* everything that has ended is on stable storage */
     IO_RESIZE,  /* to `value` bytes */
     IO_SEEK, /* from offset_bytes to the next mapped or unmapped sector, which `value` then tells */
-    IO_GUARD, /* keep the outside world out as lock_mode says */
+    IO_GUARD, /* keep the outside world out as lock_mode says; `value` is the mode (enum lock_mode)
+                 that it is kept out in afterwards, also when it fails */
+    IO_LOOK,  /* `value` is how large the device is now, in bytes, whole sectors or not */
 };
 
 struct io {
@@ -45,6 +48,7 @@ struct io {
     uint32_t sector_size;     /* IO_SEEK */
     bool unmapped;            /* IO_SEEK */
     enum lock_mode lock_mode; /* IO_GUARD */
+    char *message; /* IO_GUARD: BACKEND_MESSAGE_MAX bytes for the reason of a failure, or NULL */
     struct worker *worker;
     struct helper_share *user_share; /* of who asked: bounds what one uid can occupy; may be NULL */
     void (*on_done)(struct io *io, int result);
@@ -86,8 +90,15 @@ struct backend_open {
     bool read_write_asked;
 };
 
+enum { BACKEND_RELATED_MAX = 64 };
+
 struct backend_info {
     struct device_identity identity;
+    struct state_key key; /* how it is remembered across restarts */
+    /* What shares bytes with it: a partition's disk, a loop device's file, up and down. */
+    struct device_identity related[BACKEND_RELATED_MAX];
+    size_t related_count;
+    bool volatile_storage; /* a power cut loses it, whatever is synced: tmpfs, a RAM disk */
     enum device_kind kind;
     uint64_t size_bytes;
     bool read_write;
@@ -100,6 +111,8 @@ struct backend_ops {
     bool (*writes_inline)(const struct backend *backend);
     enum discard_method (*discard_method)(const struct backend *backend);
     const char *(*policy)(const struct backend *backend);
+    void (*pin)(struct backend *backend, struct engine *engine);
+    void (*unpin)(struct backend *backend, struct engine *engine);
     int (*adopt)(struct backend *backend, struct backend *donor);
     void (*close)(struct backend *backend);
 };
@@ -140,6 +153,23 @@ static inline enum discard_method backend_discard_method(const struct backend *b
 static inline const char *backend_policy(const struct backend *backend)
 {
     return backend->ops->policy(backend);
+}
+
+/*
+ * Called on the thread of each engine that does I/O for the device, after IO_GUARD has succeeded:
+ * what keeps the outside world out stays in place until the engine's last transfer has landed, also
+ * when the process is killed (CONTRACT R3). Replaces what was pinned before. Does not block.
+ */
+static inline void backend_pin(struct backend *backend, struct engine *engine)
+{
+    backend->ops->pin(backend, engine);
+}
+
+/* The engine keeps the guard no longer: called on each such thread before an IO_GUARD to a weaker
+ * mode, and before backend_close. Without a pin it does nothing. */
+static inline void backend_unpin(struct backend *backend, struct engine *engine)
+{
+    backend->ops->unpin(backend, engine);
 }
 
 /* A read-only backend becomes read/write with the descriptors of `donor`, the same device opened

@@ -182,6 +182,9 @@ static void on_posix_verb(struct helper_job *job)
     case IO_GUARD:
         io->result = posix_do_guard(posix, io->lock_mode);
         break;
+    case IO_LOOK:
+        io->result = posix_do_look(posix, io);
+        break;
     case IO_READ:
     case IO_WRITE:
         assert(false);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Sync, resize and seek: on helper threads. */
+/* Sync, resize, seek and a look at the size: on helper threads. */
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "common/devprobe.h"
 #include "common/range.h"
 #include "daemon/backend_posix.h"
 
@@ -83,4 +84,9 @@ int posix_do_seek(struct posix *posix, struct io *io)
     }
     return io->unmapped ? posix_seek_unmapped(posix->data_fd, io)
                         : posix_seek_mapped(posix->data_fd, io);
+}
+
+int posix_do_look(struct posix *posix, struct io *io)
+{
+    return devprobe_size(posix->cursor_fd, &io->value);
 }

@@ -26,6 +26,8 @@
 struct engine;
 struct engine_io;
 
+enum { ENGINE_PIN_MAX = 3 };
+
 TAILQ_HEAD(engine_io_queue, engine_io);
 
 /* One io_uring engine's part of a target: touched by that engine only. */
@@ -108,6 +110,26 @@ bool engine_ready(struct engine *engine);
 
 /* Calls on_done for what has ended; returns how many. Does not block. */
 unsigned int engine_process(struct engine *engine);
+
+/*
+ * Keeps references to open files until unpinned, or, if the process is killed, until the last
+ * transfer that the engine has submitted has landed: io_uring registers them with the ring, which
+ * outlives the process as long as its I/O; with threads the process itself cannot end before. `pin`
+ * is the caller's handle, zeroed at first; a pin that is in use gets the new descriptors instead of
+ * the old ones. The caller still closes its own descriptors. 0; -ENFILE: the engine's table is
+ * full; or another negative errno. Does not block.
+ */
+struct engine_pin {
+    unsigned int count;
+    unsigned int slots[ENGINE_PIN_MAX]; /* in the ring's table */
+};
+int engine_pin(struct engine *engine, struct engine_pin *pin, const int *fds, unsigned int count);
+void engine_unpin(struct engine *engine, struct engine_pin *pin);
+
+/* What is to go wrong with a verb of the helper pool (a sync), by the rules of the fault engine:
+ * how long it is to be delayed first, and the errno (or 0) that it is to fail with instead of being
+ * done. Always nothing with the other engines. */
+void engine_verb_fault(struct engine *engine, uint64_t *ret_delay_us, int *ret_error);
 
 /* Submitted and not yet done. */
 unsigned int engine_in_flight(const struct engine *engine);
