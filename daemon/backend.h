@@ -60,6 +60,8 @@ struct io {
     uint64_t done_bytes;
     struct helper_job job;
     int result;
+    int fault_error; /* IO_SYNC: what engine_verb_fault has said */
+    uint64_t fault_delay_us;
 };
 
 enum device_kind {

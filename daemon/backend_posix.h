@@ -63,7 +63,7 @@ const char *posix_policy(const struct backend *backend);
 
 /* The verbs that can block, on a helper thread; each returns io->result. */
 /* backend_posix_verbs.c */
-int posix_do_sync(struct posix *posix);
+int posix_do_sync(struct posix *posix, const struct io *io);
 int posix_do_resize(struct posix *posix, const struct io *io);
 int posix_do_seek(struct posix *posix, struct io *io);
 int posix_do_look(struct posix *posix, struct io *io);

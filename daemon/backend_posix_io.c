@@ -171,7 +171,7 @@ static void on_posix_verb(struct helper_job *job)
         io->result = posix_do_zero(posix, io);
         break;
     case IO_SYNC:
-        io->result = posix_do_sync(posix);
+        io->result = posix_do_sync(posix, io);
         break;
     case IO_RESIZE:
         io->result = posix_do_resize(posix, io);
@@ -215,6 +215,16 @@ static void posix_help(struct posix *posix, struct io *io)
     worker_submit_job(io->worker, &io->job);
 }
 
+/* On memory there is nothing that could block, unless the fault engine wants it to. */
+static void posix_sync(struct posix *posix, struct io *io)
+{
+    engine_verb_fault(io->worker->engine, &io->fault_delay_us, &io->fault_error);
+    if (posix->memory && io->fault_delay_us == 0 && io->fault_error == 0)
+        io->on_done(io, posix_do_sync(posix, io));
+    else
+        posix_help(posix, io);
+}
+
 void posix_submit(struct backend *backend, struct io *io)
 {
     struct posix *posix = posix_of(backend);
@@ -223,8 +233,8 @@ void posix_submit(struct backend *backend, struct io *io)
         posix_read(posix, io);
     else if (io->op == IO_WRITE)
         posix_write(posix, io);
-    else if (io->op == IO_SYNC && posix->memory) /* there is nothing that could block */
-        io->on_done(io, posix_do_sync(posix));
+    else if (io->op == IO_SYNC)
+        posix_sync(posix, io);
     else
         posix_help(posix, io);
 }

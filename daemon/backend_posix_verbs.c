@@ -2,16 +2,29 @@
 /* Sync, resize, seek and a look at the size: on helper threads. */
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/devprobe.h"
 #include "common/range.h"
 #include "daemon/backend_posix.h"
 
-/* fdatasync keeps the size (fdatasync(2)). EINTR cannot be retried into success: what became of the
- * sync is unknown. */
-int posix_do_sync(struct posix *posix)
+static void posix_delay(uint64_t delay_us)
 {
+    struct timespec left = {.tv_sec = (time_t)(delay_us / 1000000),
+                            .tv_nsec = (long)(delay_us % 1000000) * 1000};
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        ;
+}
+
+/* fdatasync keeps the size (fdatasync(2)). EINTR cannot be retried into success: what became of the
+ * sync is unknown. A sync that the fault engine wants to fail is not done. */
+int posix_do_sync(struct posix *posix, const struct io *io)
+{
+    if (io->fault_delay_us > 0)
+        posix_delay(io->fault_delay_us);
+    if (io->fault_error < 0)
+        return io->fault_error;
     return fdatasync(posix->cursor_fd) < 0 ? -errno : 0;
 }
 

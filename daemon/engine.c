@@ -136,6 +136,14 @@ unsigned int engine_process(struct engine *engine)
     return engine->ops->process(engine);
 }
 
+void engine_verb_fault(struct engine *engine, uint64_t *ret_delay_us, int *ret_error)
+{
+    *ret_delay_us = 0;
+    *ret_error = 0;
+    if (engine->ops->verb_fault)
+        engine->ops->verb_fault(engine, ret_delay_us, ret_error);
+}
+
 unsigned int engine_in_flight(const struct engine *engine)
 {
     return engine->in_flight;

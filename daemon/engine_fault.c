@@ -220,6 +220,14 @@ static int fault_fd(const struct engine *engine)
     return fault_of(engine)->epoll_fd;
 }
 
+static void fault_verb_fault(struct engine *engine, uint64_t *ret_delay_us, int *ret_error)
+{
+    struct fault_outcome outcome = fault_rules_next(&fault_of(engine)->rules, FAULT_SYNC, 0, 0);
+
+    *ret_delay_us = outcome.delay_us;
+    *ret_error = outcome.error;
+}
+
 static void fault_free(struct engine *engine)
 {
     struct engine_fault *fault = fault_of(engine);
@@ -239,6 +247,7 @@ static const struct engine_ops fault_ops = {
     .ready = fault_ready,
     .process = fault_process,
     .fd = fault_fd,
+    .verb_fault = fault_verb_fault,
 };
 
 static int epoll_add(int epoll_fd, int fd)

@@ -89,6 +89,8 @@ static bool parse_op(const char **cursor, struct fault_rule *rule)
         rule->ops = FAULT_WRITE;
     else if (skip_word(cursor, "any"))
         rule->ops = FAULT_READ | FAULT_WRITE;
+    else if (skip_word(cursor, "sync"))
+        rule->ops = FAULT_SYNC;
     else
         return false;
     return true;
@@ -98,7 +100,7 @@ static bool parse_range(const char **cursor, struct fault_rule *rule)
 {
     rule->first_byte = 0;
     rule->last_byte = UINT64_MAX;
-    if (!skip_char(cursor, '['))
+    if (rule->ops == FAULT_SYNC || !skip_char(cursor, '['))
         return true;
     return parse_quantity(cursor, size_units, 1, &rule->first_byte) && skip_char(cursor, '-') &&
            parse_quantity(cursor, size_units, 1, &rule->last_byte) && skip_char(cursor, ']') &&
@@ -145,13 +147,13 @@ static bool parse_outcome(const char **cursor, struct fault_rule *rule)
 
     if (skip_word(cursor, "delay:"))
         return parse_quantity(cursor, time_units, 0, &rule->outcome.delay_us);
-    if (skip_word(cursor, "short:")) {
+    if (rule->ops != FAULT_SYNC && skip_word(cursor, "short:")) {
         if (!parse_quantity(cursor, size_units, 1, &limit) || limit == 0)
             return false;
         rule->outcome.limit_bytes = limit;
         return true;
     }
-    if (skip_word(cursor, "short")) {
+    if (rule->ops != FAULT_SYNC && skip_word(cursor, "short")) {
         rule->half = true;
         return true;
     }
@@ -199,7 +201,9 @@ static bool rules_chance(struct fault_rules *rules, uint64_t percent)
 static bool rule_covers(const struct fault_rule *rule, enum fault_op op, uint64_t offset_bytes,
                         size_t length_bytes)
 {
-    return (rule->ops & op) && length_bytes > 0 && offset_bytes <= rule->last_byte &&
+    if (op == FAULT_SYNC || !(rule->ops & op))
+        return rule->ops & op;
+    return length_bytes > 0 && offset_bytes <= rule->last_byte &&
            offset_bytes + (length_bytes - 1) >= rule->first_byte;
 }
 

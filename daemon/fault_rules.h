@@ -6,7 +6,7 @@
  *
  *   RULES   := RULE[,RULE...]
  *   RULE    := OP [ '[' FROM-TO ']' ] [ WHEN ] '=' OUTCOME
- *   OP      := read | write | any
+ *   OP      := read | write | any (read and write) | sync
  *   FROM-TO := what is touched, in bytes, both ends included, each with K, M, G or nothing after it
  *   WHEN    := @N    the Nth such operation (from 1)
  *            | @N+   the Nth and all after it
@@ -19,13 +19,16 @@
  *            | short:BYTES    only the first BYTES are transferred
  *            | delay:TIME     begins later; TIME is a number and us, ms or s
  *
- * "Such operation" counts those that match OP and FROM-TO, for each rule alone. All rules are
- * asked: delays add up, and the first failure or short transfer is the one.
+ * "Such operation" counts those that match OP and FROM-TO, for each rule alone, and for each engine
+ * alone: with several workers, @3 is the third of each. All rules are asked: delays add up, and the
+ * first failure or short transfer is the one.
  *
- * Example: read%7=short,write@3=EIO,write[1M-2M]~5=delay:20ms
+ * A sync is the verb of the helper pool that makes a device stable: it has no range and is never
+ * short. What a write with FUA or a zeroing does to become stable is part of that operation, and
+ * not a sync.
  *
- * A rule for the verbs of the helper pool (sync) would be one more OP, asked for by what runs the
- * verb.
+ * Examples: read%7=short,write@3=EIO,write[1M-2M]~5=delay:20ms
+ *           sync=delay:5ms,sync@3=EIO
  */
 #ifndef BLKD_DAEMON_FAULT_RULES_H
 #define BLKD_DAEMON_FAULT_RULES_H
@@ -37,6 +40,7 @@
 enum fault_op {
     FAULT_READ = 1 << 0,
     FAULT_WRITE = 1 << 1,
+    FAULT_SYNC = 1 << 2,
 };
 
 enum fault_when {
@@ -75,7 +79,7 @@ struct fault_rules {
 /* 0, or -EINVAL (not a rule) or -E2BIG (too many) with *ret_rules untouched. */
 int fault_rules_parse(const char *text, struct fault_rules *ret_rules);
 
-/* What shall become of the next operation; counts it. */
+/* What shall become of the next operation; counts it. FAULT_SYNC has no offset and no length. */
 struct fault_outcome fault_rules_next(struct fault_rules *rules, enum fault_op op,
                                       uint64_t offset_bytes, size_t length_bytes);
 

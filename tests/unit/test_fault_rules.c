@@ -122,6 +122,28 @@ START_TEST(delays_add_up_and_the_first_failure_counts)
 }
 END_TEST
 
+START_TEST(a_sync_has_rules_of_its_own)
+{
+    parse("sync@2=EIO,sync=delay:5ms,any[0-4K]=ENOSPC,any=short");
+    for (int i = 1; i <= 3; i++) {
+        ck_assert_int_eq(next(FAULT_WRITE).error, -ENOSPC);
+        struct fault_outcome outcome = fault_rules_next(&rules, FAULT_SYNC, 0, 0);
+
+        ck_assert_int_eq(outcome.error, i == 2 ? -EIO : 0);
+        ck_assert_uint_eq(outcome.delay_us, 5000);
+        ck_assert_uint_eq(outcome.limit_bytes, 0);
+    }
+}
+END_TEST
+
+START_TEST(a_rule_for_syncs_strikes_nothing_else)
+{
+    parse("sync=EIO");
+    ck_assert_int_eq(next(FAULT_READ).error, 0);
+    ck_assert_int_eq(next(FAULT_WRITE).error, 0);
+}
+END_TEST
+
 START_TEST(what_is_no_rule_is_refused)
 {
     static const char *const wrong[] = {
@@ -152,6 +174,9 @@ START_TEST(what_is_no_rule_is_refused)
         "write=short:",
         "write=short:0",
         "write=shortest",
+        "sync[0-4K]=EIO",
+        "sync=short",
+        "sync=short:4K",
     };
 
     for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
@@ -191,6 +216,8 @@ int main(void)
     tcase_add_test(tests, a_range_counts_its_own_operations);
     tcase_add_test(tests, chance_strikes_its_part_and_the_same_each_time);
     tcase_add_test(tests, delays_add_up_and_the_first_failure_counts);
+    tcase_add_test(tests, a_sync_has_rules_of_its_own);
+    tcase_add_test(tests, a_rule_for_syncs_strikes_nothing_else);
     tcase_add_test(tests, what_is_no_rule_is_refused);
     tcase_add_test(tests, too_many_rules_are_refused);
     suite_add_tcase(suite, tests);

@@ -1,0 +1,80 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Syncs that the fault engine makes slow or fails: `--engine fault:ENGINE:sync...`."""
+
+import os
+import time
+import unittest
+from unittest import mock
+
+import support
+from support import SECTOR, pb
+
+
+class FaultyTest(support.FailureTest):
+    """A daemon with `rules` for the engine that the tests are run with."""
+
+    config = "[daemon]\nworkers = 1\n"
+    rules = ""
+
+    def setUp(self):
+        engine = os.environ.get("BLKD_ENGINE", "auto")
+        with mock.patch.dict(os.environ, BLKD_ENGINE=f"fault:{engine}:{self.rules}"):
+            super().setUp()
+
+    def open_written(self, memory=False):
+        """On tmpfs a sync is done by the worker itself, if nothing is to go wrong with it."""
+        client = self.client()
+        session = client.open_path(self.image(memory=memory))
+        client.write(session, 0, b"s" * SECTOR)
+        return client, session
+
+
+class SlowSync(FaultyTest):
+    rules = "sync=delay:500ms"
+
+    def delay(self, memory):
+        client, session = self.open_written(memory)
+        begin = time.monotonic()
+        flush = client.start("flush", pb.Flush(session=session))
+        self.assertEqual(client.read(session, 0, SECTOR), b"s" * SECTOR)
+        self.assertNotIn(flush, client.replies, "the flush was over before the read")
+        client.finish(flush)
+        self.assertGreaterEqual(time.monotonic() - begin, 0.5)
+
+    def test_only_its_own_flush_waits(self):
+        self.delay(memory=False)
+
+    def test_only_its_own_flush_waits_on_memory(self):
+        self.delay(memory=True)
+
+
+class FailedSync(FaultyTest):
+    rules = "sync@2=EIO"
+    exit_status = 1
+
+    def fail_second(self, memory):
+        client, session = self.open_written(memory)
+        client.flush(session)
+        client.write(session, 0, bytes(SECTOR))
+        self.assert_failed("EIO", client.flush, session)
+        self.assertTrue(client.get_info(session).failed)
+
+    def test_the_device_fails(self):
+        self.fail_second(memory=False)
+
+    def test_the_device_fails_on_memory(self):
+        self.fail_second(memory=True)
+
+
+class OtherRules(FaultyTest):
+    rules = "any@2+=EIO"
+
+    def test_a_sync_is_not_any(self):
+        client, session = self.open_written()
+        client.flush(session)
+        self.assert_failed("EIO", client.write, session, 0, bytes(SECTOR))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
