@@ -136,6 +136,16 @@ unsigned int engine_process(struct engine *engine)
     return engine->ops->process(engine);
 }
 
+int engine_pin(struct engine *engine, struct engine_pin *pin, const int *fds, unsigned int count)
+{
+    return engine->ops->pin(engine, pin, fds, count);
+}
+
+void engine_unpin(struct engine *engine, struct engine_pin *pin)
+{
+    engine->ops->unpin(engine, pin);
+}
+
 void engine_verb_fault(struct engine *engine, uint64_t *ret_delay_us, int *ret_error)
 {
     *ret_delay_us = 0;

@@ -220,6 +220,17 @@ static int fault_fd(const struct engine *engine)
     return fault_of(engine)->epoll_fd;
 }
 
+static int fault_pin(struct engine *engine, struct engine_pin *pin, const int *fds,
+                     unsigned int count)
+{
+    return engine_pin(fault_of(engine)->inner, pin, fds, count);
+}
+
+static void fault_unpin(struct engine *engine, struct engine_pin *pin)
+{
+    engine_unpin(fault_of(engine)->inner, pin);
+}
+
 static void fault_verb_fault(struct engine *engine, uint64_t *ret_delay_us, int *ret_error)
 {
     struct fault_outcome outcome = fault_rules_next(&fault_of(engine)->rules, FAULT_SYNC, 0, 0);
@@ -247,6 +258,8 @@ static const struct engine_ops fault_ops = {
     .ready = fault_ready,
     .process = fault_process,
     .fd = fault_fd,
+    .pin = fault_pin,
+    .unpin = fault_unpin,
     .verb_fault = fault_verb_fault,
 };
 

@@ -15,6 +15,8 @@ struct engine_ops {
     bool (*ready)(struct engine *engine);
     unsigned int (*process)(struct engine *engine);
     int (*fd)(const struct engine *engine);
+    int (*pin)(struct engine *engine, struct engine_pin *pin, const int *fds, unsigned int count);
+    void (*unpin)(struct engine *engine, struct engine_pin *pin);
     /* Or NULL: nothing ever goes wrong with a verb. */
     void (*verb_fault)(struct engine *engine, uint64_t *ret_delay_us, int *ret_error);
 };

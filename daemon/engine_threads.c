@@ -89,6 +89,24 @@ static int threads_fd(const struct engine *engine)
     return mailbox_fd(&threads_of(engine)->box);
 }
 
+/* Nothing to do: a killed process does not end before each of its threads has come back from its
+ * system call, and the descriptors of all are closed by the last one. */
+static int threads_pin(struct engine *engine, struct engine_pin *pin, const int *fds,
+                       unsigned int count)
+{
+    (void)engine;
+    (void)pin;
+    (void)fds;
+    (void)count;
+    return 0;
+}
+
+static void threads_unpin(struct engine *engine, struct engine_pin *pin)
+{
+    (void)engine;
+    (void)pin;
+}
+
 static void threads_free(struct engine *engine)
 {
     mailbox_deinit(&threads_of(engine)->box);
@@ -103,6 +121,8 @@ static const struct engine_ops threads_ops = {
     .ready = threads_ready,
     .process = threads_process,
     .fd = threads_fd,
+    .pin = threads_pin,
+    .unpin = threads_unpin,
 };
 
 int engine_threads_new(struct engine **ret_engine)

@@ -21,6 +21,7 @@
 #include "common/cleanup.h"
 #include "common/limits.h"
 #include "daemon/engine_impl.h"
+#include "daemon/uring_pins.h"
 
 enum {
     RING_SQ_ENTRIES = 256,
@@ -41,6 +42,7 @@ struct engine_uring {
     unsigned int in_ring; /* in the submission queue or with the kernel */
     bool enabled;
     struct engine_io_queue queued;
+    struct uring_pins pins;
 };
 
 /* What the ring is tried with, from best to plainest. Enabling later lets an engine be made on a
@@ -296,6 +298,22 @@ static int uring_fd(const struct engine *engine)
     return uring_of(engine)->event_fd;
 }
 
+static int uring_pin(struct engine *engine, struct engine_pin *pin, const int *fds,
+                     unsigned int count)
+{
+    struct engine_uring *uring = uring_of(engine);
+
+    uring_enable(uring);
+    return uring_pins_put(&uring->pins, &uring->ring, pin, fds, count);
+}
+
+static void uring_unpin(struct engine *engine, struct engine_pin *pin)
+{
+    struct engine_uring *uring = uring_of(engine);
+
+    uring_pins_drop(&uring->pins, &uring->ring, pin);
+}
+
 /* --- Life --- */
 
 static void uring_free(struct engine *engine)
@@ -316,6 +334,8 @@ static const struct engine_ops uring_ops = {
     .ready = uring_ready,
     .process = uring_process,
     .fd = uring_fd,
+    .pin = uring_pin,
+    .unpin = uring_unpin,
 };
 
 static int ring_open(struct io_uring *ring)
