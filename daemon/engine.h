@@ -117,7 +117,11 @@ unsigned int engine_process(struct engine *engine);
  * outlives the process as long as its I/O; with threads the process itself cannot end before. `pin`
  * is the caller's handle, zeroed at first; a pin that is in use gets the new descriptors instead of
  * the old ones. The caller still closes its own descriptors. 0; -ENFILE: the engine's table is
- * full; or another negative errno. Does not block.
+ * full; or another negative errno, and the pin keeps what it had. Does not block.
+ *
+ * The kernel frees a ring in its own time: after engine_free, or after the last transfer of a
+ * process that was killed, what was pinned falls some tens of milliseconds later. engine_unpin lets
+ * go at once.
  */
 struct engine_pin {
     unsigned int count;
