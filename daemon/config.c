@@ -116,6 +116,8 @@ int config_set(struct config *config, const char *section, const char *key, cons
     if (strcmp(section, "daemon") == 0 && strcmp(key, "socket") == 0)
         return config_set_text(config->socket_path, sizeof(config->socket_path), key, value,
                                message);
+    if (strcmp(section, "daemon") == 0 && strcmp(key, "state-dir") == 0)
+        return config_set_text(config->state_dir, sizeof(config->state_dir), key, value, message);
     if (strcmp(section, "daemon") == 0 && strcmp(key, "engine") == 0)
         return config_set_engine(config, value, message);
     if (strcmp(section, "daemon") == 0 && strcmp(key, "log-level") == 0)
@@ -172,6 +174,30 @@ int config_default_socket(char path[CONFIG_SOCKET_MAX])
     else
         return -ENOENT;
     return length < CONFIG_SOCKET_MAX ? 0 : -ENAMETOOLONG;
+}
+
+static bool config_is_set(const char *value)
+{
+    return value != NULL && *value != '\0';
+}
+
+int config_default_state(char path[CONFIG_STATE_MAX])
+{
+    const char *service = getenv("STATE_DIRECTORY");
+    const char *state_home = getenv("XDG_STATE_HOME");
+    const char *home = getenv("HOME");
+    int length = 0;
+    if (config_is_set(service))
+        length = snprintf(path, CONFIG_STATE_MAX, "%.*s", (int)strcspn(service, ":"), service);
+    else if (geteuid() == 0)
+        length = snprintf(path, CONFIG_STATE_MAX, "/var/lib/blkd");
+    else if (config_is_set(state_home))
+        length = snprintf(path, CONFIG_STATE_MAX, "%s/blkd", state_home);
+    else if (config_is_set(home))
+        length = snprintf(path, CONFIG_STATE_MAX, "%s/.local/state/blkd", home);
+    else
+        return -ENOENT;
+    return length < CONFIG_STATE_MAX ? 0 : -ENAMETOOLONG;
 }
 
 unsigned int config_worker_count(const struct config *config)

@@ -13,10 +13,11 @@
 
 #define CONFIG_DEFAULT_FILE "/etc/blkd/blkd.conf"
 
-enum { CONFIG_MESSAGE_MAX = 512, CONFIG_SOCKET_MAX = 108 };
+enum { CONFIG_MESSAGE_MAX = 512, CONFIG_SOCKET_MAX = 108, CONFIG_STATE_MAX = 256 };
 
 struct config {
     char socket_path[CONFIG_SOCKET_MAX]; /* empty: the default of config_default_socket */
+    char state_dir[CONFIG_STATE_MAX];    /* empty: the default of config_default_state */
     char engine[256];                    /* as engine_new takes it */
     unsigned int workers;                /* 0: max(1, cores / 2) */
     unsigned int busy_poll_us;
@@ -51,6 +52,11 @@ int config_read_file(struct config *config, const char *path, bool required,
 /* $BLKD_SOCKET, else /run/blkd/blkd.sock for root, else $XDG_RUNTIME_DIR/blkd.sock. Returns 0,
  * -ENOENT if none of them applies, or -ENAMETOOLONG. */
 int config_default_socket(char path[CONFIG_SOCKET_MAX]);
+
+/* $STATE_DIRECTORY (systemd sets it; the first of several), else /var/lib/blkd for root, else
+ * $XDG_STATE_HOME/blkd, else $HOME/.local/state/blkd. Returns 0, -ENOENT if none of them applies,
+ * or -ENAMETOOLONG. */
+int config_default_state(char path[CONFIG_STATE_MAX]);
 
 /* config->workers with its default filled in. */
 unsigned int config_worker_count(const struct config *config);

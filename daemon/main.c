@@ -20,6 +20,7 @@
 #include "daemon/log.h"
 #include "daemon/server.h"
 #include "daemon/service.h"
+#include "daemon/state.h"
 #include "daemon/version.h"
 #include "daemon/worker.h"
 
@@ -27,7 +28,7 @@
 enum {
     EXIT_FAILED = 1, /* could not start, or not stop in time, or a sync failed */
     EXIT_USAGE = 2,  /* options or configuration are wrong */
-    EXIT_IN_USE = 3, /* another daemon has the socket */
+    EXIT_IN_USE = 3, /* another daemon has the socket or the state directory */
 };
 
 struct process {
@@ -48,6 +49,10 @@ static const char usage_text[] =
     "\n"
     "  --socket PATH        listen here (default: $BLKD_SOCKET, else /run/blkd/blkd.sock for\n"
     "                       root, else $XDG_RUNTIME_DIR/blkd.sock)\n"
+    "  --state-dir DIR      remember here what must outlive the daemon; each needs its own "
+    "(default:\n"
+    "                       $STATE_DIRECTORY, else /var/lib/blkd for root, else\n"
+    "                       $XDG_STATE_HOME/blkd, else ~/.local/state/blkd)\n"
     "  --config FILE        read this configuration (default: " CONFIG_DEFAULT_FILE ", if there)\n"
     "  --workers N          threads that serve clients (default: half the CPUs, at least 1)\n"
     "  --engine NAME        auto, io_uring or threads (default: auto)\n"
@@ -59,12 +64,13 @@ static const char usage_text[] =
     "\n"
     "Exit codes: 0 ended by a signal, all flushed; 1 failed; 2 options or configuration are "
     "wrong;\n"
-    "3 another daemon serves the socket.  See blkd(8), blkd.conf(5).\n";
+    "3 another daemon has the socket or the state directory.  See blkd(8), blkd.conf(5).\n";
 
 enum { OPTION_CHECK = 256, OPTION_VERSION, OPTION_HELP, OPTION_CONFIG, OPTION_KEY };
 
 static const struct option long_options[] = {
     {"socket", required_argument, NULL, OPTION_KEY},
+    {"state-dir", required_argument, NULL, OPTION_KEY},
     {"config", required_argument, NULL, OPTION_CONFIG},
     {"workers", required_argument, NULL, OPTION_KEY},
     {"engine", required_argument, NULL, OPTION_KEY},
@@ -138,8 +144,11 @@ static void configure(struct config *config, int argc, char **argv)
     parse_keys(config, argc, argv);
     if (config->socket_path[0] == '\0' && config_default_socket(config->socket_path) < 0)
         usage_exit("no socket: set $BLKD_SOCKET or $XDG_RUNTIME_DIR, or use --socket");
+    if (config->state_dir[0] == '\0' && config_default_state(config->state_dir) < 0)
+        usage_exit("no state directory: set $XDG_STATE_HOME or $HOME, or use --state-dir");
     if (check) {
-        (void)printf("blkd: the configuration is good; the socket is %s\n", config->socket_path);
+        (void)printf("blkd: the configuration is good; the socket is %s, the state directory %s\n",
+                     config->socket_path, config->state_dir);
         exit(0);
     }
 }
@@ -243,7 +252,7 @@ static int start(struct process *process)
     struct server *server = &process->server;
     int error = engine_global_init();
     if (error == 0)
-        error = server_init(server, &process->config);
+        error = server_init(server, &process->config, server->state);
     if (error == 0)
         error = add_events(process);
     if (error == 0)
@@ -283,25 +292,43 @@ static void tear_down(struct process *process)
     event_free(process->signal_events[1]);
     server_deinit(&process->server);
     engine_global_deinit();
+    (void)state_close(process->server.state);
     event_base_free(process->base);
     libevent_global_shutdown();
+}
+
+/* The state directory, then the socket. The directory first: with it comes the certainty that a
+ * killed daemon's I/O has landed, before which nobody is to be served. 0 or an exit code. */
+static int take_places(struct process *process)
+{
+    char state_message[STATE_MESSAGE_MAX];
+    char message[LISTENER_MESSAGE_MAX];
+    int error = state_open(process->config.state_dir, &process->server.state, state_message);
+    if (error < 0) {
+        log_message(LOG_LEVEL_ERROR, "start-failed", "%s", state_message);
+        return error == -EBUSY ? EXIT_IN_USE : EXIT_FAILED;
+    }
+    error = listener_open(&process->listener, process->config.socket_path, message);
+    if (error < 0) {
+        log_message(LOG_LEVEL_ERROR, "start-failed", "%s", message);
+        process->server.state = state_close(process->server.state);
+        return error == -EADDRINUSE ? EXIT_IN_USE : EXIT_FAILED;
+    }
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
     static struct process process;
-    char message[LISTENER_MESSAGE_MAX];
     configure(&process.config, argc, argv);
     log_init(process.config.log_level);
     (void)signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
 
-    int error = listener_open(&process.listener, process.config.socket_path, message);
-    if (error < 0) {
-        log_message(LOG_LEVEL_ERROR, "start-failed", "%s", message);
-        return error == -EADDRINUSE ? EXIT_IN_USE : EXIT_FAILED;
-    }
-    error = start(&process);
+    int code = take_places(&process);
+    if (code != 0)
+        return code;
+    int error = start(&process);
     if (error < 0) {
         log_message(LOG_LEVEL_ERROR, "start-failed", "engine %s: %s", process.config.engine,
                     strerror(-error));

@@ -10,10 +10,10 @@
 
 #include "daemon/worker.h"
 
-int server_init(struct server *server, const struct config *config)
+int server_init(struct server *server, const struct config *config, struct state *state)
 {
     struct timespec now;
-    *server = (struct server){.config = config};
+    *server = (struct server){.config = config, .state = state};
     if (getrandom(server->instance, sizeof(server->instance), 0) !=
         (ssize_t)sizeof(server->instance))
         return -EIO;

@@ -13,12 +13,14 @@
 #include "daemon/registry.h"
 #include "daemon/user.h"
 
+struct state;
 struct worker;
 
 enum { SERVER_INSTANCE_BYTES = 16 };
 
 struct server {
     const struct config *config;
+    struct state *state; /* the opener's to close, after server_deinit */
     struct helper_pool *helpers;
     struct registry registry;
     struct user_table users;
@@ -33,7 +35,7 @@ struct server {
 };
 
 /* 0 or a negative errno. */
-int server_init(struct server *server, const struct config *config);
+int server_init(struct server *server, const struct config *config, struct state *state);
 
 /* Makes the workers with their engines, and starts them. 0 or a negative errno; -EINVAL: no such
  * engine. */

@@ -132,7 +132,8 @@ class Blkd(Server):
         return str(path)
 
     def command(self):
-        command = [self.find(), f"--socket={self.socket}"]
+        command = [self.find(), f"--socket={self.socket}",
+                   f"--state-dir={self.context.directory / type(self).__name__}.state"]
         if self.context.engine:
             command.append(f"--engine={self.context.engine}")
         if not self.polling:

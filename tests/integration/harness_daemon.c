@@ -61,14 +61,22 @@ static int notify_open(char path[HARNESS_PATH_MAX])
     return fd;
 }
 
+/* Each has a state directory of its own, unless the options name one that it is to take over. */
 static _Noreturn void run_daemon(const struct harness_daemon *daemon, const char *notify_path,
                                  const char *const *options)
 {
     const char *program = getenv("BLKD_BIN");
     const char *engine = getenv("BLKD_ENGINE");
-    const char *arguments[OPTIONS_MAX + 8] = {"blkd", "--socket", daemon->socket_path, "--engine",
+    char state_path[HARNESS_PATH_MAX];
+    (void)snprintf(state_path, sizeof(state_path), "%s/state%u", harness_directory(), started);
+    const char *arguments[OPTIONS_MAX + 8] = {"blkd",
+                                              "--socket",
+                                              daemon->socket_path,
+                                              "--state-dir",
+                                              state_path,
+                                              "--engine",
                                               engine != NULL ? engine : "auto"};
-    unsigned int count = 5;
+    unsigned int count = 7;
     int log = open(daemon->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 
     while (options != NULL && *options != NULL && count < OPTIONS_MAX)

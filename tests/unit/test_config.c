@@ -102,6 +102,33 @@ START_TEST(the_socket_is_where_the_environment_says)
 }
 END_TEST
 
+START_TEST(the_state_directory_is_where_the_environment_says)
+{
+    char state[CONFIG_STATE_MAX];
+    char longer[CONFIG_STATE_MAX + 2];
+    bool root = geteuid() == 0;
+    (void)unsetenv("STATE_DIRECTORY");
+    (void)unsetenv("XDG_STATE_HOME");
+    (void)setenv("HOME", "/home/u", 1);
+    ck_assert_int_eq(config_default_state(state), 0);
+    ck_assert_str_eq(state, root ? "/var/lib/blkd" : "/home/u/.local/state/blkd");
+    (void)setenv("XDG_STATE_HOME", "/home/u/s", 1);
+    ck_assert_int_eq(config_default_state(state), 0);
+    ck_assert_str_eq(state, root ? "/var/lib/blkd" : "/home/u/s/blkd");
+    (void)setenv("STATE_DIRECTORY", "/var/lib/one:/var/lib/two", 1);
+    ck_assert_int_eq(config_default_state(state), 0);
+    ck_assert_str_eq(state, "/var/lib/one");
+
+    (void)memset(longer, 'a', sizeof(longer) - 1);
+    longer[sizeof(longer) - 1] = '\0';
+    (void)setenv("STATE_DIRECTORY", longer, 1);
+    ck_assert_int_eq(config_default_state(state), -ENAMETOOLONG);
+    ck_assert_int_eq(config_set(&config, "daemon", "state-dir", longer, message), -EINVAL);
+    ck_assert_int_eq(config_set(&config, "daemon", "state-dir", "/s", message), 0);
+    ck_assert_str_eq(config.state_dir, "/s");
+}
+END_TEST
+
 START_TEST(there_is_always_a_worker)
 {
     ck_assert_uint_ge(config_worker_count(&config), 1);
@@ -120,6 +147,7 @@ int main(void)
                         sizeof(refused) / sizeof(refused[0]));
     tcase_add_test(tcase, a_missing_file_is_an_error_only_if_it_was_asked_for);
     tcase_add_test(tcase, the_socket_is_where_the_environment_says);
+    tcase_add_test(tcase, the_state_directory_is_where_the_environment_says);
     tcase_add_test(tcase, there_is_always_a_worker);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

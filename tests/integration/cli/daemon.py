@@ -18,10 +18,12 @@ class Daemon:
         self.socket_path = os.path.join(directory, "blkd.sock")
         self.log_path = os.path.join(directory, "blkd.log")
         self.notify_path = os.path.join(directory, "notify.sock")
+        self.state_path = os.path.join(directory, "state")
         self.process = None
 
     def start(self):
-        command = [os.environ["BLKD_BIN"], "--socket", self.socket_path]
+        command = [os.environ["BLKD_BIN"], "--socket", self.socket_path,
+                   "--state-dir", self.state_path]
         if os.environ.get("BLKD_ENGINE"):
             command += ["--engine", os.environ["BLKD_ENGINE"]]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

@@ -90,7 +90,7 @@ class Daemon:
         with open(config_path, "w", encoding="utf-8") as file:
             file.write(config)
         command = [os.environ["BLKD_BIN"], "--socket", self.socket_path,
-                   "--config", config_path]
+                   "--config", config_path, "--state-dir", os.path.join(self.directory, "state")]
         if os.environ.get("BLKD_ENGINE"):
             command += ["--engine", os.environ["BLKD_ENGINE"]]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

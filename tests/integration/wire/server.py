@@ -33,7 +33,8 @@ class Daemon:
         config_path = os.path.join(self.directory, "blkd.conf")
         with open(config_path, "w", encoding="utf-8") as file:
             file.write(config)
-        command = [program, "--socket", self.socket_path, "--config", config_path]
+        command = [program, "--socket", self.socket_path, "--config", config_path,
+                   "--state-dir", os.path.join(self.directory, "state")]
         if os.environ.get("BLKD_ENGINE"):
             command += ["--engine", os.environ["BLKD_ENGINE"]]
         # What a sanitizer keeps of freed memory would hide how much the daemon takes.
