@@ -31,7 +31,8 @@ class FaultyTest(support.FailureTest):
 
 
 class SlowSync(FaultyTest):
-    rules = "sync=delay:500ms"
+    DELAY_SECONDS = 2
+    rules = f"sync=delay:{DELAY_SECONDS}s"
 
     def delay(self, memory):
         client, session = self.open_written(memory)
@@ -39,8 +40,9 @@ class SlowSync(FaultyTest):
         flush = client.start("flush", pb.Flush(session=session))
         self.assertEqual(client.read(session, 0, SECTOR), b"s" * SECTOR)
         self.assertNotIn(flush, client.replies, "the flush was over before the read")
+        self.assertLess(time.monotonic() - begin, self.DELAY_SECONDS, "the read waited for it")
         client.finish(flush)
-        self.assertGreaterEqual(time.monotonic() - begin, 0.5)
+        self.assertGreaterEqual(time.monotonic() - begin, self.DELAY_SECONDS)
 
     def test_only_its_own_flush_waits(self):
         self.delay(memory=False)
