@@ -180,7 +180,7 @@ static void on_posix_verb(struct helper_job *job)
         io->result = posix_do_seek(posix, io);
         break;
     case IO_GUARD:
-        io->result = posix_do_guard(posix, io->lock_mode);
+        io->result = posix_do_guard(posix, io);
         break;
     case IO_LOOK:
         io->result = posix_do_look(posix, io);

@@ -24,6 +24,8 @@ static const struct backend_ops posix_ops = {
     .writes_inline = posix_writes_inline,
     .discard_method = posix_discard_method,
     .policy = posix_policy,
+    .pin = posix_pin,
+    .unpin = posix_unpin,
     .adopt = posix_adopt,
     .close = posix_close,
 };
@@ -215,6 +217,7 @@ static int posix_fill_info(struct posix *posix, const struct stat *status,
         info->identity.dev = status->st_dev;
         info->identity.inode = status->st_ino;
     }
+    posix->identity = info->identity;
     return 0;
 }
 
@@ -231,6 +234,8 @@ static struct posix *posix_new(enum device_kind kind)
     posix->read_only_fd = -1;
     posix->data_fd = -1;
     posix->guard_fd = -1;
+    posix->exclusive_fd = -1;
+    (void)pthread_mutex_init(&posix->guard_mutex, NULL);
     return posix;
 }
 
@@ -311,7 +316,9 @@ static void posix_close_fd(int fd)
 void posix_close(struct backend *backend)
 {
     struct posix *posix = posix_of(backend);
+    posix_close_fd(posix->exclusive_fd);
     posix_close_fd(posix->guard_fd);
+    (void)pthread_mutex_destroy(&posix->guard_mutex);
     posix_close_fd(posix->data_fd);
     posix_close_fd(posix->read_only_fd);
     posix_close_fd(posix->cursor_fd);

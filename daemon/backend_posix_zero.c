@@ -57,8 +57,8 @@ static int zero_write(int fd, const struct io *io)
 
 static int zero_by(struct posix *posix, enum discard_method method, const struct io *io)
 {
-    int guard = posix->guard_fd;
-    int fd = posix->kind == DEVICE_BLOCK && guard >= 0 ? guard : posix->data_fd;
+    CLEANUP_CLOSE int exclusive = posix_dup_exclusive(posix);
+    int fd = exclusive >= 0 ? exclusive : posix->data_fd;
     if (method == DISCARD_PUNCH_HOLE)
         return zero_fallocate(fd, FALLOC_FL_PUNCH_HOLE, io);
     if (method == DISCARD_ZERO_RANGE)
