@@ -45,6 +45,13 @@ enum {
     CONNECTIONS_MAX = 16384,
     CONNECTIONS_PER_UID_MAX = 12288,
     SESSIONS_PER_UID_MAX = 16384,
+    LOCKS_PER_UID_MAX = 65536, /* held and waited for; one takes less than 1 KiB */
+
+    /* How often a lock request that waits for a program outside blkd looks again. */
+    LOCK_RETRY_MIN_MS = 50,
+    LOCK_RETRY_MAX_MS = 250,
+
+    PURPOSE_MAX = 64,
 
     /* Verbs that can block for ever, in flight at once. A thread that waits costs little; what
        hangs is often a server with many images of one user. */

@@ -33,6 +33,7 @@ enum io_op {
     IO_SEEK, /* from offset_bytes to the next mapped or unmapped sector, which `value` then tells */
     IO_GUARD, /* keep the outside world out as lock_mode says; `value` is the mode (enum lock_mode)
                  that it is kept out in afterwards, also when it fails */
+    IO_DROP,  /* the cache forgets what it has of the device: reads fetch it anew */
     IO_LOOK,  /* `value` is how large the device is now, in bytes, whole sectors or not */
 };
 

@@ -182,6 +182,9 @@ static void on_posix_verb(struct helper_job *job)
     case IO_GUARD:
         io->result = posix_do_guard(posix, io);
         break;
+    case IO_DROP:
+        io->result = posix_do_drop(posix);
+        break;
     case IO_LOOK:
         io->result = posix_do_look(posix, io);
         break;

@@ -2,6 +2,8 @@
 /* Sync, resize, seek and a look at the size: on helper threads. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -97,6 +99,17 @@ int posix_do_seek(struct posix *posix, struct io *io)
     }
     return io->unmapped ? posix_seek_unmapped(posix->data_fd, io)
                         : posix_seek_mapped(posix->data_fd, io);
+}
+
+/* What a failed sync has lost is still in the page cache, and marked clean. BLKFLSBUF wants
+ * CAP_SYS_ADMIN; without it POSIX_FADV_DONTNEED does the same for clean pages, as on files. The
+ * sync is only to make all others clean; that it fails again is what the device is known for. */
+int posix_do_drop(struct posix *posix)
+{
+    (void)fdatasync(posix->cursor_fd);
+    if (posix->kind == DEVICE_BLOCK && ioctl(posix->cursor_fd, BLKFLSBUF, 0) == 0)
+        return 0;
+    return -posix_fadvise(posix->cursor_fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 int posix_do_look(struct posix *posix, struct io *io)

@@ -25,6 +25,7 @@ struct config {
     unsigned int connections;
     unsigned int connections_per_uid;
     unsigned int sessions_per_uid;
+    unsigned int locks_per_uid;
     unsigned int sessions_per_connection;
     unsigned int requests_per_connection;
     unsigned int hello_timeout_ms;

@@ -61,6 +61,7 @@ int conn_new(struct worker *worker, struct user *user, const struct peer *peer, 
     conn->pending_fd = -1;
     conn->later_fd = -1;
     STAILQ_INIT(&conn->outgoing);
+    lock_party_init(&conn->party);
     for (unsigned int i = 0; i < CONN_ID_BUCKETS; i++)
         LIST_INIT(&conn->ids[i]);
     helper_share_init(&conn->helper_share, HELPER_PER_CONNECTION);

@@ -81,7 +81,9 @@ struct conn {
     struct session *sessions; /* by number */
     unsigned int session_count;
     unsigned int openings;
-    unsigned int locks; /* sessions that hold one */
+    unsigned int locks;      /* that its sessions hold */
+    struct lock_party party; /* in a deadlock; under the lock domain's mutex */
+    bool watching;           /* watch.h */
     uint64_t last_event;
     bool events_held; /* sessions have some that wait for the client to read */
     struct helper_share helper_share;

@@ -8,35 +8,94 @@
 #include <string.h>
 
 #include "common/container.h"
+#include "daemon/device_lock.h"
 #include "daemon/session.h"
 #include "daemon/worker.h"
 
-struct device *device_new(uint64_t number, const char *path, struct backend *backend,
-                          const struct backend_info *info)
+static int device_copy_related(struct device *device, const struct backend_info *info)
+{
+    size_t bytes = info->related_count * sizeof(*info->related);
+    if (bytes == 0)
+        return 0;
+    device->related_identities = malloc(bytes);
+    if (device->related_identities == NULL)
+        return -ENOMEM;
+    (void)memcpy(device->related_identities, info->related, bytes);
+    device->related_identity_count = info->related_count;
+    return 0;
+}
+
+static int device_make_pins(struct device *device)
+{
+    struct server *server = device->server;
+    struct device_guard *guard = &device->guard;
+    TAILQ_INIT(&guard->waits);
+    TAILQ_INIT(&guard->current);
+    guard->pins = calloc(server->worker_count, sizeof(*guard->pins));
+    if (guard->pins == NULL)
+        return -ENOMEM;
+    guard->pin_count = server->worker_count;
+    for (unsigned int i = 0; i < guard->pin_count; i++) {
+        guard->pins[i].device = device;
+        guard->pins[i].worker = &server->workers[i];
+    }
+    return 0;
+}
+
+static void device_init_sync(struct device *device)
+{
+    struct state_failure failure;
+    sync_init(&device->sync, worker_unix_ms());
+    TAILQ_INIT(&device->failure_answers);
+    if (!state_find_failure(device->server->state, &device->key, &failure))
+        return;
+    sync_init_failed(&device->sync, failure.error, failure.unix_ms);
+    device->failure_kept = true;
+}
+
+static struct device *device_alloc(struct server *server, const char *path,
+                                   const struct backend_info *info)
 {
     struct device *device = calloc(1, sizeof(*device));
     if (device == NULL)
         return NULL;
+    device->server = server;
     device->path = strdup(path);
-    if (device->path == NULL) {
+    if (device->path == NULL || device_copy_related(device, info) < 0 ||
+        device_make_pins(device) < 0) {
+        free(device->related_identities);
+        free(device->path);
         free(device);
         return NULL;
     }
+    return device;
+}
+
+struct device *device_new(struct server *server, uint64_t number, const char *path,
+                          struct backend *backend, const struct backend_info *info)
+{
+    struct device *device = device_alloc(server, path, info);
+    if (device == NULL)
+        return NULL;
     (void)pthread_mutex_init(&device->mutex, NULL);
     STAILQ_INIT(&device->reopeners);
     device->identity = info->identity;
+    device->key = info->key;
+    device->domain = &server->registry.locks;
     device->number = number;
     device->kind = info->kind;
     device->direct = info->direct;
+    device->volatile_storage = info->volatile_storage;
     device->granule_bytes = info->granule_bytes;
     device->backend = backend;
     device->read_write = info->read_write;
     device->size_bytes = info->size_bytes;
-    device->generation = 1;
-    lock_table_init(&device->locks);
-    sync_init(&device->sync);
+    device->generation = device_next_generation(device);
+    lock_table_init(&device->locks, &device->domain->space);
+    device_init_sync(device);
     TAILQ_INIT(&device->sessions);
     STAILQ_INIT(&device->tasks);
+    TAILQ_INIT(&device->drains);
     return device;
 }
 
@@ -45,10 +104,18 @@ struct device *device_free(struct device *device)
     if (device == NULL)
         return NULL;
     assert(TAILQ_EMPTY(&device->sessions) && STAILQ_EMPTY(&device->tasks));
+    assert(TAILQ_EMPTY(&device->drains) && !device->guard.busy && device->related_count == 0);
     (void)pthread_mutex_destroy(&device->mutex);
+    free(device->guard.pins);
+    free(device->related_identities);
     free(device->path);
     free(device);
     return NULL;
+}
+
+uint64_t device_next_generation(struct device *device)
+{
+    return atomic_fetch_add(&device->domain->last_generation, 1) + 1;
 }
 
 static int device_refuse(struct device_refusal *refusal, int error, const char *reason)
@@ -66,42 +133,56 @@ static int device_refuse_bounds(const struct device *device, enum io_op op, uint
     return op == IO_READ ? -EINVAL : -ENOSPC;
 }
 
-static int device_refuse_lock(const struct lock_owner *holder, struct device_refusal *refusal)
+static int device_refuse_lock(int error, const struct lock *blocker, struct device_refusal *refusal)
 {
-    const struct session *session = CONTAINER_OF_CONST(holder, struct session, lock);
-    char who[160];
-    session_describe(session, who, sizeof(who));
-    (void)snprintf(refusal->text, sizeof(refusal->text), "%s holds the %s lock", who,
-                   lock_mode_name(holder->mode));
-    return -EBUSY;
+    if (error == -ESTALE)
+        return device_refuse(refusal, error,
+                             "the lock that this session held was taken away: unlock or lock again "
+                             "to go on, after a look at what others have written since");
+    if (blocker == NULL)
+        return device_refuse(refusal, error,
+                             "a session holds a lock on a device that shares bytes with this one "
+                             "(blkd-cli why tells which)");
+    session_lock_describe(blocker, refusal->text, sizeof(refusal->text));
+    return error;
 }
 
 int device_may_change(const struct device *device, const struct session *session,
-                      struct device_refusal *refusal)
+                      struct lock_range range, struct device_refusal *refusal)
 {
-    const struct lock_owner *holder = NULL;
+    const struct lock *blocker = NULL;
     if (device->sync.failed != 0)
         return device_refuse(refusal, -EIO,
                              "an earlier sync of the device failed, so data is already lost: "
-                             "nothing is written to it any more");
-    if (lock_may_write(&device->locks, &session->lock, &holder) < 0)
-        return device_refuse_lock(holder, refusal);
-    return 0;
+                             "nothing is written to it until it is recovered (blkd-cli recover)");
+    int error = lock_may_change(&device->locks, &session->lock, range, &blocker);
+    return error < 0 ? device_refuse_lock(error, blocker, refusal) : 0;
+}
+
+static int device_may_read(const struct device *device, const struct session *session,
+                           struct lock_range range, struct device_refusal *refusal)
+{
+    const struct lock *blocker = NULL;
+    int error = lock_may_read(&device->locks, &session->lock, range, &blocker);
+    return error < 0 ? device_refuse_lock(error, blocker, refusal) : 0;
 }
 
 static int device_check(const struct device *device, const struct session *session, enum io_op op,
-                        uint64_t end_bytes, struct device_refusal *refusal)
+                        uint64_t offset_bytes, uint64_t end_bytes, struct device_refusal *refusal)
 {
+    const struct lock_range range = {offset_bytes, end_bytes - 1};
     if (end_bytes > device->size_bytes)
         return device_refuse_bounds(device, op, end_bytes, refusal);
-    return op == IO_READ ? 0 : device_may_change(device, session, refusal);
+    return op == IO_READ ? device_may_read(device, session, range, refusal)
+                         : device_may_change(device, session, range, refusal);
 }
 
-int device_begin(struct device *device, struct session *session, enum io_op op, uint64_t end_bytes,
-                 struct device_ticket *ret_ticket, struct device_refusal *ret_refusal)
+int device_begin(struct device *device, struct session *session, enum io_op op,
+                 uint64_t offset_bytes, uint64_t end_bytes, struct device_ticket *ret_ticket,
+                 struct device_refusal *ret_refusal)
 {
     pthread_mutex_lock(&device->mutex);
-    int error = device_check(device, session, op, end_bytes, ret_refusal);
+    int error = device_check(device, session, op, offset_bytes, end_bytes, ret_refusal);
     if (error == 0) {
         ret_ticket->epoch = device->epoch;
         device->in_flight[device->epoch]++;
@@ -128,93 +209,38 @@ static void device_count(struct stats *stats, enum io_op op, uint64_t length_byt
     }
 }
 
-static void device_ledger(struct device *device, const struct session *session, bool fua,
-                          int result)
+static void device_ledger(struct device *device, struct session *session, bool fua, int result)
 {
+    uint64_t now_ms = worker_unix_ms();
     if (result == 0 && fua)
-        sync_changed_durably(&device->sync);
+        sync_changed_durably(&device->sync, &session->unsynced, now_ms);
     else
-        sync_changed(&device->sync);
+        sync_changed(&device->sync, &session->unsynced, now_ms);
     if (session->asked.sync != SESSION_SYNC_NONE)
         device->close_sync = true;
     if (fua && result == -EIO)
-        device_fail(device, result);
+        device_fail(device, session->worker, result);
 }
 
 void device_end(struct device *device, struct session *session, enum io_op op,
                 uint64_t length_bytes, bool fua, struct device_ticket ticket, int result)
 {
-    struct device_task *drained = NULL;
     pthread_mutex_lock(&device->mutex);
     session->in_flight--;
     device_count(&session->stats, op, length_bytes, result);
     if (op != IO_READ)
         device_ledger(device, session, fua, result);
     assert(device->in_flight[ticket.epoch] > 0);
-    if (--device->in_flight[ticket.epoch] == 0 && ticket.epoch != device->epoch) {
-        drained = device->drained_by;
-        device->drained_by = NULL;
-    }
+    if (--device->in_flight[ticket.epoch] == 0)
+        device_drain_step(device, ticket.epoch);
     pthread_mutex_unlock(&device->mutex);
-    if (drained != NULL)
-        mailbox_post(&drained->worker->mailbox, &drained->letter);
-}
-
-static void on_task_letter(struct letter *letter)
-{
-    struct device_task *task = CONTAINER_OF(letter, struct device_task, letter);
-    task->start(task);
-}
-
-static void device_task_start(struct device_task *task)
-{
-    task->letter.deliver = on_task_letter;
-    mailbox_post(&task->worker->mailbox, &task->letter);
-}
-
-void device_task_submit(struct device *device, struct device_task *task)
-{
-    pthread_mutex_lock(&device->mutex);
-    bool first = STAILQ_EMPTY(&device->tasks);
-    STAILQ_INSERT_TAIL(&device->tasks, task, link);
-    pthread_mutex_unlock(&device->mutex);
-    if (first)
-        device_task_start(task);
-}
-
-void device_task_done(struct device *device, struct device_task *task)
-{
-    pthread_mutex_lock(&device->mutex);
-    assert(STAILQ_FIRST(&device->tasks) == task);
-    STAILQ_REMOVE_HEAD(&device->tasks, link);
-    struct device_task *next = STAILQ_FIRST(&device->tasks);
-    pthread_mutex_unlock(&device->mutex);
-    if (next != NULL)
-        device_task_start(next);
-}
-
-bool device_drain(struct device *device, struct device_task *task,
-                  void (*then)(struct device_task *task))
-{
-    assert(STAILQ_FIRST(&device->tasks) == task && device->drained_by == NULL);
-    device->epoch = 1 - device->epoch;
-    if (device->in_flight[1 - device->epoch] == 0)
-        return false;
-    task->start = then;
-    device->drained_by = task;
-    return true;
 }
 
 void device_notify(struct device *device, const struct session *except, unsigned int events)
 {
     struct session *session = NULL;
     TAILQ_FOREACH (session, &device->sessions, device_link) {
-        if (session == except)
-            continue;
-        session->events |= events;
-        if (!session->events_posted) {
-            session->events_posted = true;
-            mailbox_post(&session->worker->mailbox, &session->event_letter);
-        }
+        if (session != except)
+            session_tell(session, events);
     }
 }

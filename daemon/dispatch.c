@@ -26,6 +26,11 @@ static const struct operation operations[] = {
     [BLKD__REQUEST__OP_RESIZE] = {"resize", OP_SESSION | OP_CHANGES, resize_prepare, resize_run},
     [BLKD__REQUEST__OP_SEEK] = {"seek", OP_SESSION, seek_prepare, seek_run},
     [BLKD__REQUEST__OP_LIST_DEVICES] = {"list_devices", 0, list_devices_prepare, list_devices_run},
+    [BLKD__REQUEST__OP_LOCK] = {"lock", OP_SESSION, lock_prepare, lock_run},
+    [BLKD__REQUEST__OP_UNLOCK] = {"unlock", OP_SESSION, unlock_prepare, unlock_run},
+    [BLKD__REQUEST__OP_BREAK_LOCK] = {"break_lock", 0, break_lock_prepare, break_lock_run},
+    [BLKD__REQUEST__OP_EVICT] = {"evict", 0, evict_prepare, evict_run},
+    [BLKD__REQUEST__OP_RECOVER] = {"recover", 0, recover_prepare, recover_run},
     [BLKD__REQUEST__OP_LIST_SESSIONS] = {"list_sessions", 0, list_sessions_prepare,
                                          list_sessions_run},
 };

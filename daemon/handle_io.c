@@ -86,8 +86,8 @@ static bool io_begin(struct request *request, enum io_op op)
 {
     struct device_refusal refusal;
     struct session *session = request->session;
-    int error = device_begin(session->device, session, op, io_end_bytes(request), &request->ticket,
-                             &refusal);
+    int error = device_begin(session->device, session, op, request->offset_bytes,
+                             io_end_bytes(request), &request->ticket, &refusal);
     if (error < 0)
         io_fail(request, error, refusal.text);
     return error == 0;

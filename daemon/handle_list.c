@@ -125,7 +125,7 @@ static void list_fill_device(const struct device *device, Blkd__DeviceEntry *ent
     entry->size_bytes = device->size_bytes;
     entry->read_write = device->read_write;
     entry->direct = device->direct;
-    entry->lock = (Blkd__LockMode)lock_table_mode(&device->locks);
+    entry->lock = (Blkd__LockMode)lock_table_held(&device->locks);
     entry->failed = device->sync.failed != 0;
     entry->counters = counters;
     entry->in_flight = device->in_flight[0] + device->in_flight[1];
@@ -218,8 +218,10 @@ static void list_fill_session(struct session *session, Blkd__SessionEntry *entry
     entry->sync = (Blkd__Sync)session->asked.sync;
     entry->sector_size = session->sector_size;
     entry->opened_unix_ms = session->opened_unix_ms;
+    pthread_mutex_lock(&session->device->domain->mutex);
+    entry->lock = (Blkd__LockMode)lock_owner_held(&session->lock);
+    pthread_mutex_unlock(&session->device->domain->mutex);
     pthread_mutex_lock(&session->device->mutex);
-    entry->lock = (Blkd__LockMode)session->lock.mode;
     entry->in_flight = session->in_flight;
     list_fill_counters(counters, &session->stats);
     pthread_mutex_unlock(&session->device->mutex);

@@ -31,13 +31,17 @@ static void on_resized(struct io *io, int result)
      * an event says so too. */
     pthread_mutex_lock(&device->mutex);
     device->size_bytes = result == 0 ? io->value : io->size_bytes;
-    device->generation++;
-    sync_changed(&device->sync);
+    device->generation = device_next_generation(device);
+    device->resized = true;
+    sync_changed(&device->sync, &session->unsynced, worker_unix_ms());
     device->close_sync = device->close_sync || session->asked.sync != SESSION_SYNC_NONE;
     device_notify(device, session, SESSION_EVENT_RESIZED);
     if (result < 0)
         session->stats.errors++;
     session->in_flight--;
+    const struct watch_detail detail = {.size_bytes = device->size_bytes,
+                                        .generation = device->generation};
+    watch_publish(&session->worker->server->watch, WATCH_RESIZED, device, session, &detail);
     pthread_mutex_unlock(&device->mutex);
 
     device_task_done(device, &request->task);
@@ -53,10 +57,10 @@ static void resize_do(struct request *request)
     backend_submit(request->session->device->backend, &request->io);
 }
 
-/* The second letter of the task: what began before the shrinking has ended. */
-static void on_resize_drained(struct device_task *task)
+/* What began before the shrinking has ended. */
+static void on_resize_drained(struct device_drain *drain)
 {
-    resize_do(CONTAINER_OF(task, struct request, task));
+    resize_do(CONTAINER_OF(drain, struct request, drain));
 }
 
 static int resize_check(const struct request *request, struct device_refusal *refusal)
@@ -64,8 +68,9 @@ static int resize_check(const struct request *request, struct device_refusal *re
     const struct session *session = request->session;
     const struct device *device = session->device;
     bool shrinks = request->value < device->size_bytes;
-    int error = device_may_change(device, session, refusal);
-    if (error == 0 && shrinks && session->lock.mode != LOCK_EXCLUSIVE &&
+    const struct lock_range range = {shrinks ? request->value : device->size_bytes, UINT64_MAX};
+    int error = device_may_change(device, session, range, refusal);
+    if (error == 0 && shrinks && !session_lock_covers(session, range) &&
         TAILQ_NEXT(TAILQ_FIRST(&device->sessions), device_link) != NULL) {
         (void)snprintf(refusal->text, sizeof(refusal->text),
                        "others have it open: shrinking it needs an exclusive lock (lock=1)");
@@ -94,7 +99,9 @@ static void on_resize_start(struct device_task *task)
         session->in_flight++;
         if (request->value < device->size_bytes) {
             device->size_bytes = request->value;
-            wait = device_drain(device, task, on_resize_drained);
+            request->drain = (struct device_drain){.worker = request->conn->worker,
+                                                   .on_done = on_resize_drained};
+            wait = device_drain(device, &request->drain);
         }
     }
     pthread_mutex_unlock(&device->mutex);

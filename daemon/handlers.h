@@ -6,6 +6,8 @@
 #ifndef BLKD_DAEMON_HANDLERS_H
 #define BLKD_DAEMON_HANDLERS_H
 
+#include <stdbool.h>
+
 #include "proto/blkd.pb-c.h"
 
 struct request;
@@ -47,6 +49,36 @@ int discard_prepare(struct request *request, const Blkd__Request *message);
 void discard_run(struct request *request);
 int write_zeroes_prepare(struct request *request, const Blkd__Request *message);
 void zero_run(struct request *request);
+
+/* handle_lock.c */
+int lock_prepare(struct request *request, const Blkd__Request *message);
+void lock_run(struct request *request);
+int unlock_prepare(struct request *request, const Blkd__Request *message);
+void unlock_run(struct request *request);
+
+/* handle_list_locks.c */
+int list_locks_prepare(struct request *request, const Blkd__Request *message);
+void list_locks_run(struct request *request);
+
+/* handle_break.c */
+int break_lock_prepare(struct request *request, const Blkd__Request *message);
+void break_lock_run(struct request *request);
+int evict_prepare(struct request *request, const Blkd__Request *message);
+void evict_run(struct request *request);
+/* Whether the request comes from an administrator; if not, it is refused. */
+bool admin_may(struct request *request);
+
+/* handle_recover.c */
+int recover_prepare(struct request *request, const Blkd__Request *message);
+void recover_run(struct request *request);
+
+/* handle_who.c */
+int who_prepare(struct request *request, const Blkd__Request *message);
+void who_run(struct request *request);
+
+/* handle_watch.c */
+int watch_prepare(struct request *request, const Blkd__Request *message);
+void watch_run(struct request *request);
 
 /* handle_sync.c */
 int flush_prepare(struct request *request, const Blkd__Request *message);

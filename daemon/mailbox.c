@@ -24,6 +24,7 @@ int mailbox_init(struct mailbox *box)
     }
 
     STAILQ_INIT(&box->queue);
+    box->shut = false;
     box->event_fd = fd;
     return 0;
 }
@@ -58,13 +59,37 @@ static void mailbox_unring(struct mailbox *box)
     (void)got;
 }
 
-void mailbox_post(struct mailbox *box, struct letter *letter)
+static void mailbox_put(struct mailbox *box, struct letter *letter)
 {
-    pthread_mutex_lock(&box->mutex);
     if (STAILQ_EMPTY(&box->queue))
         mailbox_ring(box);
     STAILQ_INSERT_TAIL(&box->queue, letter, link);
+}
+
+void mailbox_post(struct mailbox *box, struct letter *letter)
+{
+    pthread_mutex_lock(&box->mutex);
+    mailbox_put(box, letter);
     pthread_mutex_unlock(&box->mutex);
+}
+
+bool mailbox_try_post(struct mailbox *box, struct letter *letter)
+{
+    pthread_mutex_lock(&box->mutex);
+    bool open = !box->shut;
+    if (open)
+        mailbox_put(box, letter);
+    pthread_mutex_unlock(&box->mutex);
+    return open;
+}
+
+bool mailbox_shut(struct mailbox *box)
+{
+    pthread_mutex_lock(&box->mutex);
+    box->shut = STAILQ_EMPTY(&box->queue);
+    bool is_shut = box->shut;
+    pthread_mutex_unlock(&box->mutex);
+    return is_shut;
 }
 
 int mailbox_fd(const struct mailbox *box)

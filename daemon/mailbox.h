@@ -26,6 +26,7 @@ STAILQ_HEAD(letter_queue, letter);
 struct mailbox {
     pthread_mutex_t mutex;
     struct letter_queue queue;
+    bool shut;
     int event_fd;
 };
 
@@ -35,6 +36,13 @@ void mailbox_deinit(struct mailbox *box); /* must be empty */
 
 /* Any thread. Does not block, does not allocate. A letter is in at most one box at a time. */
 void mailbox_post(struct mailbox *box, struct letter *letter);
+
+/* The same, but false, with the letter not posted, once the box is shut. */
+bool mailbox_try_post(struct mailbox *box, struct letter *letter);
+
+/* Owner's thread: shuts the box for mailbox_try_post, if it is empty; returns whether it is shut.
+ * What mailbox_post still posts is for a last mailbox_drain. */
+bool mailbox_shut(struct mailbox *box);
 
 /* For poll, epoll, libevent: readable while letters wait. */
 int mailbox_fd(const struct mailbox *box);

@@ -12,8 +12,10 @@
 #include "common/container.h"
 #include "common/range.h"
 #include "common/status.h"
+#include "common/text.h"
 #include "daemon/access.h"
 #include "daemon/conn.h"
+#include "daemon/dispatch.h"
 #include "daemon/disposal.h"
 #include "daemon/request.h"
 #include "daemon/worker.h"
@@ -38,7 +40,11 @@ int opening_new(struct request *request, const Blkd__Open *message, struct openi
         .lock = config->lock != 0,
         .sector_size = config->sector_size,
         .access = (enum session_access)config->access,
+        .strict = config->strict != 0,
+        .discard = config->discard != 0,
     };
+    (void)snprintf(opening->purpose, sizeof(opening->purpose), "%s", config->purpose);
+    text_make_utf8(opening->purpose);
     opening->path_bytes = config->path.len;
     opening->path = malloc(config->path.len + 1);
     if (opening->path == NULL) {
@@ -84,18 +90,24 @@ static void opening_log_refused(const struct opening *opening, int error, const 
     log_end(&line);
 }
 
-/* Ends the opening: what it still holds is given back, the request is answered. */
-static void opening_fail(struct opening *opening, int error, const char *reason)
+void opening_end(struct opening *opening)
 {
-    struct request *request = opening->request;
-    struct conn *conn = request->conn;
-    opening_log_refused(opening, error, reason);
+    struct conn *conn = opening->request->conn;
     if (opening->fd >= 0)
         disposal_descriptor(opening->worker, conn->user, TAKE_FD(opening->fd));
     user_remove_session(&opening->worker->server->users, conn->user);
     conn->openings--;
-    request_fail(request, error, "open of %s: %s", opening_name(opening), reason);
     conn_touch(conn);
+}
+
+/* Ends the opening: what it still holds is given back, the request is answered. */
+static void opening_fail(struct opening *opening, int error, const char *reason)
+{
+    struct request *request = opening->request;
+    opening_log_refused(opening, error, reason);
+    opening_end(opening);
+    request_fail(request, error, "%s of %s: %s", request->operation->name, opening_name(opening),
+                 reason);
 }
 
 static void opening_dispose_backend(struct opening *opening)
@@ -140,11 +152,14 @@ static struct session *opening_make_session(const struct opening *opening)
         opening->info.read_write && opening->config.access != SESSION_ACCESS_READ_ONLY;
     session->opened_unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     session->event_letter.deliver = on_session_events;
-    lock_owner_init(&session->lock);
+    (void)memcpy(session->purpose, opening->purpose, sizeof(session->purpose));
+    TAILQ_INIT(&session->endings);
+    TAILQ_INIT(&session->locks);
+    lock_owner_init(&session->lock, &conn->party);
     return session;
 }
 
-static void opening_log(const struct session *session)
+static void opening_log(struct session *session)
 {
     struct log_line line;
     if (!log_enabled(LOG_LEVEL_INFO))
@@ -156,7 +171,9 @@ static void opening_log(const struct session *session)
     log_text(&line, "mode", session->read_write ? "rw" : "ro");
     log_text(&line, "io", backend_policy(session->device->backend));
     log_text(&line, "caching", session->device->direct ? "direct" : "buffered");
-    log_text(&line, "lock", lock_mode_name(session->lock.mode));
+    log_text(&line, "lock", lock_mode_name(session_lock_strongest(session)));
+    if (*session->purpose != '\0')
+        log_text(&line, "purpose", session->purpose);
     log_number(&line, "connection", session->connection_number);
     peer_log(&session->peer, &line);
     log_end(&line);
@@ -174,9 +191,9 @@ static void opening_done(struct opening *opening)
     registry_add_session(&opening->worker->server->registry, session);
     conn_add_session(conn, session);
     conn->openings--;
-    if (session->lock.mode != LOCK_NONE)
-        conn->locks++;
     opening_log(session);
+    watch_publish(&opening->worker->server->watch, WATCH_SESSION_OPENED, session->device, session,
+                  NULL);
     session_fill_info(session, &info);
     body.session = session->number;
     body.info = &info;
@@ -192,93 +209,57 @@ static void opening_done(struct opening *opening)
 
 /* ---- the lock ---- */
 
-/* The lock is let go of before the next task looks who holds one. */
-static void opening_unlock(struct opening *opening)
+static void opening_leave(struct opening *opening)
 {
     struct device *device = opening->device;
     pthread_mutex_lock(&device->mutex);
-    lock_release(&device->locks, &opening->session->lock);
     TAILQ_REMOVE(&device->sessions, opening->session, device_link);
     pthread_mutex_unlock(&device->mutex);
-    device_task_done(device, &opening->task);
 }
 
-static void on_opening_drained(struct device_task *task)
+static void on_opening_locked(struct session_lock *held, int result)
 {
-    struct opening *opening = CONTAINER_OF(task, struct opening, task);
-    device_task_done(opening->device, task);
-    opening_done(opening);
-}
-
-/* Since the session is in the lock table nobody else's change begins; what began before ends before
- * the lock is granted (CONTRACT L2). */
-static void on_opening_guarded(struct io *io, int result)
-{
-    struct opening *opening = CONTAINER_OF(io, struct opening, guard_io);
-    struct device *device = opening->device;
-    if (result < 0) {
-        opening_unlock(opening);
-        opening_unclaim(opening, result,
-                        result == -EBUSY ? "another program holds it (flock, or an exclusive open)"
-                                         : "the lock toward other programs cannot be taken");
+    struct opening *opening = held->user_data;
+    char reason[SESSION_LOCK_MESSAGE_MAX];
+    if (result == 0) {
+        opening_done(opening);
         return;
     }
-    pthread_mutex_lock(&device->mutex);
-    bool wait = device_drain(device, &opening->task, on_opening_drained);
-    pthread_mutex_unlock(&device->mutex);
-    if (!wait)
-        on_opening_drained(&opening->task);
+    (void)snprintf(reason, sizeof(reason), "%s", held->message);
+    opening_leave(opening);
+    opening_unclaim(opening, result, reason);
 }
 
-static void on_opening_guard(struct device_task *task)
-{
-    struct opening *opening = CONTAINER_OF(task, struct opening, task);
-    pthread_mutex_lock(&opening->device->mutex);
-    enum lock_mode mode = lock_table_mode(&opening->device->locks);
-    pthread_mutex_unlock(&opening->device->mutex);
-    opening->guard_io = (struct io){.op = IO_GUARD,
-                                    .lock_mode = mode,
-                                    .worker = opening->worker,
-                                    .user_share = &opening->request->conn->user->helper_share,
-                                    .on_done = on_opening_guarded};
-    backend_submit(opening->device->backend, &opening->guard_io);
-}
-
-static void opening_lock_refused(struct opening *opening, const char *holder)
-{
-    char reason[256];
-    (void)snprintf(reason, sizeof(reason), "%s holds a lock on it", holder);
-    opening_unclaim(opening, -EBUSY, reason);
-}
-
-/* Among the sessions first, then toward the outside world. */
-static void opening_enter(struct opening *opening)
+/* As the block interface has it: exclusive for read/write, shared for read-only, without waiting
+ * (CONTRACT L1). */
+static void opening_lock(struct opening *opening)
 {
     struct session *session = opening->session;
-    struct device *device = opening->device;
-    const struct lock_owner *holder = NULL;
-    char who[160] = "";
-    int error = 0;
-
-    pthread_mutex_lock(&device->mutex);
-    if (opening->config.lock) {
-        error = lock_try(&device->locks, &session->lock,
-                         session->read_write ? LOCK_EXCLUSIVE : LOCK_SHARED, &holder);
-        if (error < 0)
-            session_describe(CONTAINER_OF_CONST(holder, struct session, lock), who, sizeof(who));
-    }
+    const struct session_lock_ask ask = {
+        .mode = session->read_write ? LOCK_EXCLUSIVE : LOCK_SHARED,
+        .range = LOCK_WHOLE,
+        .on_done = on_opening_locked,
+        .user_data = opening,
+    };
+    int error = session_lock_ask(session, &ask);
     if (error == 0)
-        TAILQ_INSERT_TAIL(&device->sessions, session, device_link);
-    pthread_mutex_unlock(&device->mutex);
+        return;
+    opening_leave(opening);
+    opening_unclaim(opening, error,
+                    error == -EDQUOT ? "this user has as many locks as it may have"
+                                     : "no memory for its lock");
+}
 
-    if (error < 0) {
-        opening_lock_refused(opening, who);
-    } else if (opening->config.lock) {
-        opening->task = (struct device_task){.worker = opening->worker, .start = on_opening_guard};
-        device_task_submit(device, &opening->task);
-    } else {
+static void opening_enter(struct opening *opening)
+{
+    struct device *device = opening->device;
+    pthread_mutex_lock(&device->mutex);
+    TAILQ_INSERT_TAIL(&device->sessions, opening->session, device_link);
+    pthread_mutex_unlock(&device->mutex);
+    if (opening->config.lock)
+        opening_lock(opening);
+    else
         opening_done(opening);
-    }
 }
 
 /* ---- the device ---- */
@@ -324,6 +305,28 @@ static int opening_adopt(struct opening *opening, char reason[256])
     return error;
 }
 
+/* With `strict`, less than what was asked for is a refusal. */
+static int opening_check_strict(const struct opening *opening, char reason[256])
+{
+    const struct session_config *config = &opening->config;
+    const struct device *device = opening->device;
+    const char *what = NULL;
+    if (!config->strict)
+        return 0;
+    if (config->direct && !device->direct)
+        what = "direct I/O was asked for, but it is open buffered, or its file system cannot do it";
+    else if (!config->direct && device->direct)
+        what = "buffered I/O was asked for, but others have it open with direct I/O";
+    else if (config->sync != SESSION_SYNC_NONE && device->volatile_storage)
+        what = "a sync level was asked for, but it is in memory and does not survive a power cut";
+    else if (config->discard && backend_discard_method(device->backend) != DISCARD_PUNCH_HOLE)
+        what = "discards were to give space back, but here they only write zeroes";
+    if (what == NULL)
+        return 0;
+    (void)snprintf(reason, 256, "%s; leave out strict=1 to open it all the same", what);
+    return -EOPNOTSUPP;
+}
+
 /* The device has a session more; sees whether that one can be. */
 static void opening_claimed(struct opening *opening)
 {
@@ -332,6 +335,11 @@ static void opening_claimed(struct opening *opening)
 
     if (opening->fd >= 0)
         disposal_descriptor(opening->worker, opening->request->conn->user, TAKE_FD(opening->fd));
+    if (opening->on_claimed != NULL) {
+        opening_dispose_backend(opening);
+        opening->on_claimed(opening);
+        return;
+    }
     opening->session = opening_make_session(opening);
     if (opening->session == NULL) {
         opening_unclaim(opening, -ENOMEM, "no memory for a session");
@@ -344,6 +352,8 @@ static void opening_claimed(struct opening *opening)
 
     if (error == 0)
         error = opening_check_sectors(opening, size_bytes, reason);
+    if (error == 0)
+        error = opening_check_strict(opening, reason);
     opening_dispose_backend(opening);
     if (error < 0)
         opening_unclaim(opening, error, reason);
@@ -378,6 +388,10 @@ static void opening_claim(struct opening *opening)
     case REGISTRY_NO_MEMORY:
         opening_dispose_backend(opening);
         opening_fail(opening, -ENOMEM, "no memory for a device");
+        break;
+    case REGISTRY_CROWDED:
+        opening_dispose_backend(opening);
+        opening_fail(opening, -EDQUOT, "it shares bytes with too many devices that are open");
         break;
     }
 }

@@ -2,8 +2,7 @@
 /*
  * An open on its way from request to session:
  *
- *   opening_start -> (helper) backend_posix_open -> claim the device -> (task) guard and lock ->
- * session
+ *   opening_start -> (helper) backend_posix_open -> claim the device -> lock -> session
  *
  * The connection stays until it has ended. A failure at any step takes back the steps before it.
  */
@@ -38,8 +37,12 @@ struct opening {
     struct session *session;
     STAILQ_ENTRY(opening) reopen_link;
     struct letter letter;
-    struct device_task task;
-    struct io guard_io;
+    char purpose[PURPOSE_MAX + 1];
+
+    /* Instead of a session: what to do with the claimed device (handle_recover.c); the opening ends
+     * by it. */
+    void (*on_claimed)(struct opening *opening);
+    uint64_t recover_device; /* only if the device has this number; 0: any */
 };
 
 /* Copies what is asked; 0 or a negative errno. */
@@ -53,6 +56,10 @@ int opening_check(const struct opening *opening, const char **ret_reason);
 
 /* Ends the request, now or later. */
 void opening_start(struct opening *opening);
+
+/* Ends an opening that on_claimed has taken over: what it holds is given back, the request is left
+ * to the caller to answer. */
+void opening_end(struct opening *opening);
 
 /* From the registry: the device that it waited for is closed. */
 void opening_retry(struct opening *opening);

@@ -2,6 +2,8 @@
 #include "daemon/registry.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <string.h>
 
 #include "common/container.h"
 #include "daemon/opening.h"
@@ -14,6 +16,7 @@ void registry_init(struct registry *registry)
     (void)pthread_mutex_init(&registry->mutex, NULL);
     TAILQ_INIT(&registry->devices);
     TAILQ_INIT(&registry->sessions);
+    lock_domain_init(&registry->locks);
 }
 
 /* A device that failed while it was closed stays until here, so that it cannot be opened as a sound
@@ -24,9 +27,11 @@ void registry_deinit(struct registry *registry)
     while (!TAILQ_EMPTY(&registry->devices)) {
         struct device *device = TAILQ_FIRST(&registry->devices);
         TAILQ_REMOVE(&registry->devices, device, link);
+        device_unrelate(device);
         backend_close(device->backend);
         (void)device_free(device);
     }
+    lock_domain_deinit(&registry->locks);
     (void)pthread_mutex_destroy(&registry->mutex);
 }
 
@@ -38,14 +43,34 @@ bool registry_has_failed(struct registry *registry)
     return failed;
 }
 
-static enum registry_verdict registry_claim_new(struct registry *registry, const char *path,
-                                                struct backend *backend,
+/* It and the open devices that share bytes with it conflict for locks from now on. */
+static int registry_relate(struct registry *registry, struct device *device)
+{
+    int error = 0;
+    for (size_t i = 0; i < device->related_identity_count && error == 0; i++) {
+        struct device *other = NULL;
+        HASH_FIND(hh, registry->by_identity, &device->related_identities[i],
+                  sizeof(struct device_identity), other);
+        if (other != NULL && other->state != DEVICE_CLOSED)
+            error = device_relate(device, other);
+    }
+    return error;
+}
+
+static enum registry_verdict registry_claim_new(struct registry *registry, struct opening *opening,
+                                                const char *path, struct backend *backend,
                                                 const struct backend_info *info,
                                                 struct device **ret_device)
 {
-    struct device *device = device_new(registry->last_device + 1, path, backend, info);
+    struct device *device =
+        device_new(opening->worker->server, registry->last_device + 1, path, backend, info);
     if (device == NULL)
         return REGISTRY_NO_MEMORY;
+    if (registry_relate(registry, device) < 0) {
+        device_unrelate(device);
+        (void)device_free(device);
+        return REGISTRY_CROWDED;
+    }
     registry->last_device++;
     device->session_count = 1;
     HASH_ADD(hh, registry->by_identity, identity, sizeof(device->identity), device);
@@ -65,7 +90,7 @@ enum registry_verdict registry_claim(struct registry *registry, struct opening *
     if (device == NULL && registry->resized != opening->resized) {
         verdict = REGISTRY_STALE;
     } else if (device == NULL) {
-        verdict = registry_claim_new(registry, path, backend, info, ret_device);
+        verdict = registry_claim_new(registry, opening, path, backend, info, ret_device);
     } else if (device->state != DEVICE_OPEN) {
         STAILQ_INSERT_TAIL(&device->reopeners, opening, reopen_link);
         verdict = REGISTRY_WAIT;
@@ -108,9 +133,32 @@ void registry_add_session(struct registry *registry, struct session *session)
 
 void registry_remove_session(struct registry *registry, struct session *session)
 {
+    struct session_ending *ending = NULL;
     pthread_mutex_lock(&registry->mutex);
     TAILQ_REMOVE(&registry->sessions, session, registry_link);
+    while ((ending = TAILQ_FIRST(&session->endings)) != NULL) {
+        TAILQ_REMOVE(&session->endings, ending, link);
+        mailbox_post(&ending->worker->mailbox, &ending->letter);
+    }
     pthread_mutex_unlock(&registry->mutex);
+}
+
+bool registry_evict(struct registry *registry, uint64_t number, struct session_ending *ending)
+{
+    struct session *session = NULL;
+    pthread_mutex_lock(&registry->mutex);
+    TAILQ_FOREACH (session, &registry->sessions, registry_link) {
+        if (session->number == number)
+            break;
+    }
+    if (session != NULL) {
+        TAILQ_INSERT_TAIL(&session->endings, ending, link);
+        pthread_mutex_lock(&session->device->mutex);
+        session_tell(session, SESSION_EVENT_EVICTED);
+        pthread_mutex_unlock(&session->device->mutex);
+    }
+    pthread_mutex_unlock(&registry->mutex);
+    return session != NULL;
 }
 
 static void registry_log_closed(const struct device *device)
@@ -128,27 +176,35 @@ static void on_device_close_run(struct helper_job *job)
     backend_close(device->backend);
 }
 
-static void on_device_closed(struct helper_job *job)
+/* With the registry's mutex held. */
+static void registry_wake_openers(struct device *device)
 {
-    struct device *device = CONTAINER_OF(job, struct device, close_job);
-    struct worker *worker = device->closer;
-    struct registry *registry = &worker->server->registry;
     struct opening *opening = NULL;
-
-    registry_log_closed(device);
-    pthread_mutex_lock(&registry->mutex);
-    HASH_DEL(registry->by_identity, device);
-    TAILQ_REMOVE(&registry->devices, device, link);
-    if (device->generation > 1)
-        registry->resized++;
     while ((opening = STAILQ_FIRST(&device->reopeners)) != NULL) {
         STAILQ_REMOVE_HEAD(&device->reopeners, reopen_link);
         opening_retry(opening);
     }
+}
+
+void registry_forget(struct registry *registry, struct device *device, struct worker *worker)
+{
+    registry_log_closed(device);
+    pthread_mutex_lock(&registry->mutex);
+    HASH_DEL(registry->by_identity, device);
+    TAILQ_REMOVE(&registry->devices, device, link);
+    if (device->resized)
+        registry->resized++;
+    registry_wake_openers(device);
     pthread_mutex_unlock(&registry->mutex);
     (void)user_unref(&worker->server->users, device->close_user);
     (void)device_free(device);
     worker->pending--;
+}
+
+static void on_device_closed(struct helper_job *job)
+{
+    struct device *device = CONTAINER_OF(job, struct device, close_job);
+    registry_forget(&device->closer->server->registry, device, device->closer);
 }
 
 /* Not closed but kept, failed, with its descriptors: whoever opens it next must be told. */
@@ -156,13 +212,9 @@ static void registry_keep_failed(struct registry *registry, struct device *devic
 {
     struct worker *closer = device->closer; /* the device may be claimed and closed again at once */
     struct user *user = device->close_user;
-    struct opening *opening = NULL;
     pthread_mutex_lock(&registry->mutex);
     device->state = DEVICE_OPEN;
-    while ((opening = STAILQ_FIRST(&device->reopeners)) != NULL) {
-        STAILQ_REMOVE_HEAD(&device->reopeners, reopen_link);
-        opening_retry(opening);
-    }
+    registry_wake_openers(device);
     pthread_mutex_unlock(&registry->mutex);
     (void)user_unref(&closer->server->users, user);
     closer->pending--;
@@ -178,6 +230,7 @@ static void registry_close(struct device *device, int result)
     pthread_mutex_lock(&registry->mutex);
     device->state = DEVICE_CLOSED;
     pthread_mutex_unlock(&registry->mutex);
+    device_unrelate(device);
     device->close_job = (struct helper_job){
         .run = on_device_close_run,
         .on_done = on_device_closed,
@@ -192,30 +245,131 @@ static void on_close_flushed(struct device_flush *flush, int result)
     registry_close(device, result);
 }
 
-void registry_release(struct registry *registry, struct device *device, struct worker *worker,
-                      struct user *user)
+/* Nobody has the device any more, and nothing holds it. On its closer. */
+static void registry_begin_close(struct device *device)
 {
-    pthread_mutex_lock(&registry->mutex);
-    assert(device->session_count > 0);
-    bool last = --device->session_count == 0;
-    if (last)
-        device->state = DEVICE_CLOSING;
-    pthread_mutex_unlock(&registry->mutex);
-    if (!last)
-        return;
-
-    worker->pending++;
-    device->closer = worker;
-    device->close_user = user_ref(&worker->server->users, user->uid);
     pthread_mutex_lock(&device->mutex);
     bool sync_first = device->close_sync;
     int failed = device->sync.failed;
     pthread_mutex_unlock(&device->mutex);
-    device->close_flush = (struct device_flush){
-        .worker = worker, .user_share = &user->helper_share, .on_done = on_close_flushed};
+    device->close_flush = (struct device_flush){.worker = device->closer,
+                                                .user_share = &device->close_user->helper_share,
+                                                .on_done = on_close_flushed};
     int result = failed;
     if (failed == 0 && sync_first)
         result = device_flush(device, &device->close_flush);
     if (result <= 0)
         registry_close(device, result);
+}
+
+static void on_close_letter(struct letter *letter)
+{
+    registry_begin_close(CONTAINER_OF(letter, struct device, close_letter));
+}
+
+void registry_release(struct registry *registry, struct device *device, struct worker *worker,
+                      struct user *user)
+{
+    bool begin = false;
+    pthread_mutex_lock(&registry->mutex);
+    assert(device->session_count > 0);
+    if (--device->session_count == 0) {
+        device->state = DEVICE_CLOSING;
+        device->closer = worker;
+        device->close_user = user_ref(&worker->server->users, user->uid);
+        worker->pending++;
+        begin = atomic_load(&device->holds) == 0;
+        device->close_waits = !begin;
+    }
+    pthread_mutex_unlock(&registry->mutex);
+    if (begin)
+        registry_begin_close(device);
+}
+
+void registry_hold(struct device *device)
+{
+    atomic_fetch_add(&device->holds, 1);
+}
+
+void registry_unhold(struct registry *registry, struct device *device)
+{
+    pthread_mutex_lock(&registry->mutex);
+    bool last = atomic_fetch_sub(&device->holds, 1) == 1;
+    if (last && device->close_waits) {
+        device->close_waits = false;
+        device->close_letter.deliver = on_close_letter;
+        mailbox_post(&device->closer->mailbox, &device->close_letter);
+    }
+    pthread_mutex_unlock(&registry->mutex);
+}
+
+struct device *registry_next(struct registry *registry, uint64_t after)
+{
+    struct device *device = NULL;
+    pthread_mutex_lock(&registry->mutex);
+    TAILQ_FOREACH (device, &registry->devices, link) {
+        if (device->number > after && device->state == DEVICE_OPEN && device->session_count > 0)
+            break;
+    }
+    if (device != NULL)
+        registry_hold(device);
+    pthread_mutex_unlock(&registry->mutex);
+    return device;
+}
+
+struct device *registry_find(struct registry *registry, uint64_t number)
+{
+    struct device *device = number == 0 ? NULL : registry_next(registry, number - 1);
+    if (device == NULL || device->number == number)
+        return device;
+    registry_unhold(registry, device);
+    return NULL;
+}
+
+char *registry_path(struct registry *registry, uint64_t number)
+{
+    struct device *device = NULL;
+    pthread_mutex_lock(&registry->mutex);
+    TAILQ_FOREACH (device, &registry->devices, link) {
+        if (device->number == number && device->state != DEVICE_CLOSED)
+            break;
+    }
+    char *path = device == NULL ? NULL : strdup(device->path);
+    pthread_mutex_unlock(&registry->mutex);
+    return path;
+}
+
+int registry_take_alone(struct registry *registry, struct device *device)
+{
+    int error = 0;
+    pthread_mutex_lock(&registry->mutex);
+    if (device->session_count > 1 || atomic_load(&device->holds) > 0)
+        error = -EBUSY;
+    else
+        device->state = DEVICE_CLOSING;
+    pthread_mutex_unlock(&registry->mutex);
+    return error;
+}
+
+void registry_alone_closes(struct registry *registry, struct device *device, struct worker *worker,
+                           struct user *user)
+{
+    pthread_mutex_lock(&registry->mutex);
+    assert(device->session_count == 1);
+    device->session_count = 0;
+    device->state = DEVICE_CLOSED;
+    device->closer = worker;
+    device->close_user = user_ref(&worker->server->users, user->uid);
+    worker->pending++;
+    pthread_mutex_unlock(&registry->mutex);
+}
+
+void registry_give_back(struct registry *registry, struct device *device, struct worker *worker,
+                        struct user *user)
+{
+    pthread_mutex_lock(&registry->mutex);
+    device->state = DEVICE_OPEN;
+    registry_wake_openers(device);
+    pthread_mutex_unlock(&registry->mutex);
+    registry_release(registry, device, worker, user);
 }

@@ -10,6 +10,9 @@
 #include <pthread.h>
 
 #include "daemon/device.h"
+#include "daemon/device_lock.h"
+
+struct session_ending;
 
 TAILQ_HEAD(device_list, device);
 TAILQ_HEAD(session_list, session);
@@ -22,6 +25,7 @@ struct registry {
     uint64_t last_device;
     uint64_t last_session;
     uint64_t resized; /* devices that were closed with another size than they were opened with */
+    struct lock_domain locks; /* under its own mutex */
 };
 
 void registry_init(struct registry *registry);
@@ -36,6 +40,7 @@ enum registry_verdict {
     REGISTRY_WAIT,  /* it is being closed: `opening` is queued and will be told (opening_retry) */
     REGISTRY_STALE, /* a device was resized and closed since `opening->resized`: look again */
     REGISTRY_NO_MEMORY,
+    REGISTRY_CROWDED, /* it shares bytes with too many open devices */
 };
 
 /* Finds or makes the device of `info`'s identity and counts one session more on it. */
@@ -52,6 +57,9 @@ uint64_t registry_next_session(struct registry *registry);
 void registry_add_session(struct registry *registry, struct session *session);
 void registry_remove_session(struct registry *registry, struct session *session);
 
+/* Has the session closed by its worker; `ending` is told when it is gone. False: there is none. */
+bool registry_evict(struct registry *registry, uint64_t number, struct session_ending *ending);
+
 /*
  * Takes back one registry_claim. When it was the last one, the device is synced if something
  * unsynced was written to it (CONTRACT S7), closed and forgotten, all of it later, on `worker` and
@@ -59,5 +67,39 @@ void registry_remove_session(struct registry *registry, struct session *session)
  */
 void registry_release(struct registry *registry, struct device *device, struct worker *worker,
                       struct user *user);
+
+/*
+ * Keeps the device open, whether or not sessions have it, until registry_unhold. Any thread, which
+ * has a session of it, or looks at it in the registry, at this moment.
+ */
+void registry_hold(struct device *device);
+void registry_unhold(struct registry *registry, struct device *device);
+
+/* Finds an open device by its number and holds it. NULL: there is none. */
+struct device *registry_find(struct registry *registry, uint64_t number);
+
+/* Holds the first open device with a number greater than `after`; NULL: there is none. */
+struct device *registry_next(struct registry *registry, uint64_t after);
+
+/* A copy of the name that the device was first opened by, also of one that is kept because it
+ * failed; NULL: there is none. */
+char *registry_path(struct registry *registry, uint64_t number);
+
+/*
+ * The caller's claim becomes the only one: openers wait until registry_give_back or
+ * registry_forget. Returns 0, or -EBUSY: there are other sessions, or such that are just opening.
+ */
+int registry_take_alone(struct registry *registry, struct device *device);
+
+/* Its backend is about to be closed by the caller, on `worker`: nobody looks at it any more. */
+void registry_alone_closes(struct registry *registry, struct device *device, struct worker *worker,
+                           struct user *user);
+
+/* After that: it is forgotten. */
+void registry_forget(struct registry *registry, struct device *device, struct worker *worker);
+
+/* The claim is released; it goes on as it is. */
+void registry_give_back(struct registry *registry, struct device *device, struct worker *worker,
+                        struct user *user);
 
 #endif

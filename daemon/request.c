@@ -26,6 +26,8 @@ void request_release(struct request *request)
     outgoing_free_head(&request->out);
     request->buffer = buffer_put(&conn->worker->buffers, request->buffer);
     request->opening = opening_free(request->opening);
+    free(request->extra);
+    request->extra = NULL;
     conn_credit(conn, request);
     worker_put_request(conn->worker, request);
 }

@@ -49,6 +49,8 @@ struct request {
     struct device_ticket ticket;
     struct device_flush flush;
     struct device_task task;
+    struct device_drain drain;
+    void *extra; /* what rare operations need beside; freed with the request */
     STAILQ_ENTRY(request) spare_link;
 };
 

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/container.h"
+#include "daemon/state.h"
 #include "daemon/worker.h"
 
 int server_init(struct server *server, const struct config *config, struct state *state)
@@ -23,6 +25,7 @@ int server_init(struct server *server, const struct config *config, struct state
     server->session_epoch = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     registry_init(&server->registry);
     user_table_init(&server->users);
+    watch_hub_init(&server->watch);
     int error = mailbox_init(&server->mailbox);
     if (error == 0)
         error = helper_new(HELPER_THREADS_MAX, "helper", &server->helpers);
@@ -71,6 +74,32 @@ int server_start_workers(struct server *server)
     return 0;
 }
 
+static void on_reserve_run(struct helper_job *job)
+{
+    struct server *server = CONTAINER_OF(job, struct server, reserve_job);
+    char message[STATE_MESSAGE_MAX];
+    int error = state_reserve_tokens(server->state, message);
+    if (error < 0)
+        log_message(LOG_LEVEL_WARNING, "tokens-not-reserved", "%s", message);
+}
+
+static void on_reserve_done(struct helper_job *job)
+{
+    struct server *server = CONTAINER_OF(job, struct server, reserve_job);
+    server->reserve_worker->pending--;
+    atomic_store(&server->reserving, false);
+}
+
+void server_reserve_tokens(struct server *server, struct worker *worker)
+{
+    if (!state_tokens_low(server->state) || atomic_exchange(&server->reserving, true))
+        return;
+    server->reserve_worker = worker;
+    server->reserve_job = (struct helper_job){.run = on_reserve_run, .on_done = on_reserve_done};
+    worker->pending++;
+    worker_submit_job(worker, &server->reserve_job);
+}
+
 void server_deinit(struct server *server)
 {
     for (unsigned int i = 0; i < server->worker_count; i++)
@@ -78,6 +107,7 @@ void server_deinit(struct server *server)
     registry_deinit(&server->registry);
     server->helpers = helper_free(server->helpers);
     user_table_deinit(&server->users);
+    watch_hub_deinit(&server->watch);
     mailbox_deinit(&server->mailbox);
     free(server->workers);
 }

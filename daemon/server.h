@@ -12,6 +12,7 @@
 #include "daemon/helper.h"
 #include "daemon/registry.h"
 #include "daemon/user.h"
+#include "daemon/watch.h"
 
 struct state;
 struct worker;
@@ -24,6 +25,10 @@ struct server {
     struct helper_pool *helpers;
     struct registry registry;
     struct user_table users;
+    struct watch_hub watch;
+    atomic_bool reserving; /* fencing tokens, ahead of time */
+    struct helper_job reserve_job;
+    struct worker *reserve_worker;
     struct worker *workers;
     unsigned int worker_count;
     struct mailbox mailbox; /* the main thread's: a worker that has ended says so here */
@@ -40,6 +45,10 @@ int server_init(struct server *server, const struct config *config, struct state
 /* Makes the workers with their engines, and starts them. 0 or a negative errno; -EINVAL: no such
  * engine. */
 int server_start_workers(struct server *server);
+
+/* Has another block of fencing tokens made durable if the one there is will soon be used up. On the
+ * worker. */
+void server_reserve_tokens(struct server *server, struct worker *worker);
 
 /* After the workers have ended. */
 void server_deinit(struct server *server);

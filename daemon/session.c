@@ -54,6 +54,8 @@ static void session_gone(struct session *session)
     struct request *request = session->close_request;
 
     session_log_closed(session);
+    watch_publish(&worker->server->watch, session->evicted ? WATCH_EVICTED : WATCH_SESSION_CLOSED,
+                  session->device, session, NULL);
     registry_remove_session(&worker->server->registry, session);
     registry_release(&worker->server->registry, session->device, worker, conn->user);
     user_remove_session(&worker->server->users, conn->user);
@@ -64,51 +66,33 @@ static void session_gone(struct session *session)
     (void)session_free(session);
 }
 
-static void on_session_unguarded(struct io *io, int result)
+static void on_session_unguarded(struct guard_wait *wait, enum lock_mode kept, int result)
 {
-    struct session *session = CONTAINER_OF(io, struct session, guard_io);
-    struct device *device = session->device;
-    (void)result; /* the guard stays as it is for the other holders, or falls: neither can fail */
-    pthread_mutex_lock(&device->mutex);
-    lock_release(&device->locks, &session->lock);
-    pthread_mutex_unlock(&device->mutex);
-    device_task_done(device, &session->guard_task);
-    session_gone(session);
+    (void)kept;
+    (void)result; /* it can only have become weaker, or stay for the other holders */
+    session_gone(CONTAINER_OF(wait, struct session, guard));
 }
 
-static void on_session_unguard(struct device_task *task)
-{
-    struct session *session = CONTAINER_OF(task, struct session, guard_task);
-    pthread_mutex_lock(&session->device->mutex);
-    enum lock_mode mode = lock_mode_beside(&session->device->locks, &session->lock);
-    pthread_mutex_unlock(&session->device->mutex);
-    session->guard_io = (struct io){.op = IO_GUARD,
-                                    .lock_mode = mode,
-                                    .worker = session->worker,
-                                    .on_done = on_session_unguarded};
-    backend_submit(session->device->backend, &session->guard_io);
-}
-
-/* The lock stays in the table until the guard has fallen: nobody else's zeroing, which goes through
- * the guard's descriptor while there is one, may begin before that. */
+/* Its locks go to those who wait for them; it is over when the outside world knows, too. */
 static void session_end(struct session *session)
 {
     struct device *device = session->device;
+    const char *reason = NULL;
     pthread_mutex_lock(&device->mutex);
     assert(session->in_flight == 0);
-    bool locked = session->lock.mode != LOCK_NONE;
     TAILQ_REMOVE(&device->sessions, session, device_link);
     stats_add(&device->retired, &session->stats);
     pthread_mutex_unlock(&device->mutex);
-    if (!locked) {
+    if (!session_has_locks(session)) {
         session_gone(session);
         return;
     }
-    session->conn->locks--;
-    conn_watch_time(session->conn); /* without a lock it has time limits again */
-    session->guard_task =
-        (struct device_task){.worker = session->worker, .start = on_session_unguard};
-    device_task_submit(device, &session->guard_task);
+    session->guard = (struct guard_wait){.worker = session->worker,
+                                         .user_share = &session->conn->user->helper_share,
+                                         .on_done = on_session_unguarded};
+    int error = session_unlock(session, LOCK_WHOLE, &session->guard, &reason);
+    assert(error == 0); /* no request is under way: they hold the session */
+    (void)error;
 }
 
 void session_drop(struct session *session)
@@ -124,8 +108,9 @@ void session_close(struct session *session, struct request *request)
         return;
     session->closing = true;
     session->close_request = request;
-    if (session->busy == 0)
-        session_end(session);
+    session_hold(session); /* while requests for locks end */
+    session_lock_cancel_all(session);
+    session_drop(session);
 }
 
 static void session_send_resized(struct session *session, uint64_t size_bytes, uint64_t generation)
@@ -151,6 +136,34 @@ static void session_send_sync_failed(struct session *session, int error)
     conn_queue_event(session->conn, &event);
 }
 
+static void session_send_lock_lost(struct session *session, unsigned int events, unsigned int locks)
+{
+    Blkd__LockLost lost = BLKD__LOCK_LOST__INIT;
+    Blkd__Event event = BLKD__EVENT__INIT;
+    lost.reason = (events & SESSION_EVENT_LOCK_BROKEN) != 0
+                      ? BLKD__LOCK_LOST__REASON__REASON_BROKEN
+                      : BLKD__LOCK_LOST__REASON__REASON_OUTSIDE;
+    lost.locks = locks;
+    event.session = session->number;
+    event.what_case = BLKD__EVENT__WHAT_LOCK_LOST;
+    event.lock_lost = &lost;
+    conn_queue_event(session->conn, &event);
+}
+
+static void session_evict(struct session *session)
+{
+    Blkd__Evicted evicted = BLKD__EVICTED__INIT;
+    Blkd__Event event = BLKD__EVENT__INIT;
+    if (session->closing)
+        return;
+    event.session = session->number;
+    event.what_case = BLKD__EVENT__WHAT_EVICTED;
+    event.evicted = &evicted;
+    conn_queue_event(session->conn, &event);
+    session->evicted = true;
+    session_close(session, NULL);
+}
+
 void session_send_events(struct session *session)
 {
     struct device *device = session->device;
@@ -159,12 +172,30 @@ void session_send_events(struct session *session)
     uint64_t size_bytes = device->size_bytes;
     uint64_t generation = device->generation;
     int failed = device->sync.failed;
+    unsigned int lost_locks = session->lost_locks;
     session->events = 0;
+    session->lost_locks = 0;
     pthread_mutex_unlock(&device->mutex);
     if ((events & SESSION_EVENT_RESIZED) != 0)
         session_send_resized(session, size_bytes, generation);
     if ((events & SESSION_EVENT_SYNC_FAILED) != 0)
         session_send_sync_failed(session, failed);
+    if ((events & (SESSION_EVENT_LOCK_BROKEN | SESSION_EVENT_LOCK_LOST)) != 0)
+        session_send_lock_lost(session, events, lost_locks);
+}
+
+/* What is not only told: whether or not the client reads. The session may be gone afterwards. */
+static bool session_obey_events(struct session *session)
+{
+    pthread_mutex_lock(&session->device->mutex);
+    session->events_posted = false;
+    bool evict = (session->events & SESSION_EVENT_EVICTED) != 0;
+    session->events &= ~(unsigned int)SESSION_EVENT_EVICTED;
+    pthread_mutex_unlock(&session->device->mutex);
+    session_lock_sweep(session);
+    if (evict)
+        session_evict(session);
+    return evict;
 }
 
 void on_session_events(struct letter *letter)
@@ -175,15 +206,25 @@ void on_session_events(struct letter *letter)
         (void)session_free(session);
         return;
     }
-    pthread_mutex_lock(&session->device->mutex);
-    session->events_posted = false;
-    pthread_mutex_unlock(&session->device->mutex);
+    session_hold(session);
     /* To a client that does not read they are sent when it does: one of a kind, however many there
      * were. */
-    if (conn_is_backed_up(session->conn))
-        session->conn->events_held = true;
-    else
-        session_send_events(session);
+    if (!session_obey_events(session)) {
+        if (conn_is_backed_up(session->conn))
+            session->conn->events_held = true;
+        else
+            session_send_events(session);
+    }
+    session_drop(session);
+}
+
+void session_tell(struct session *session, unsigned int events)
+{
+    session->events |= events;
+    if (session->events_posted)
+        return;
+    session->events_posted = true;
+    mailbox_post(&session->worker->mailbox, &session->event_letter);
 }
 
 void session_describe(const struct session *session, char *text, size_t size)

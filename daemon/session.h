@@ -14,7 +14,9 @@
 #include <sys/queue.h>
 #include <uthash.h>
 
+#include "common/limits.h"
 #include "daemon/device.h"
+#include "daemon/device_lock.h"
 #include "daemon/lock.h"
 #include "daemon/mailbox.h"
 #include "daemon/peer.h"
@@ -42,7 +44,19 @@ enum session_access {
 enum session_event {
     SESSION_EVENT_RESIZED = 1,
     SESSION_EVENT_SYNC_FAILED = 2,
+    SESSION_EVENT_LOCK_BROKEN = 4,
+    SESSION_EVENT_LOCK_LOST = 8, /* toward the outside world */
+    SESSION_EVENT_EVICTED = 16,  /* it is to be closed */
 };
+
+/* Somebody who waits until a session is gone. */
+struct session_ending {
+    struct worker *worker;
+    struct letter letter; /* with `deliver` set */
+    TAILQ_ENTRY(session_ending) link;
+};
+
+TAILQ_HEAD(session_ending_list, session_ending);
 
 struct session_config {
     bool direct;
@@ -50,6 +64,8 @@ struct session_config {
     bool lock;
     uint32_t sector_size; /* 0: the device's own */
     enum session_access access;
+    bool strict;
+    bool discard; /* is to give space back */
 };
 
 struct session {
@@ -64,17 +80,22 @@ struct session {
     uint64_t opened_unix_ms;
     struct peer peer;
     uint64_t connection_number;
-    char client_name[65];
+    char client_name[CLIENT_NAME_MAX + 1];
+    char purpose[PURPOSE_MAX + 1];
 
-    /* Under the device's mutex. */
+    /* Under the device's mutex; `lock` as lock.h says. */
     struct lock_owner lock;
+    unsigned int lost_locks; /* not yet told */
+    struct sync_part unsynced;
     struct stats stats;
     TAILQ_ENTRY(session) device_link;
     unsigned int events; /* of enum session_event, not yet sent */
     bool events_posted;  /* event_letter is in the worker's mailbox */
     unsigned int in_flight;
 
-    TAILQ_ENTRY(session) registry_link; /* under the registry's mutex */
+    /* Under the registry's mutex. */
+    TAILQ_ENTRY(session) registry_link;
+    struct session_ending_list endings;
 
     /* The worker's own. */
     UT_hash_handle hh; /* the connection's */
@@ -82,9 +103,10 @@ struct session {
     unsigned int busy; /* requests that use the session, its own close not counted */
     bool closing;
     bool detached; /* only event_letter keeps it */
+    bool evicted;
     struct request *close_request;
-    struct device_task guard_task;
-    struct io guard_io;
+    struct session_lock_list locks;
+    struct guard_wait guard; /* the end waits until the outside world may come in again */
 };
 
 /* A request begins and ends to use the session. */
@@ -101,7 +123,10 @@ void session_close(struct session *session, struct request *request);
  * returns NULL. */
 struct session *session_free(struct session *session);
 
-/* Sends what device_notify left; posted as a letter. */
+/* Leaves events (of enum session_event) for the session. With the device's mutex held. */
+void session_tell(struct session *session, unsigned int events);
+
+/* Sends what session_tell left; posted as a letter. */
 void on_session_events(struct letter *letter);
 
 /* The same, called by the connection when its client reads again. */

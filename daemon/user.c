@@ -87,6 +87,11 @@ int user_add_session(struct user_table *table, struct user *user, unsigned int l
     return user_add(table, &user->sessions, limit);
 }
 
+int user_add_lock(struct user_table *table, struct user *user, unsigned int limit)
+{
+    return user_add(table, &user->locks, limit);
+}
+
 void user_remove_connection(struct user_table *table, struct user *user)
 {
     user_remove(table, &user->connections);
@@ -95,4 +100,9 @@ void user_remove_connection(struct user_table *table, struct user *user)
 void user_remove_session(struct user_table *table, struct user *user)
 {
     user_remove(table, &user->sessions);
+}
+
+void user_remove_lock(struct user_table *table, struct user *user)
+{
+    user_remove(table, &user->locks);
 }

@@ -18,6 +18,7 @@ struct user {
     unsigned int references;
     unsigned int connections;
     unsigned int sessions;
+    unsigned int locks; /* held and waited for */
     struct helper_share helper_share;
     UT_hash_handle hh;
 };
@@ -38,7 +39,9 @@ struct user *user_unref(struct user_table *table, struct user *user);
 /* Count one more, unless the limit is reached: then -EDQUOT. */
 int user_add_connection(struct user_table *table, struct user *user, unsigned int limit);
 int user_add_session(struct user_table *table, struct user *user, unsigned int limit);
+int user_add_lock(struct user_table *table, struct user *user, unsigned int limit);
 void user_remove_connection(struct user_table *table, struct user *user);
 void user_remove_session(struct user_table *table, struct user *user);
+void user_remove_lock(struct user_table *table, struct user *user);
 
 #endif

@@ -20,7 +20,14 @@ uint64_t worker_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static uint64_t worker_now_ns(void)
+uint64_t worker_unix_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t worker_now_ns(void)
 {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
@@ -142,12 +149,11 @@ static void worker_spin(struct worker *worker)
     spin_leave();
 }
 
-/* A letter may still be there for a session that has gone: nothing else waits for it. When there
- * are no sessions no other can come. */
+/* A letter may still be there for a session that has gone, or for a device's guard. */
 static bool worker_is_done(struct worker *worker)
 {
     return worker->stopping && LIST_EMPTY(&worker->conns) && worker->pending == 0 &&
-           !mailbox_ready(&worker->mailbox);
+           mailbox_shut(&worker->mailbox);
 }
 
 static void *worker_run(void *user_data)

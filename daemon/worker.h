@@ -70,6 +70,12 @@ void worker_deinit(struct worker *worker);
 /* CLOCK_MONOTONIC_COARSE in milliseconds: cheap, and good to a few of them. */
 uint64_t worker_now_ms(void);
 
+/* CLOCK_MONOTONIC in nanoseconds. */
+uint64_t worker_now_ns(void);
+
+/* The wall clock in milliseconds, good to a few of them. */
+uint64_t worker_unix_ms(void);
+
 /* A request with everything zero but what request_list needs. NULL: no memory. */
 struct request *worker_get_request(struct worker *worker);
 void worker_put_request(struct worker *worker, struct request *request);

@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/device_lock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/container.h"
+#include "daemon/conn.h"
+#include "daemon/session.h"
+#include "daemon/worker.h"
+
+void lock_domain_init(struct lock_domain *domain)
+{
+    (void)pthread_mutex_init(&domain->mutex, NULL);
+    lock_space_init(&domain->space);
+    domain->last_lock = 0;
+    atomic_init(&domain->last_generation, 0);
+}
+
+void lock_domain_deinit(struct lock_domain *domain)
+{
+    (void)pthread_mutex_destroy(&domain->mutex);
+}
+
+void device_locks_enter(struct device *device)
+{
+    pthread_mutex_lock(&device->domain->mutex);
+    pthread_mutex_lock(&device->mutex);
+    for (unsigned int i = 0; i < device->related_count; i++)
+        pthread_mutex_lock(&device->related[i]->mutex);
+}
+
+void device_locks_leave(struct device *device)
+{
+    for (unsigned int i = 0; i < device->related_count; i++)
+        pthread_mutex_unlock(&device->related[i]->mutex);
+    pthread_mutex_unlock(&device->mutex);
+    pthread_mutex_unlock(&device->domain->mutex);
+}
+
+/* ---- devices that share bytes ---- */
+
+int device_relate(struct device *device, struct device *other)
+{
+    int error = -EDQUOT;
+    pthread_mutex_lock(&device->domain->mutex);
+    pthread_mutex_lock(&device->mutex);
+    pthread_mutex_lock(&other->mutex);
+    if (device->related_count < BACKEND_RELATED_MAX && other->related_count < BACKEND_RELATED_MAX)
+        error = lock_relate(&device->locks, &other->locks);
+    if (error == 0) {
+        device->related[device->related_count++] = other;
+        other->related[other->related_count++] = device;
+    }
+    pthread_mutex_unlock(&other->mutex);
+    pthread_mutex_unlock(&device->mutex);
+    pthread_mutex_unlock(&device->domain->mutex);
+    return error;
+}
+
+static void device_drop_related(struct device *device, const struct device *other)
+{
+    for (unsigned int i = 0; i < device->related_count; i++) {
+        if (device->related[i] == other) {
+            device->related[i] = device->related[--device->related_count];
+            return;
+        }
+    }
+}
+
+/* The relations are dropped one by one, so that leaving unlocks what entering has locked. */
+void device_unrelate(struct device *device)
+{
+    struct device *others[BACKEND_RELATED_MAX];
+    device_locks_enter(device);
+    unsigned int count = device->related_count;
+    lock_unrelate(&device->locks);
+    for (unsigned int i = 0; i < count; i++) {
+        others[i] = device->related[i];
+        device_drop_related(others[i], device);
+    }
+    device->related_count = 0;
+    for (unsigned int i = 0; i < count; i++)
+        pthread_mutex_unlock(&others[i]->mutex);
+    device_locks_leave(device);
+}
+
+/* ---- words ---- */
+
+void session_lock_describe(const struct lock *lock, char *text, size_t size)
+{
+    const struct session_lock *held = CONTAINER_OF_CONST(lock, struct session_lock, lock);
+    char who[160];
+    char since[32] = "";
+    struct tm when;
+    time_t seconds = (time_t)(held->since_unix_ms / 1000);
+    session_describe(held->session, who, sizeof(who));
+    if (gmtime_r(&seconds, &when) != NULL)
+        (void)strftime(since, sizeof(since), "%F %T UTC", &when);
+    bool waits = lock->held == LOCK_NONE;
+    (void)snprintf(
+        text, size, "%s %s %s lock on %s since %s%s%s", who, waits ? "waits for the" : "holds the",
+        lock_mode_name(waits ? lock->wanted : lock->held),
+        lock->range.first_byte == 0 && lock->range.last_byte == UINT64_MAX ? "it" : "a part", since,
+        *held->purpose != '\0' ? ": " : "", held->purpose);
+}
+
+static void session_lock_log(const struct session_lock *held, enum log_level level,
+                             const char *event, int error)
+{
+    const struct session *session = held->session;
+    struct log_line line;
+    if (!log_enabled(level))
+        return;
+    log_begin(&line, level, event);
+    log_number(&line, "session", session->number);
+    log_number(&line, "device", session->device->number);
+    log_text(&line, "path", session->path);
+    log_text(&line, "mode", lock_mode_name(held->asked));
+    if (held->token != 0)
+        log_number(&line, "token", held->token);
+    if (*held->purpose != '\0')
+        log_text(&line, "purpose", held->purpose);
+    peer_log(&session->peer, &line);
+    if (error < 0) {
+        log_errno(&line, error);
+        log_text(&line, "reason", held->message);
+    }
+    log_end(&line);
+}
+
+static void session_lock_publish(const struct session_lock *held, enum watch_what what,
+                                 enum lock_mode mode)
+{
+    const struct watch_detail detail = {
+        .mode = mode, .range = held->lock.range, .token = held->token, .purpose = held->purpose};
+    struct session *session = held->session;
+    watch_publish(&session->worker->server->watch, what, session->device, session, &detail);
+}
+
+/* ---- the end of a request ---- */
+
+static void session_lock_free_event(struct event **event)
+{
+    if (*event != NULL)
+        event_free(*event);
+    *event = NULL;
+}
+
+void session_lock_forget(struct session_lock *held)
+{
+    struct session *session = held->session;
+    TAILQ_REMOVE(&session->locks, held, link);
+    user_remove_lock(&session->worker->server->users, session->conn->user);
+    if (held->counted) {
+        held->counted = false;
+        session->conn->locks--;
+        conn_watch_time(session->conn); /* without a lock it has time limits again */
+    }
+}
+
+static void session_lock_count(struct session_lock *held)
+{
+    if (!held->counted)
+        held->session->conn->locks++;
+    held->counted = true;
+}
+
+enum lock_mode session_lock_mode(const struct session_lock *held)
+{
+    struct device *device = held->session->device;
+    pthread_mutex_lock(&device->mutex);
+    enum lock_mode mode = held->lock.held;
+    pthread_mutex_unlock(&device->mutex);
+    return mode;
+}
+
+/* The answer may be the last thing that kept the session. */
+static void session_lock_end(struct session_lock *held, int result)
+{
+    bool gone = session_lock_mode(held) == LOCK_NONE;
+    session_lock_free_event(&held->deadline);
+    session_lock_free_event(&held->retry);
+    free(held->drains);
+    held->drains = NULL;
+    held->state = SESSION_LOCK_IDLE;
+    atomic_store(&held->outside, false);
+    if (result == 0 && gone) { /* taken away while others' I/O was waited for */
+        result = -ESTALE;
+        (void)snprintf(held->message, sizeof(held->message),
+                       "it was taken away again at once (lock break)");
+    }
+    if (result == 0) {
+        session_lock_count(held);
+        session_lock_publish(held, WATCH_LOCK_GRANTED, held->asked);
+    }
+    session_lock_log(held, LOG_LEVEL_INFO, result == 0 ? "lock-granted" : "lock-refused", result);
+    if (gone)
+        session_lock_forget(held);
+    held->on_done(held, result);
+    if (gone)
+        free(held);
+}
+
+/* ---- step by step ---- */
+
+static void on_lock_reserved(struct letter *letter);
+static void session_lock_guard(struct session_lock *held);
+
+void session_lock_wake(struct lock_list *reserved)
+{
+    while (!TAILQ_EMPTY(reserved)) {
+        struct lock *lock = TAILQ_FIRST(reserved);
+        struct session_lock *held = CONTAINER_OF(lock, struct session_lock, lock);
+        TAILQ_REMOVE(reserved, lock, result_link);
+        held->letter.deliver = on_lock_reserved;
+        mailbox_post(&held->session->worker->mailbox, &held->letter);
+    }
+}
+
+static void on_lock_undone(struct guard_wait *wait, enum lock_mode kept, int result)
+{
+    struct session_lock *held = CONTAINER_OF(wait, struct session_lock, guard);
+    (void)kept;
+    (void)result;
+    session_lock_end(held, held->result);
+}
+
+static void session_lock_settle(struct session_lock *held,
+                                void (*on_done)(struct guard_wait *wait, enum lock_mode kept,
+                                                int result))
+{
+    struct session *session = held->session;
+    held->guard = (struct guard_wait){.worker = session->worker,
+                                      .user_share = &session->conn->user->helper_share,
+                                      .on_done = on_done};
+    device_guard_settle(session->device, &held->guard);
+}
+
+/* Takes back what was reserved; the guard follows, then the answer. */
+static void session_lock_undo(struct session_lock *held, int result)
+{
+    struct lock_domain *domain = held->session->device->domain;
+    struct lock_list reserved = TAILQ_HEAD_INITIALIZER(reserved);
+    pthread_mutex_lock(&domain->mutex);
+    if (held->lock.phase != LOCK_SETTLED)
+        lock_cancel(&held->lock, &reserved);
+    session_lock_wake(&reserved);
+    pthread_mutex_unlock(&domain->mutex);
+    held->state = SESSION_LOCK_UNDO;
+    held->result = result;
+    session_lock_settle(held, on_lock_undone);
+}
+
+static void on_lock_drained(struct device_drain *drain)
+{
+    struct session_lock *held = drain->user_data;
+    if (--held->draining == 0)
+        session_lock_end(held, 0);
+}
+
+static void session_lock_drain_one(struct session_lock *held, struct device *device)
+{
+    struct device_drain *drain = &held->drains[held->draining];
+    *drain = (struct device_drain){
+        .worker = held->session->worker, .on_done = on_lock_drained, .user_data = held};
+    if (device_drain(device, drain))
+        held->draining++;
+}
+
+static int session_lock_hold_entered(struct session_lock *held)
+{
+    struct device *device = held->session->device;
+    if (held->lock.phase != LOCK_RESERVED)
+        return -ESTALE;
+    held->drains = calloc(device->related_count + 1, sizeof(*held->drains));
+    if (held->drains == NULL)
+        return -ENOMEM;
+    lock_hold(&held->lock);
+    lock_forgive(held->lock.owner);
+    held->since_unix_ms = worker_unix_ms();
+    held->draining = 0;
+    session_lock_drain_one(held, device);
+    for (unsigned int i = 0; i < device->related_count; i++)
+        session_lock_drain_one(held, device->related[i]);
+    return 0;
+}
+
+/* From here on nobody else's conflicting I/O begins; what began before ends before the answer
+ * (CONTRACT L2). */
+static void session_lock_hold(struct session_lock *held, uint64_t token)
+{
+    struct device *device = held->session->device;
+    device_locks_enter(device);
+    int error = session_lock_hold_entered(held);
+    if (error == 0)
+        held->token = token;
+    device_locks_leave(device);
+    held->state = SESSION_LOCK_DRAIN;
+    if (error < 0)
+        session_lock_undo(held, error);
+    else if (held->draining == 0)
+        session_lock_end(held, 0);
+}
+
+/* ---- the token ---- */
+
+static void session_lock_token(struct session_lock *held);
+
+static void on_token_run(struct helper_job *job)
+{
+    struct session_lock *held = CONTAINER_OF(job, struct session_lock, token_job);
+    held->result = state_reserve_tokens(held->session->worker->server->state, held->guard.message);
+}
+
+static void on_token_reserved(struct helper_job *job)
+{
+    struct session_lock *held = CONTAINER_OF(job, struct session_lock, token_job);
+    if (held->abandoned) {
+        session_lock_undo(held, -ECANCELED);
+    } else if (held->result < 0) {
+        (void)snprintf(held->message, sizeof(held->message),
+                       "no fencing token can be made durable: %s", held->guard.message);
+        session_lock_undo(held, -EIO);
+    } else {
+        session_lock_token(held);
+    }
+}
+
+static void session_lock_token(struct session_lock *held)
+{
+    struct worker *worker = held->session->worker;
+    uint64_t token = 0;
+    if (held->asked != LOCK_EXCLUSIVE || state_take_token(worker->server->state, &token) == 0) {
+        server_reserve_tokens(worker->server, worker);
+        session_lock_hold(held, token);
+        return;
+    }
+    held->state = SESSION_LOCK_TOKEN;
+    held->token_job = (struct helper_job){.run = on_token_run, .on_done = on_token_reserved};
+    worker_submit_job(worker, &held->token_job);
+}
+
+/* ---- the outside world ---- */
+
+static void on_lock_retry(evutil_socket_t fd, short what, void *user_data)
+{
+    (void)fd;
+    (void)what;
+    session_lock_guard(user_data);
+}
+
+/* Outside holders send no word when they let go: one looks again, less and less often (L3). */
+static void session_lock_wait_outside(struct session_lock *held, int result)
+{
+    struct worker *worker = held->session->worker;
+    held->result = result;
+    if (held->retry == NULL)
+        held->retry = event_new(worker->base, -1, 0, on_lock_retry, held);
+    held->retry_ms = held->retry_ms == 0 ? LOCK_RETRY_MIN_MS : held->retry_ms * 2;
+    if (held->retry_ms > LOCK_RETRY_MAX_MS)
+        held->retry_ms = LOCK_RETRY_MAX_MS;
+    const struct timeval delay = {.tv_usec = (suseconds_t)held->retry_ms * 1000};
+    if (held->retry == NULL || event_add(held->retry, &delay) < 0) {
+        session_lock_undo(held, -ENOMEM);
+        return;
+    }
+    held->state = SESSION_LOCK_OUTSIDE;
+    held->waited = true;
+    atomic_store(&held->outside, true);
+}
+
+static void on_lock_guarded(struct guard_wait *wait, enum lock_mode kept, int result)
+{
+    struct session_lock *held = CONTAINER_OF(wait, struct session_lock, guard);
+    if (held->abandoned) {
+        session_lock_undo(held, -ECANCELED);
+    } else if (kept >= held->asked) {
+        session_lock_token(held);
+    } else {
+        (void)snprintf(held->message, sizeof(held->message), "%s",
+                       *wait->message != '\0' ? wait->message
+                                              : "the lock toward other programs cannot be taken");
+        if (result == -EBUSY && held->may_wait)
+            session_lock_wait_outside(held, result);
+        else
+            session_lock_undo(held, result == -EBUSY && held->waited ? -ETIMEDOUT
+                                    : result < 0                     ? result
+                                                                     : -EBUSY);
+    }
+}
+
+static void session_lock_guard(struct session_lock *held)
+{
+    held->state = SESSION_LOCK_GUARD;
+    session_lock_settle(held, on_lock_guarded);
+}
+
+/* ---- its turn ---- */
+
+static enum lock_phase session_lock_phase(struct session_lock *held)
+{
+    struct lock_domain *domain = held->session->device->domain;
+    pthread_mutex_lock(&domain->mutex);
+    enum lock_phase phase = held->lock.phase;
+    pthread_mutex_unlock(&domain->mutex);
+    return phase;
+}
+
+static void on_lock_reserved(struct letter *letter)
+{
+    struct session_lock *held = CONTAINER_OF(letter, struct session_lock, letter);
+    if (held->abandoned) {
+        session_lock_undo(held, -ECANCELED);
+    } else if (session_lock_phase(held) != LOCK_RESERVED) {
+        (void)snprintf(held->message, sizeof(held->message),
+                       "the shared lock that was to become exclusive was taken away");
+        session_lock_undo(held, -ESTALE);
+    } else {
+        session_lock_guard(held);
+    }
+}
+
+/* Takes it out of the queue; false: it has left it already, and its letter is on its way. */
+static bool session_lock_leave_queue(struct session_lock *held)
+{
+    struct lock_domain *domain = held->session->device->domain;
+    struct lock_list reserved = TAILQ_HEAD_INITIALIZER(reserved);
+    pthread_mutex_lock(&domain->mutex);
+    bool waiting = held->lock.phase == LOCK_WAITING;
+    if (waiting)
+        lock_cancel(&held->lock, &reserved);
+    session_lock_wake(&reserved);
+    pthread_mutex_unlock(&domain->mutex);
+    return waiting;
+}
+
+/* Late for what is under way already; in time for what waits. */
+static void on_lock_deadline(evutil_socket_t fd, short what, void *user_data)
+{
+    struct session_lock *held = user_data;
+    (void)fd;
+    (void)what;
+    held->may_wait = false;
+    held->waited = true;
+    if (held->state == SESSION_LOCK_OUTSIDE)
+        session_lock_undo(held, -ETIMEDOUT);
+    else if (held->state == SESSION_LOCK_QUEUED && session_lock_leave_queue(held))
+        session_lock_end(held, -ETIMEDOUT);
+}
+
+static int session_lock_start_clock(struct session_lock *held, int wait_ms)
+{
+    const struct timeval limit = {.tv_sec = wait_ms / 1000, .tv_usec = (wait_ms % 1000) * 1000L};
+    if (wait_ms <= 0)
+        return 0;
+    held->deadline = event_new(held->session->worker->base, -1, 0, on_lock_deadline, held);
+    if (held->deadline == NULL || event_add(held->deadline, &limit) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+static void session_lock_begin(struct session_lock *held, const struct session_lock_ask *ask)
+{
+    struct session *session = held->session;
+    struct device *device = session->device;
+    struct lock *blocker = NULL;
+    pthread_mutex_lock(&device->domain->mutex);
+    enum lock_verdict verdict =
+        held->lock.held == LOCK_SHARED
+            ? lock_upgrade(&held->lock, ask->isolates, held->may_wait, &blocker)
+            : lock_request(&device->locks, &held->lock, &session->lock, ask->range, ask->mode,
+                           ask->isolates, held->may_wait, &blocker);
+    if (blocker != NULL)
+        session_lock_describe(blocker, held->message, sizeof(held->message));
+    pthread_mutex_unlock(&device->domain->mutex);
+    if (verdict == LOCK_GRANTED) {
+        session_lock_guard(held);
+    } else if (verdict == LOCK_QUEUED) {
+        held->state = SESSION_LOCK_QUEUED;
+        held->waited = true;
+        session_lock_publish(held, WATCH_LOCK_WAITS, ask->mode);
+    } else {
+        session_lock_end(held, verdict == LOCK_BUSY ? -EBUSY : -EDEADLK);
+    }
+}
+
+/* ---- from outside ---- */
+
+struct session_lock *session_lock_find(struct session *session, struct lock_range range)
+{
+    struct session_lock *held = NULL;
+    TAILQ_FOREACH (held, &session->locks, link) {
+        if (held->lock.range.first_byte == range.first_byte &&
+            held->lock.range.last_byte == range.last_byte)
+            return held;
+    }
+    return NULL;
+}
+
+static int session_lock_new(struct session *session, const struct session_lock_ask *ask,
+                            struct session_lock **ret_held)
+{
+    struct server *server = session->worker->server;
+    struct lock_domain *domain = session->device->domain;
+    int error = user_add_lock(&server->users, session->conn->user, server->config->locks_per_uid);
+    if (error < 0)
+        return error;
+    struct session_lock *held = calloc(1, sizeof(*held));
+    if (held == NULL) {
+        user_remove_lock(&server->users, session->conn->user);
+        return -ENOMEM;
+    }
+    held->session = session;
+    held->lock.range = ask->range;
+    held->since_unix_ms = worker_unix_ms();
+    const char *purpose =
+        ask->purpose != NULL && *ask->purpose != '\0' ? ask->purpose : session->purpose;
+    (void)snprintf(held->purpose, sizeof(held->purpose), "%s", purpose);
+    pthread_mutex_lock(&domain->mutex);
+    held->number = ++domain->last_lock;
+    pthread_mutex_unlock(&domain->mutex);
+    TAILQ_INSERT_TAIL(&session->locks, held, link);
+    *ret_held = held;
+    return 0;
+}
+
+static void session_lock_prepare(struct session_lock *held, const struct session_lock_ask *ask)
+{
+    held->on_done = ask->on_done;
+    held->user_data = ask->user_data;
+    held->asked = ask->mode;
+    held->may_wait = ask->wait_ms != 0;
+    held->waited = false;
+    held->abandoned = false;
+    held->retry_ms = 0;
+    held->message[0] = '\0';
+}
+
+int session_lock_ask(struct session *session, const struct session_lock_ask *ask)
+{
+    session_lock_sweep(session);
+    struct session_lock *held = session_lock_find(session, ask->range);
+    if (held != NULL && held->state != SESSION_LOCK_IDLE)
+        return -EALREADY;
+    if (held == NULL) {
+        int error = session_lock_new(session, ask, &held);
+        if (error < 0)
+            return error;
+    }
+    session_lock_prepare(held, ask);
+    if (session_lock_mode(held) == ask->mode)
+        session_lock_end(held, 0);
+    else if (session_lock_start_clock(held, ask->wait_ms) < 0)
+        session_lock_end(held, -ENOMEM);
+    else
+        session_lock_begin(held, ask);
+    return 0;
+}
+
+void session_lock_cancel_all(struct session *session)
+{
+    struct session_lock *next = NULL;
+    for (struct session_lock *held = TAILQ_FIRST(&session->locks); held != NULL; held = next) {
+        next = TAILQ_NEXT(held, link);
+        if (held->state == SESSION_LOCK_IDLE)
+            continue;
+        held->abandoned = true;
+        if (held->state == SESSION_LOCK_OUTSIDE)
+            session_lock_undo(held, -ECANCELED);
+        else if (held->state == SESSION_LOCK_QUEUED && session_lock_leave_queue(held))
+            session_lock_end(held, -ECANCELED);
+    }
+}
