@@ -77,6 +77,7 @@ static struct lock *find_waiting_before(const struct lock *lock)
     walk.range = LOCK_WHOLE;
     for (unsigned int i = 0; found == NULL && i < table->related_count; i++)
         found = first_of_walk(&walk, table->related[i]);
+    table->space->steps += walk.steps;
     return found;
 }
 
@@ -157,10 +158,20 @@ struct wake {
     struct wake_cursor cursors[1 + LOCK_RELATED_MAX]; /* the table's own, then its related ones' */
 };
 
+/* The queue, if anybody in it is concerned at all. */
+static struct lock *wake_queue(const struct lock_table *table, struct lock_range freed)
+{
+    struct lock_walk walk = {.range = freed, .kind = LOCK_KIND_ALL, .rank_last = UINT64_MAX};
+    bool concerned = first_of_walk(&walk, table) != NULL;
+
+    table->space->steps += walk.steps;
+    return concerned ? TAILQ_FIRST(&table->queue) : NULL;
+}
+
 static void wake_start(struct wake *wake, const struct lock_table *table, struct lock_range freed)
 {
     wake->count = 1 + table->related_count;
-    wake->cursors[0] = (struct wake_cursor){TAILQ_FIRST(&table->queue), freed};
+    wake->cursors[0] = (struct wake_cursor){wake_queue(table, freed), freed};
     for (unsigned int i = 0; i < table->related_count; i++)
         wake->cursors[1 + i] =
             (struct wake_cursor){TAILQ_FIRST(&table->related[i]->queue), LOCK_WHOLE};
@@ -215,6 +226,7 @@ static void wake_waiters(const struct lock_table *table, struct lock_range freed
     while ((cursor = wake_first(&wake)) != NULL) {
         struct lock *lock = cursor->next;
 
+        table->space->steps++;
         cursor->next = TAILQ_NEXT(lock, queue_link);
         if (lock->range.last_byte < cursor->freed.first_byte ||
             lock->range.first_byte > cursor->freed.last_byte)

@@ -123,6 +123,7 @@ struct lock_table {
 struct lock_space {
     uint64_t last_order;
     uint64_t last_search;
+    uint64_t steps; /* over waiting requests, of any search so far: what tests of scale bound */
 };
 
 void lock_space_init(struct lock_space *space);

@@ -49,6 +49,7 @@ static bool visit_waiters(struct search *search, const struct lock *lock, struct
 static bool visit_lock(struct search *search, const struct lock *lock, enum lock_mode mode,
                        uint64_t rank)
 {
+    const struct lock_table *table = lock->table;
     struct lock_walk walk = {
         .range = lock->range,
         .kind = lock_conflicting_kind(mode),
@@ -56,15 +57,13 @@ static bool visit_lock(struct search *search, const struct lock *lock, enum lock
         .rank_last = UINT64_MAX,
         .search = search->number,
     };
+    bool found = visit_waiters(search, lock, &walk, table);
 
-    if (visit_waiters(search, lock, &walk, lock->table))
-        return true;
     walk.range = LOCK_WHOLE;
-    for (unsigned int i = 0; i < lock->table->related_count; i++) {
-        if (visit_waiters(search, lock, &walk, lock->table->related[i]))
-            return true;
-    }
-    return false;
+    for (unsigned int i = 0; !found && i < table->related_count; i++)
+        found = visit_waiters(search, lock, &walk, table->related[i]);
+    table->space->steps += walk.steps;
+    return found;
 }
 
 /* What of the party's keeps the searched one waiting, or NULL. */

@@ -224,6 +224,7 @@ struct lock_span *lock_walk_next(struct lock_walk *walk)
     while (walk->at != NULL) {
         struct lock_span *at = walk->at;
 
+        walk->steps++;
         switch (walk->step) {
         case LOCK_WALK_LEFT:
             walk_down(walk, RB_LEFT(at, link), LOCK_WALK_SELF);

@@ -80,6 +80,7 @@ struct lock_walk {
     uint64_t search;
 
     /* The walk's own. */
+    uint64_t steps; /* since it was made, over all its starts */
     struct lock_span *at;
     enum lock_walk_step {
         LOCK_WALK_LEFT,

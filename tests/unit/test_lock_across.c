@@ -11,13 +11,17 @@ START_TEST(second_upgrader_is_a_deadlock)
 {
     struct lock *blocker = NULL;
 
+    uint64_t order;
+
     take(&one, &a, bytes(0, 9), LOCK_SHARED);
     take(&two, &b, bytes(9, 19), LOCK_SHARED);
+    order = two.order;
     ck_assert_int_eq(lock_upgrade(&one, false, true, NULL), LOCK_QUEUED);
     ck_assert_int_eq(lock_upgrade(&two, true, true, &blocker), LOCK_DEADLOCK);
     ck_assert_ptr_eq(blocker, &one);
     ck_assert_int_eq(two.held, LOCK_SHARED);
     ck_assert_int_eq(two.phase, LOCK_SETTLED);
+    ck_assert_uint_eq(two.order, order);
     lock_release(&two, &woken);
     assert_woken(&one);
 }
