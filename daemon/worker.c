@@ -11,7 +11,9 @@
 
 #include "common/container.h"
 #include "daemon/conn.h"
+#include "daemon/log.h"
 #include "daemon/request.h"
+#include "daemon/state.h"
 
 uint64_t worker_now_ms(void)
 {
@@ -156,9 +158,25 @@ static bool worker_is_done(struct worker *worker)
            mailbox_shut(&worker->mailbox);
 }
 
+/* A successor is to wait for this engine's I/O also if the process is killed (CONTRACT R3). */
+static void worker_pin_state(struct worker *worker)
+{
+    const int fd = state_lock_fd(worker->server->state);
+    int error = engine_pin(worker->engine, &worker->state_pin, &fd, 1);
+    if (error == 0)
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_WARNING, "state-not-pinned");
+    log_text(&line, "message",
+             "if this daemon is killed, its successor cannot tell when the last I/O has landed");
+    log_errno(&line, error);
+    log_end(&line);
+}
+
 static void *worker_run(void *user_data)
 {
     struct worker *worker = user_data;
+    worker_pin_state(worker);
     worker_end_round(worker);
     while (!worker_is_done(worker)) {
         unsigned int before = worker->activity;

@@ -38,6 +38,7 @@ struct worker {
     struct event_base *base;
     struct engine *engine;
     struct event *engine_event;
+    struct engine_pin state_pin; /* the state directory's lock stays with the engine's last I/O */
     struct mailbox mailbox;
     struct event *mailbox_event;
     struct conn_list conns;

@@ -149,6 +149,8 @@ static int sync_and_note(int fd, long number)
     return (int)leave(watched, result);
 }
 
+/* The C library's parameters have reserved names.
+ * NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
 int fsync(int fd)
 {
     return sync_and_note(fd, SYS_fsync);
@@ -248,3 +250,4 @@ int close(int fd)
     bool watched = enter(is_watched_fd(fd));
     return (int)leave(watched, syscall(SYS_close, fd));
 }
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
