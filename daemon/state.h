@@ -46,8 +46,8 @@ struct state_failure {
  * lock, reads what is there and reserves the first block of tokens. Blocks: also as long as the I/O
  * of a killed daemon is still landing, whose rings keep the lock (CONTRACT R3).
  *
- * -EBUSY: another daemon that lives uses it; -EUCLEAN: a file in it is damaged; or another negative
- * errno; the reason in message.
+ * -EBUSY: another daemon uses it and lives, half a second later still; -EUCLEAN: a file in it is
+ * damaged; or another negative errno; the reason in message.
  */
 int state_open(const char *directory, struct state **ret_state, char message[STATE_MESSAGE_MAX]);
 /* Takes NULL; returns NULL. */

@@ -7,7 +7,8 @@
  *
  * That wait looks again and again instead of sleeping in flock(2): the holder may be a daemon that
  * has the lock and is about to write its name, or another successor may get the lock first; then
- * this one is to be refused, not to wait for as long as that one lives.
+ * this one is to be refused, not to wait for as long as that one lives. And who seems to live may
+ * be ending, or be killed and not know it yet: so it is refused only after a moment.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@
 
 enum {
     LOCK_LOOK_MS = 50,
+    LOCK_GRACE_LOOKS = 10, /* for who lives */
     LOCK_TEXT_MAX = 64,
     STAT_TEXT_MAX = 1024,
     PROCESS_EXITING = 0x4, /* PF_EXITING of the kernel, in field 9 of /proc/PID/stat */
@@ -112,20 +114,22 @@ static void state_lock_log(const struct state_place *place, const struct holder 
 
 static int state_lock_wait(const struct state_place *place, int fd, char message[STATE_MESSAGE_MAX])
 {
+    unsigned int dead_looks = 0;
     for (unsigned int looks = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; looks++) {
         if (errno == EINTR)
             continue;
         if (errno != EWOULDBLOCK)
             return state_file_explain(-errno, "lock", place, STATE_LOCK_FILE, message);
         const struct holder holder = state_lock_read(fd);
-        if (state_lock_lives(&holder)) {
+        bool lives = state_lock_lives(&holder);
+        if (lives && looks >= LOCK_GRACE_LOOKS) {
             (void)snprintf(message, STATE_MESSAGE_MAX,
                            "the state directory %s is used by another daemon (pid %d): stop it, or "
                            "give this one a directory of its own (--state-dir)",
                            place->path, holder.pid);
             return -EBUSY;
         }
-        if (looks == 1)
+        if (!lives && ++dead_looks == 2)
             state_lock_log(place, &holder);
         (void)poll(NULL, 0, LOCK_LOOK_MS);
     }

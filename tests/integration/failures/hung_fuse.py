@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """A FUSE server that has stopped: who uses it waits, and nobody else does."""
 
+import concurrent.futures
 import os
 import signal
 import unittest
@@ -108,9 +109,9 @@ class HungFuse(support.FailureTest):
         self.beside.close()
         self.wait_descriptors(self.before)
 
-    def test_sigterm_gives_up_at_the_drain_limit_and_says_so(self):
-        """The kernel itself keeps the process until its descriptors are flushed; but the daemon has
-        given up, and a successor can serve the same socket."""
+    def test_sigterm_gives_up_at_the_drain_limit_and_a_successor_waits_for_its_io(self):
+        """The kernel itself keeps the process until its descriptors are flushed. The daemon has
+        given up, but what it has in flight can still land: so its successor serves nobody yet."""
         self.hang()
         daemon, self.daemon = self.daemon, None
         daemon.signal(signal.SIGTERM)
@@ -118,9 +119,15 @@ class HungFuse(support.FailureTest):
         self.assertEqual(len(daemon.log_lines("stop-timeout")), 1, daemon.log())
         support.wait_until(lambda: not os.path.exists(daemon.socket_path),
                            "the socket file is gone")
-        self.daemon = self.start_daemon(self.config, directory=daemon.directory)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            starting = pool.submit(self.start_daemon, self.config, directory=daemon.directory)
+            try:
+                daemon.wait_log("state-waits")
+                self.assertFalse(os.path.exists(daemon.socket_path))
+            finally:
+                self.hung.resume()
+            self.daemon = starting.result()
         self.client().ping()
-        self.hung.resume()
         self.assertEqual(daemon.wait(), 1)
 
 

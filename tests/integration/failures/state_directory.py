@@ -65,6 +65,28 @@ class StateDirectory(support.FailureTest):
         self.start().stop()
         daemon.kill()
 
+    @support.needs_fuse
+    @support.needs("nbdkit", "nbdfuse", "losetup")
+    def test_successor_of_a_killed_daemon_serves_after_its_last_write(self):
+        """Direct writes in flight outlive the process; the lock falls with the last of them."""
+        self.memory = self.temporary("/dev/shm")
+        slow = support.NbdImage(self, "slow", "--filter=delay", "memory", "64M", "delay-write=2")
+        device = self.loop(slow.path, "--direct-io=on")
+        def writes_in_flight():
+            with open(f"/sys/block/{os.path.basename(device)}/inflight", encoding="ascii") as file:
+                return int(file.read().split()[1])
+        self.daemon = self.start()
+        client = self.client()
+        session = client.open_path(device, direct=True)
+        for number in range(4):
+            client.start_write(session, number * support.MIB, bytes(4 * support.KIB))
+        support.wait_until(lambda: writes_in_flight() == 4, "writes in flight")
+        killed, self.daemon = self.daemon, None
+        os.kill(killed.pid, signal.SIGKILL)
+        self.daemon = self.start()
+        self.assertEqual(writes_in_flight(), 0)
+        self.assertEqual(len(self.daemon.log_lines("state-waits")), 1, self.daemon.log())
+
     def test_damaged_counter_is_refused_and_kept(self):
         self.start().stop()
         with open(self.state("fencing"), "w", encoding="ascii") as file:
