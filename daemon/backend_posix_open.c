@@ -14,10 +14,13 @@
 #include "common/devprobe.h"
 #include "common/limits.h"
 #include "daemon/backend_posix.h"
+#include "daemon/outside.h"
 
 #ifndef XFS_SUPER_MAGIC
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
+
+enum { PROBE_BYTES = 4096 };
 
 static const struct backend_ops posix_ops = {
     .submit = posix_submit,
@@ -245,11 +248,50 @@ static void cleanup_posix(struct posix **posix)
         posix_close(&(*posix)->base);
 }
 
-static enum discard_method posix_first_discard(const struct posix *posix, dev_t device)
+static bool posix_knows_holes(unsigned long magic)
 {
-    if (posix->kind == DEVICE_FILE)
+    return magic == EXT4_SUPER_MAGIC || magic == XFS_SUPER_MAGIC || magic == BTRFS_SUPER_MAGIC ||
+           magic == TMPFS_MAGIC;
+}
+
+/* Whether the file system punches holes is tried where it is not known: past the end, where there
+ * is nothing to lose; but that changes the file's times. */
+static enum discard_method posix_file_discard(int fd, uint64_t size_bytes)
+{
+    const off_t past = (off_t)(size_bytes / PROBE_BYTES + 1) * PROBE_BYTES;
+    struct statfs filesystem;
+    if (fstatfs(fd, &filesystem) == 0 && posix_knows_holes((unsigned long)filesystem.f_type))
         return DISCARD_PUNCH_HOLE;
-    return posix_device_zeroes(device) ? DISCARD_PUNCH_HOLE : DISCARD_ZERO_RANGE;
+    if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, past, PROBE_BYTES) < 0 &&
+        (errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV || errno == EINVAL))
+        return DISCARD_WRITE;
+    return DISCARD_PUNCH_HOLE;
+}
+
+static enum discard_method posix_first_discard(const struct posix *posix,
+                                               const struct backend_info *info)
+{
+    if (posix->kind == DEVICE_BLOCK)
+        return posix_device_zeroes(info->identity.dev) ? DISCARD_PUNCH_HOLE : DISCARD_ZERO_RANGE;
+    if (!info->read_write)
+        return DISCARD_PUNCH_HOLE;
+    return posix_file_discard(posix->data_fd, info->size_bytes);
+}
+
+/* What the world outside has to do with it. Nobody writes to a device that is mounted: its file
+ * system would not notice, and write over it. */
+static int posix_look_around(const struct posix *posix, struct backend_info *info,
+                             char message[BACKEND_MESSAGE_MAX])
+{
+    int error = info->read_write ? outside_check(&info->identity, false, message) : 0;
+    if (error < 0)
+        return error;
+    error = outside_find_related(&info->identity, info->related, &info->related_count);
+    if (error < 0)
+        return posix_say(message, error, "what shares its bytes cannot be found out");
+    outside_key(posix->cursor_fd, &info->identity, &info->key);
+    info->volatile_storage = outside_is_volatile(posix->cursor_fd, &info->identity);
+    return 0;
 }
 
 int backend_posix_open(const struct backend_open *open_, struct backend **ret_backend,
@@ -268,13 +310,15 @@ int backend_posix_open(const struct backend_open *open_, struct backend **ret_ba
     if (posix->cursor_fd < 0)
         return posix->cursor_fd;
     int error = posix_fill_info(posix, &status, &info, message);
+    if (error == 0)
+        error = posix_look_around(posix, &info, message);
     if (error < 0)
         return error;
     posix->data_fd = posix_open_data(posix, info.read_write, &info, message);
     if (posix->data_fd < 0)
         return posix->data_fd;
     posix->direct = info.direct;
-    posix->discard = posix_first_discard(posix, status.st_rdev);
+    posix->discard = posix_first_discard(posix, &info);
     posix_choose_ways(posix, &status);
     *ret_backend = &TAKE_PTR(posix)->base;
     *ret_info = info;
@@ -304,6 +348,7 @@ int posix_adopt(struct backend *backend, struct backend *donor)
     /* Reads in flight still use the old one; it stays open until the device is closed. */
     posix->read_only_fd = atomic_load(&posix->data_fd);
     atomic_store(&posix->data_fd, atomic_exchange(&from->data_fd, -1));
+    atomic_store(&posix->discard, atomic_load(&from->discard));
     return 0;
 }
 

@@ -69,8 +69,10 @@ int outside_check(const struct device_identity *identity, bool lock,
 /*
  * The identities of what shares bytes with the device: partitions and their disk, a loop device and
  * its backing file or device, device mapper and md devices and what they are made of, up and down,
- * transitively, without the device itself. Two partitions of one disk do not share bytes. At most
- * BACKEND_RELATED_MAX; *ret_count how many. 0 or a negative errno.
+ * transitively, without the device itself. Two partitions of one disk do not share bytes, nor do
+ * two logical volumes. At most BACKEND_RELATED_MAX; *ret_count how many. What the device is made of
+ * comes first, so that of two devices at least one has the other in its list, however long they
+ * are. 0 or a negative errno.
  */
 int outside_find_related(const struct device_identity *identity,
                          struct device_identity related[BACKEND_RELATED_MAX], size_t *ret_count);
@@ -78,6 +80,10 @@ int outside_find_related(const struct device_identity *identity,
 /* One sentence about the holders of locks that make a lock attempt fail: "flock by pid 123 (uid 0,
  * mirage)", or "another program holds it, which /proc does not show". */
 void outside_describe(const struct device_identity *identity, char *text, size_t size);
+
+/* Whether the bytes are in memory at last (tmpfs, ramfs, zram, a RAM disk, loop devices on them),
+ * so that no sync saves them from a power cut. */
+bool outside_is_volatile(int fd, const struct device_identity *identity);
 
 /* The key by which the device is remembered across restarts (CONTRACT L8); `fd` is a descriptor of
  * it. Empty if it has none. Does not block on a hung device. */

@@ -42,7 +42,9 @@ static inline bool outside_same(const struct device_identity *a, const struct de
 
 /* outside_related.c */
 int outside_find_family(const struct device_identity *identity, struct outside_family *ret_family);
-/* "", "its partition /dev/loop0p1": the member as seen from the device asked about. */
+/* Only the device itself and what it is made of. */
+void outside_find_below(const struct device_identity *identity, struct outside_family *ret_family);
+/* "it", "its partition /dev/loop0p1": the member as seen from the device asked about. */
 void outside_name_member(const struct outside_member *member, char *text, size_t size);
 
 /* outside_sysfs.c */

@@ -187,17 +187,27 @@ static void related_go_beside(struct related_walk *walk, const struct outside_me
     outside_each_device(member->identity.dev, "holders", on_related_device, walk);
 }
 
+static void related_find_below(struct related_walk *walk, const struct device_identity *identity)
+{
+    walk->relation = OUTSIDE_SELF;
+    walk->family->count = 0;
+    related_add(walk, identity, "");
+    for (walk->from = 0; walk->from < walk->family->count; walk->from++)
+        related_go_down(walk, &walk->family->members[walk->from].identity);
+}
+
+void outside_find_below(const struct device_identity *identity, struct outside_family *ret_family)
+{
+    struct related_walk walk = {.family = ret_family};
+    related_find_below(&walk, identity);
+}
+
 int outside_find_family(const struct device_identity *identity, struct outside_family *ret_family)
 {
-    CLEANUP(cleanup_walk)
-    struct related_walk walk = {.family = ret_family, .relation = OUTSIDE_SELF};
-    ret_family->count = 0;
-    related_add(&walk, identity, "");
-    unsigned int below = 0;
-    for (walk.from = 0; walk.from < ret_family->count; walk.from++)
-        related_go_down(&walk, &ret_family->members[walk.from].identity);
+    CLEANUP(cleanup_walk) struct related_walk walk = {.family = ret_family};
+    related_find_below(&walk, identity);
+    const unsigned int below = ret_family->count;
     outside_each_loop(on_related_loop, &walk);
-    below = ret_family->count;
     for (walk.from = 1; walk.from < below; walk.from++)
         related_go_beside(&walk, &ret_family->members[walk.from]);
     for (walk.from = 0; walk.from < ret_family->count; walk.from++) {
