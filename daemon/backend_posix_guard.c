@@ -339,18 +339,34 @@ static unsigned int guard_list_fds(const struct posix *posix, int fds[ENGINE_PIN
     return count;
 }
 
+static void guard_unpin(struct posix *posix, struct engine *engine)
+{
+    struct posix_pin *pin = guard_find_pin(posix, engine, false);
+    if (pin == NULL)
+        return;
+    engine_unpin(engine, &pin->pin);
+    pin->engine = NULL;
+}
+
 /* Nothing here blocks, so the mutex is held throughout: the descriptors stay open and the table
  * stays as it is. */
+static int guard_pin(struct posix *posix, struct engine *engine)
+{
+    int fds[ENGINE_PIN_MAX];
+    unsigned int count = guard_list_fds(posix, fds);
+    if (count == 0) {
+        guard_unpin(posix, engine);
+        return 0;
+    }
+    struct posix_pin *pin = guard_find_pin(posix, engine, true);
+    return pin == NULL ? -ENFILE : engine_pin(engine, &pin->pin, fds, count);
+}
+
 void posix_pin(struct backend *backend, struct engine *engine)
 {
     struct posix *posix = posix_of(backend);
-    int fds[ENGINE_PIN_MAX];
-    int error = 0;
     (void)pthread_mutex_lock(&posix->guard_mutex);
-    unsigned int count = guard_list_fds(posix, fds);
-    struct posix_pin *pin = count == 0 ? NULL : guard_find_pin(posix, engine, true);
-    if (pin != NULL)
-        error = engine_pin(engine, &pin->pin, fds, count);
+    int error = guard_pin(posix, engine);
     (void)pthread_mutex_unlock(&posix->guard_mutex);
     if (error < 0) {
         struct log_line line;
@@ -366,10 +382,6 @@ void posix_unpin(struct backend *backend, struct engine *engine)
 {
     struct posix *posix = posix_of(backend);
     (void)pthread_mutex_lock(&posix->guard_mutex);
-    struct posix_pin *pin = guard_find_pin(posix, engine, false);
-    if (pin != NULL) {
-        engine_unpin(engine, &pin->pin);
-        pin->engine = NULL;
-    }
+    guard_unpin(posix, engine);
     (void)pthread_mutex_unlock(&posix->guard_mutex);
 }

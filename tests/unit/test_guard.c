@@ -12,22 +12,6 @@
 #include "daemon/backend_posix.h"
 #include "tests/unit/outside_fixture.h"
 
-/* Weak: an engine that can pin is linked instead of them. */
-int __attribute__((weak))
-engine_pin(struct engine *engine, struct engine_pin *pin, const int *fds, unsigned int count)
-{
-    (void)engine;
-    (void)fds;
-    pin->count = count;
-    return 0;
-}
-
-void __attribute__((weak)) engine_unpin(struct engine *engine, struct engine_pin *pin)
-{
-    (void)engine;
-    pin->count = 0;
-}
-
 static char message[BACKEND_MESSAGE_MAX];
 
 static struct posix *open_device(const char *path)
@@ -519,6 +503,64 @@ START_TEST(duplicate_keeps_the_claim_until_it_is_closed)
 }
 END_TEST
 
+/* ---- pins ---- */
+
+static struct engine *new_ring(void)
+{
+    struct engine *engine = NULL;
+    int reason = 0;
+    int error = engine_new("io_uring", &engine, &reason);
+    if (error < 0)
+        printf("skipped: pins: no io_uring here: %s\n", strerror(-error));
+    return engine;
+}
+
+START_TEST(pinned_guard_outlives_its_descriptors)
+{
+    struct engine *engine = new_ring();
+    if (engine == NULL)
+        return;
+    struct posix *posix = open_device(loop_path);
+    take(posix, LOCK_EXCLUSIVE);
+    backend_pin(&posix->base, engine);
+    take(posix, LOCK_NONE);
+    ck_assert_int_eq(try_flock(loop_path, LOCK_SH), -EWOULDBLOCK);
+    ck_assert_int_eq(try_exclusive(loop_path), -EBUSY);
+    backend_unpin(&posix->base, engine);
+    ck_assert_int_eq(try_flock(loop_path, LOCK_EX), 0);
+    ck_assert_int_eq(try_exclusive(loop_path), 0);
+    backend_unpin(&posix->base, engine);
+    backend_close(&posix->base);
+    ck_assert_ptr_null(engine_free(engine));
+}
+END_TEST
+
+START_TEST(pin_follows_the_guard)
+{
+    struct engine *engine = new_ring();
+    struct engine *other = new_ring();
+    if (engine == NULL || other == NULL)
+        return;
+    struct posix *posix = open_device(loop_path);
+    backend_pin(&posix->base, engine);
+    take(posix, LOCK_SHARED);
+    backend_pin(&posix->base, engine);
+    backend_pin(&posix->base, other);
+    take(posix, LOCK_EXCLUSIVE);
+    backend_pin(&posix->base, engine);
+    take(posix, LOCK_NONE);
+    ck_assert_int_eq(try_exclusive(loop_path), -EBUSY);
+    backend_pin(&posix->base, engine); /* to nothing */
+    ck_assert_int_eq(try_exclusive(loop_path), 0);
+    ck_assert_int_eq(try_flock(loop_path, LOCK_SH), -EWOULDBLOCK); /* the other's */
+    backend_unpin(&posix->base, other);
+    ck_assert_int_eq(try_flock(loop_path, LOCK_EX), 0);
+    backend_close(&posix->base);
+    ck_assert_ptr_null(engine_free(engine));
+    ck_assert_ptr_null(engine_free(other));
+}
+END_TEST
+
 static TCase *everyones_tests(void)
 {
     TCase *tests = tcase_create("files");
@@ -561,6 +603,8 @@ static TCase *roots_tests(void)
     tcase_add_test(tests, exclusive_holder_punches_holes);
     tcase_add_test(tests, zeroing_while_the_guard_changes_hits_nothing_else);
     tcase_add_test(tests, duplicate_keeps_the_claim_until_it_is_closed);
+    tcase_add_test(tests, pinned_guard_outlives_its_descriptors);
+    tcase_add_test(tests, pin_follows_the_guard);
     return tests;
 }
 
