@@ -190,7 +190,6 @@ static void related_go_beside(struct related_walk *walk, const struct outside_me
 static void related_find_below(struct related_walk *walk, const struct device_identity *identity)
 {
     walk->relation = OUTSIDE_SELF;
-    walk->family->count = 0;
     related_add(walk, identity, "");
     for (walk->from = 0; walk->from < walk->family->count; walk->from++)
         related_go_down(walk, &walk->family->members[walk->from].identity);
@@ -199,12 +198,14 @@ static void related_find_below(struct related_walk *walk, const struct device_id
 void outside_find_below(const struct device_identity *identity, struct outside_family *ret_family)
 {
     struct related_walk walk = {.family = ret_family};
+    ret_family->count = 0;
     related_find_below(&walk, identity);
 }
 
 int outside_find_family(const struct device_identity *identity, struct outside_family *ret_family)
 {
     CLEANUP(cleanup_walk) struct related_walk walk = {.family = ret_family};
+    ret_family->count = 0;
     related_find_below(&walk, identity);
     const unsigned int below = ret_family->count;
     outside_each_loop(on_related_loop, &walk);

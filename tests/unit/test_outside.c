@@ -224,6 +224,7 @@ START_TEST(lock_on_a_device_is_found_whatever_its_node)
     char loop[32];
     const char *node = fixture_path("node");
     CLEANUP_CLOSE int fd = fixture_loop(fixture_file("disk", FIXTURE_MIB), 0, loop, sizeof(loop));
+    ck_assert_int_ge(fd, 0);
     struct fixture_child child = fixture_hold(hold_flock_exclusive, loop);
     ck_assert_int_eq(find_one(loop, OUTSIDE_FLOCK, false).pid, child.pid);
     struct outside_holder holder = find_one(fixture_path("disk"), OUTSIDE_FLOCK, true);
@@ -297,6 +298,7 @@ START_TEST(two_loop_devices_on_a_file_share_bytes)
 {
     char second[32];
     CLEANUP_CLOSE int fd = fixture_loop(fixture_path("disk"), 0, second, sizeof(second));
+    ck_assert_int_ge(fd, 0);
     ck_assert(is_related(loop_path, second));
     ck_assert(is_related(second, loop_path));
     check_is(loop_path, false, NULL);
@@ -309,6 +311,7 @@ START_TEST(loop_device_on_a_loop_device_is_found)
 {
     char second[32];
     CLEANUP_CLOSE int fd = fixture_loop(loop_path, 0, second, sizeof(second));
+    ck_assert_int_ge(fd, 0);
     ck_assert(is_related(second, fixture_path("disk")));
     ck_assert(is_related(fixture_path("disk"), second));
     check_is(loop_path, true, second);
@@ -382,7 +385,7 @@ START_TEST(btrfs_is_found_by_its_source)
     ck_assert_int_eq(find_one(inside, OUTSIDE_FLOCK, false).pid, child.pid);
     fixture_end(&child);
     char second[32];
-    CLEANUP_CLOSE int fd = fixture_loop(inside, 0, second, sizeof(second));
+    int fd = fixture_loop(inside, 0, second, sizeof(second));
     check_is(inside, true, second);
     (void)close(fd);
     ck_assert_int_eq(umount2(point, MNT_DETACH), 0);
@@ -753,6 +756,7 @@ START_TEST(memory_is_volatile_whatever_is_built_on_it)
     const char *memory = fixture_file("mnt/memory", 16L * FIXTURE_MIB);
     ck_assert(is_volatile(memory));
     CLEANUP_CLOSE int fd = fixture_loop(memory, 0, second, sizeof(second));
+    ck_assert_int_ge(fd, 0);
     ck_assert(is_volatile(second));
     const char *inner = fixture_path("inner");
     ck_assert_int_eq(mkdir(inner, 0700), 0);
