@@ -23,8 +23,8 @@
 #define LOCALHOST "localhost"
 
 enum {
-    QUOTE_MAX = 60, /* of the offending text in a message */
-    VALUE_MAX = 64, /* longer than any key or value that is known */
+    QUOTE_MAX = 60,                     /* of the offending text in a message */
+    VALUE_MAX = CONFIG_PURPOSE_MAX + 1, /* the longest value, with a NUL */
 };
 
 /* A part of the text, not NUL-terminated. */
@@ -100,7 +100,7 @@ static int decode(struct piece piece, char *buffer, size_t size, struct config_u
     return 0;
 }
 
-/* What a path is written with; everything else is percent-encoded. */
+/* What paths and texts are written with; everything else is percent-encoded. */
 static bool is_plain(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -163,6 +163,22 @@ static int set_sector_size(struct config_uri *config, const char *value)
     return 0;
 }
 
+static int set_strict(struct config_uri *config, const char *value)
+{
+    return parse_bool(value, &config->strict);
+}
+
+static int set_discard(struct config_uri *config, const char *value)
+{
+    return parse_bool(value, &config->discard);
+}
+
+static int set_purpose(struct config_uri *config, const char *value)
+{
+    strcpy(config->purpose, value); /* of at most VALUE_MAX bytes with its NUL */
+    return 0;
+}
+
 static const char *const access_names[] = {
     [CONFIG_ACCESS_AUTO] = "auto",
     [CONFIG_ACCESS_READ_ONLY] = "ro",
@@ -190,6 +206,9 @@ static const struct key {
     {"lock", "0 or 1", set_lock},
     {"prefered_sector_size", "0 or a power of two from 512 to 65536", set_sector_size},
     {"mode", "auto, ro or rw", set_mode},
+    {"strict", "0 or 1", set_strict},
+    {"discard", "0 or 1", set_discard},
+    {"purpose", "at most 64 bytes", set_purpose},
 };
 
 enum { KEYS = sizeof(keys) / sizeof(keys[0]) };
@@ -208,7 +227,8 @@ static int find_key(struct piece name, struct config_uri_error *error)
             return i;
     }
     return refuse(error, -EINVAL,
-                  "key \"%.*s\" is not known (sync, buffered, lock, prefered_sector_size, mode)",
+                  "key \"%.*s\" is not known (sync, buffered, lock, prefered_sector_size, mode, "
+                  "strict, discard, purpose)",
                   quote_length(name), name.text);
 }
 
@@ -373,14 +393,14 @@ static void put_text(struct writer *writer, const char *text)
         put_char(writer, *text++);
 }
 
-static void put_path(struct writer *writer, const char *path)
+static void put_encoded(struct writer *writer, const char *text)
 {
     static const char digits[] = "0123456789ABCDEF";
 
-    for (; *path; path++) {
-        const unsigned char byte = (unsigned char)*path;
-        if (is_plain(*path)) {
-            put_char(writer, *path);
+    for (; *text; text++) {
+        const unsigned char byte = (unsigned char)*text;
+        if (is_plain(*text)) {
+            put_char(writer, *text);
         } else {
             put_char(writer, '%');
             put_char(writer, digits[byte >> 4]);
@@ -408,7 +428,7 @@ size_t config_uri_format(const struct config_uri *config, char *buffer, size_t s
     char number[16];
 
     put_text(&writer, config->path[0] == '/' ? SCHEME_FILE "//" : SCHEME_FILE);
-    put_path(&writer, config->path);
+    put_encoded(&writer, config->path);
     put_text(&writer, "?sync=");
     put_text(&writer, sync_name(config->sync));
     put_text(&writer, config->buffered ? "&buffered=1" : "&buffered=0");
@@ -421,6 +441,14 @@ size_t config_uri_format(const struct config_uri *config, char *buffer, size_t s
     if (config->access != CONFIG_ACCESS_AUTO) {
         put_text(&writer, "&mode=");
         put_text(&writer, access_names[config->access]);
+    }
+    if (config->strict)
+        put_text(&writer, "&strict=1");
+    if (config->discard)
+        put_text(&writer, "&discard=1");
+    if (config->purpose[0] != '\0') {
+        put_text(&writer, "&purpose=");
+        put_encoded(&writer, config->purpose);
     }
     if (size > 0)
         buffer[writer.length < size ? writer.length : size - 1] = '\0';

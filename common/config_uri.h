@@ -3,11 +3,13 @@
  * The block interface's configuration string:
  *
  *   file://<path>?sync=(none|os|drive)&buffered=(0|1)&lock=(0|1)&prefered_sector_size=N
+ *                &mode=(auto|ro|rw)&strict=(0|1)&discard=(0|1)&purpose=TEXT
  *
  * The spelling of `prefered_sector_size` is mirage-block-unix's own. Paths and values are
- * percent-encoded. Parsed by hand, because URI libraries refuse spellings that the interface has
- * always taken (`file:/path`, `file:C:%5Ccygwin`, the prefix `buffered:`). `file://localhost/path`
- * is /path; any other host is refused.
+ * percent-encoded. blkd's own keys are
+ * mode, strict, discard and purpose. Parsed by hand, because URI libraries refuse spellings that
+ * the interface has always taken (`file:/path`, `file:C:%5Ccygwin`, the prefix `buffered:`).
+ * `file://localhost/path` is /path; any other host is refused.
  */
 #ifndef BLKD_COMMON_CONFIG_URI_H
 #define BLKD_COMMON_CONFIG_URI_H
@@ -17,6 +19,8 @@
 #include <stdint.h>
 
 #include "common/limits.h"
+
+enum { CONFIG_PURPOSE_MAX = 64 }; /* bytes, without a NUL */
 
 enum config_sync {
     CONFIG_SYNC_OS,
@@ -31,12 +35,15 @@ enum config_access {
 };
 
 struct config_uri {
-    char path[PATH_BYTES_MAX]; /* NUL-terminated, not empty; any other bytes */
-    bool buffered;             /* default true */
-    enum config_sync sync;     /* default os */
-    bool lock;                 /* default false */
-    uint32_t sector_size;      /* 0: the device's own */
-    enum config_access access; /* key `mode`: auto (the default), ro, rw; blkd's own addition */
+    char path[PATH_BYTES_MAX];            /* NUL-terminated, not empty; any other bytes */
+    bool buffered;                        /* default true */
+    enum config_sync sync;                /* default os */
+    bool lock;                            /* default false */
+    uint32_t sector_size;                 /* 0: the device's own */
+    enum config_access access;            /* key `mode`: auto (the default), ro, rw */
+    bool strict;                          /* default false */
+    bool discard;                         /* default false */
+    char purpose[CONFIG_PURPOSE_MAX + 1]; /* default empty */
 };
 
 /* Why a text was refused, for a person. */
@@ -61,9 +68,9 @@ int config_uri_parse(const char *text, struct config_uri *ret_config,
 
 /*
  * Formats all fields: `file://` and an absolute path, or `file:` and a relative one, then
- * `?sync=…&buffered=…&lock=…`, then `prefered_sector_size` and `mode` if they are not at their
- * defaults. config_uri_parse gives the same fields back. Returns the length without the NUL, also
- * when it exceeds `size - 1` and the text was cut (as snprintf); `buffer` may be NULL if size is 0.
+ * `?sync=…&buffered=…&lock=…`, then the other keys where they are not at their defaults.
+ * config_uri_parse gives the same fields back. Returns the length without the NUL, also when it
+ * exceeds `size - 1` and the text was cut (as snprintf); `buffer` may be NULL if size is 0.
  */
 size_t config_uri_format(const struct config_uri *config, char *buffer, size_t size);
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Room for the longest path with each byte escaped, and the keys. */
-#define TEXT_MAX ((size_t)3 * PATH_BYTES_MAX + 256)
+#define TEXT_MAX ((size_t)3 * PATH_BYTES_MAX + 512)
 
 static struct config_uri parse(const char *text)
 {
@@ -27,6 +27,9 @@ static void check_same(const struct config_uri *a, const struct config_uri *b)
     ck_assert_int_eq(a->lock, b->lock);
     ck_assert_uint_eq(a->sector_size, b->sector_size);
     ck_assert_int_eq(a->access, b->access);
+    ck_assert_int_eq(a->strict, b->strict);
+    ck_assert_int_eq(a->discard, b->discard);
+    ck_assert_str_eq(a->purpose, b->purpose);
 }
 
 static void check_round_trip(const struct config_uri *config)
@@ -94,6 +97,9 @@ START_TEST(missing_keys_are_connects_defaults)
     ck_assert(!expected.lock);
     ck_assert_uint_eq(expected.sector_size, 0);
     ck_assert_int_eq(expected.access, CONFIG_ACCESS_AUTO);
+    ck_assert(!expected.strict);
+    ck_assert(!expected.discard);
+    ck_assert_str_eq(expected.purpose, "");
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         const struct config_uri config = parse(texts[i]);
         check_same(&config, &expected);
@@ -123,6 +129,38 @@ START_TEST(all_keys_are_read)
     ck_assert_int_eq(config.sync, CONFIG_SYNC_DRIVE);
     ck_assert_uint_eq(config.sector_size, 4096);
     ck_assert_int_eq(config.access, CONFIG_ACCESS_READ_ONLY);
+}
+END_TEST
+
+START_TEST(own_keys_are_read)
+{
+    const struct config_uri config =
+        parse("file:///d?strict=1&purpose=nightly%20b%C3%A4ckup%26%3D&discard=1");
+
+    ck_assert(config.strict);
+    ck_assert(config.discard);
+    ck_assert_str_eq(config.purpose, "nightly b\303\244ckup&=");
+    ck_assert(!parse("file:/d?strict=0").strict);
+    ck_assert(!parse("file:/d?discard=0").discard);
+    ck_assert_str_eq(parse("file:/d?purpose=").purpose, "");
+}
+END_TEST
+
+/* 64 bytes, however they are written. */
+START_TEST(longest_purpose_is_taken_and_one_byte_more_refused)
+{
+    struct config_uri_error error = {""};
+    char text[512] = "file:/d?purpose=";
+    struct config_uri config;
+
+    for (int i = 0; i < CONFIG_PURPOSE_MAX; i++)
+        strcat(text, i % 2 == 0 ? "x" : "%79");
+    config = parse(text);
+    ck_assert_uint_eq(strlen(config.purpose), CONFIG_PURPOSE_MAX);
+    check_round_trip(&config);
+    strcat(text, "x");
+    ck_assert_int_eq(config_uri_parse(text, &config, &error), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(error.message, "at most 64 bytes"));
 }
 END_TEST
 
@@ -231,6 +269,10 @@ static const struct {
     {"file:///a?sync=OS", "\"OS\""},
     {"file:///a?sync=", "sync"},
     {"file:///a?mode=r", "\"r\""},
+    {"file:///a?strict=yes", "strict cannot be \"yes\""},
+    {"file:///a?discard=", "discard cannot be \"\""},
+    {"file:///a?purpose=a&purpose=b", "\"purpose\" is given twice"},
+    {"file:///a?purpose=a%00", "%00"},
     {"file:///a?prefered_sector_size=", "prefered_sector_size"},
     {"file:///a?prefered_sector_size=511", "\"511\""},
     {"file:///a?prefered_sector_size=256", "\"256\""},
@@ -335,6 +377,13 @@ START_TEST(format_is_the_documented_one)
     config.access = CONFIG_ACCESS_READ_ONLY;
     check_format(&config, "file:///var/tmp/foo.qcow2?sync=drive&buffered=0&lock=1"
                           "&prefered_sector_size=4096&mode=ro");
+    config = make_config("/d");
+    config.strict = true;
+    config.discard = true;
+    strcpy(config.purpose, "a b&c=%");
+    check_format(&config, "file:///d?sync=os&buffered=1&lock=0&strict=1&discard=1"
+                          "&purpose=a%20b%26c=%25");
+    check_round_trip(&config);
 }
 END_TEST
 
@@ -460,6 +509,8 @@ int main(void)
     tcase_add_test(tests, all_keys_are_read);
     tcase_add_test(tests, sync_has_five_spellings);
     tcase_add_test(tests, mode_has_three_values);
+    tcase_add_test(tests, own_keys_are_read);
+    tcase_add_test(tests, longest_purpose_is_taken_and_one_byte_more_refused);
     tcase_add_test(tests, sector_sizes_are_those_that_blkd_serves);
     tcase_add_test(tests, keys_and_values_are_decoded_too);
     tcase_add_test(tests, strings_written_by_mirage_block_unix_are_read);
