@@ -94,12 +94,18 @@ struct blkd_config {
     bool lock;               /* take a lock: exclusive for read/write, shared for read-only (L1) */
     uint32_t sector_size;    /* bytes, a power of two from 512 to 65536; 0: the device's own */
     enum blkd_access access; /* AUTO: read/write, else read-only where writing is not allowed */
-    uint64_t reserved[8];
+    bool strict;             /* refuse (-EOPNOTSUPP) rather than open with less than was asked for:
+                                caching mode, a sync level on storage that survives a power cut, a
+                                discard that gives space back */
+    bool discard;            /* discards are to give space back; without `strict` only a wish */
+    const char *purpose;     /* what the session is for, for people; UTF-8, at most 64 bytes; NULL:
+                                nothing is said */
+    uint64_t reserved[7];
 };
 
 #define BLKD_CONFIG_INIT                                                                           \
     {                                                                                              \
-        NULL, true, BLKD_SYNC_OS, false, 0, BLKD_ACCESS_AUTO,                                      \
+        NULL, true, BLKD_SYNC_OS, false, 0, BLKD_ACCESS_AUTO, false, false, NULL,                  \
         {                                                                                          \
             0                                                                                      \
         }                                                                                          \
@@ -114,17 +120,23 @@ struct blkd_info {
     bool failed;                  /* a sync failed: writes and flushes are refused (S5) */
     bool elision_own_writes_only; /* a flush that finds nothing to do knows of blkd's writes only
                                      (S4) */
-    uint32_t sector_size;         /* bytes; constant while the device is open */
+    bool asked_discard;
+    bool lock_lost;         /* a lock of the session was broken or lost: changes are refused with
+                               -ESTALE until it unlocks or is granted a lock anew (L6) */
+    uint32_t sector_size;   /* bytes; constant while the device is open */
     uint32_t granule_bytes; /* the smallest piece that can be addressed in this caching mode */
     uint64_t size_sectors;
-    uint64_t generation;    /* grows with each change of size */
-    uint64_t device_number; /* the daemon's, as in lists */
-    enum blkd_sync sync;
-    enum blkd_lock_mode lock;         /* what this session holds */
+    uint64_t generation;              /* grows with each change of size */
+    uint64_t device_number;           /* the daemon's, as in lists */
+    enum blkd_sync sync;              /* BLKD_SYNC_NONE also where nothing is stable (tmpfs) */
+    enum blkd_lock_mode lock;         /* the strongest that this session holds */
     enum blkd_discard_method discard; /* how discarded sectors are made to read as zeroes (S8) */
     enum blkd_device_kind kind;
     enum blkd_access asked_access;
-    uint64_t reserved[8];
+    enum blkd_sync asked_sync;
+    uint64_t unsynced_changes; /* of this session: acknowledged, not known to be stable (S3) */
+    uint64_t token; /* fencing token of the newest exclusive lock that it holds; 0: none (L6) */
+    uint64_t reserved[6];
 };
 
 enum { BLKD_BUSY_POLL_DEFAULT = -1 };
@@ -247,8 +259,9 @@ BLKD_API int blkd_open_fd(struct blkd *connection, int fd, const struct blkd_con
                           struct blkd_device **ret_device);
 
 /*
- * Closes the device and frees the handle. Cannot fail. Calls that are pending on it end first; then
- * the daemon ends the session's I/O and releases its lock (L5). Waits for that, but not for a sync:
+ * Closes the device and frees the handle. Cannot fail. Calls that are pending on it end first, but
+ * for those that wait for a lock, which end with -ECANCELED; then the daemon ends the session's I/O
+ * and releases its locks (L5). Waits for that, but not for a sync:
  * who wants to know that the data is stable calls blkd_flush before.
  *
  * Callbacks of the calls that were pending run later, in blkd_dispatch. Inside a callback of the
@@ -350,6 +363,68 @@ BLKD_API int blkd_seek_mapped(struct blkd_device *device, uint64_t sector, uint6
  * Otherwise as blkd_seek_mapped. */
 BLKD_API int blkd_seek_unmapped(struct blkd_device *device, uint64_t sector, uint64_t *ret_sector);
 
+/* ---- locks ---- */
+
+enum { BLKD_WAIT_FOREVER = -1 };
+
+/* Which lock is asked for. Start from BLKD_LOCK_REQUEST_INIT: exclusive, the whole device, without
+ * waiting. The reserved members stay 0. */
+struct blkd_lock_request {
+    enum blkd_lock_mode mode; /* BLKD_LOCK_SHARED or BLKD_LOCK_EXCLUSIVE */
+    uint64_t first_sector;    /* of the range */
+    uint64_t count_sectors;   /* 0, with first_sector 0: the whole device, however it grows */
+    int wait_ms;              /* how long to wait for those that hold it; 0: not at all;
+                                 BLKD_WAIT_FOREVER */
+    bool isolate;             /* exclusive only: others cannot read the range either (L2) */
+    const char *purpose; /* shown to those that it keeps out (L4); UTF-8, at most 64 bytes; NULL or
+                            empty: the session's */
+    uint64_t reserved[8];
+};
+
+#define BLKD_LOCK_REQUEST_INIT                                                                     \
+    {                                                                                              \
+        BLKD_LOCK_EXCLUSIVE, 0, 0, 0, false, NULL,                                                 \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+
+/*
+ * Takes a lock (L1). Locks among blkd's sessions are mandatory (L2), toward other programs as far
+ * as Linux has locks (L3). The same range asked for in another mode is an upgrade or a downgrade;
+ * while an upgrade waits, and if it is refused, the shared lock stays.
+ *
+ * request     NULL: BLKD_LOCK_REQUEST_INIT. Not kept.
+ * ret_token   of an exclusive lock its fencing token, greater than any that this daemon ever gave
+ *             (L6); else 0. May be NULL.
+ *
+ * Blocks until the lock is granted or refused, in the order in which sessions asked; a grant waits
+ * for I/O of others that is in the way. Other threads go on using connection and device meanwhile;
+ * one that waits takes up one of the connection's requests (blkd_server_info.max_requests). A
+ * session that gives up by closing the device, or by dying, leaves the queue.
+ *
+ * -EBUSY      it cannot be had without waiting; the message names who holds it (L4)
+ * -ETIMEDOUT  wait_ms have passed; the message names who holds it
+ * -EDEADLK    waiting would never end: those that it would wait for wait for this connection (L7);
+ *             or the device's other locks are held by this connection
+ * -ECANCELED  the device is being closed
+ * -ESTALE     the lock that was to be upgraded is lost
+ * -EBADF      the session was thrown out
+ * -EINVAL     no mode, the range's end is no number or not within the device, isolate without
+ *             exclusive, a purpose of over 64 bytes
+ */
+BLKD_API int blkd_lock(struct blkd_device *device, const struct blkd_lock_request *request,
+                       uint64_t *ret_token);
+
+/*
+ * Lets go of the session's locks that lie in a range, when its I/O in flight has ended (L5). With
+ * sector and count 0: of all. To hold none is no error. Takes notice of a lost lock: changes are
+ * no longer refused with -ESTALE for it (L6). Blocks until the locks are released.
+ *
+ * -EINVAL     a lock lies only partly in the range, or the range's end is no number
+ */
+BLKD_API int blkd_unlock(struct blkd_device *device, uint64_t first_sector, uint64_t count_sectors);
+
 /* ---- the same without waiting ---- */
 
 /*
@@ -400,6 +475,11 @@ BLKD_API int blkd_seek_mapped_async(struct blkd_device *device, uint64_t sector,
 BLKD_API int blkd_seek_unmapped_async(struct blkd_device *device, uint64_t sector,
                                       uint64_t *ret_sector, blkd_callback *callback,
                                       void *user_data);
+/* Closing the device ends a lock call that waits, with -ECANCELED. */
+BLKD_API int blkd_lock_async(struct blkd_device *device, const struct blkd_lock_request *request,
+                             uint64_t *ret_token, blkd_callback *callback, void *user_data);
+BLKD_API int blkd_unlock_async(struct blkd_device *device, uint64_t first_sector,
+                               uint64_t count_sectors, blkd_callback *callback, void *user_data);
 
 /*
  * A descriptor for poll(2), epoll, libevent and the like, the same for the connection's whole life
@@ -427,20 +507,76 @@ enum blkd_event_type {
     BLKD_EVENT_SHUTTING_DOWN = 2, /* the daemon stops: what is sent now may go unanswered */
     BLKD_EVENT_SYNC_FAILED = 3,   /* from now on the device's writes and flushes fail (S5) */
     BLKD_EVENT_DISCONNECTED = 4,  /* the connection is lost; the last event */
+    BLKD_EVENT_LOCK_GRANTED = 5,  /* a lock that was waited for is the session's; its call ends
+                                     besides */
+    BLKD_EVENT_LOCK_LOST = 6,     /* a lock is gone without the session's doing: changes are refused
+                                     with -ESTALE until it unlocks or is granted a lock anew (L6) */
+    BLKD_EVENT_EVICTED = 7,       /* an administrator threw the session out: calls get -EBADF; the
+                                     handle is still to be closed */
+    BLKD_EVENT_HAPPENING = 8,     /* what blkd_watch asked for */
+};
+
+enum blkd_lost_reason {
+    BLKD_LOST_UNKNOWN = 0,
+    BLKD_LOST_BROKEN = 1,  /* an administrator broke it */
+    BLKD_LOST_OUTSIDE = 2, /* the lock toward other programs could not be kept (L3) */
+};
+
+enum blkd_happening_what {
+    BLKD_HAPPENING_UNKNOWN = 0, /* of a newer daemon */
+    BLKD_HAPPENING_SESSION_OPENED = 1,
+    BLKD_HAPPENING_SESSION_CLOSED = 2,
+    BLKD_HAPPENING_LOCK_GRANTED = 3,
+    BLKD_HAPPENING_LOCK_RELEASED = 4,
+    BLKD_HAPPENING_LOCK_WAITS = 5,
+    BLKD_HAPPENING_LOCK_LOST = 6,
+    BLKD_HAPPENING_RESIZED = 7,
+    BLKD_HAPPENING_SYNC_FAILED = 8,
+    BLKD_HAPPENING_RECOVERED = 9,
+    BLKD_HAPPENING_EVICTED = 10,
+    BLKD_HAPPENING_DEVICE_CLOSED = 11,
+};
+
+/* Something that happened to a device, for a watcher. What does not apply is 0 or empty. */
+struct blkd_happening {
+    enum blkd_happening_what what;
+    uint64_t device_number;
+    uint64_t session_number; /* 0: of the device as such */
+    const char *path;
+    uint64_t unix_ms; /* when, by the wall clock */
+    uint32_t pid, uid;
+    const char *command;
+    const char *purpose;
+    enum blkd_lock_mode mode; /* LOCK_...: which lock */
+    uint64_t offset_bytes;    /* of the lock */
+    uint64_t length_bytes;    /* 0: the whole device */
+    uint64_t token;
+    uint64_t size_bytes; /* RESIZED */
+    uint64_t generation; /* RESIZED, RECOVERED */
+    int error;           /* SYNC_FAILED: a negative errno */
+    uint64_t left_out;   /* happenings before this one that came too fast to be told */
 };
 
 struct blkd_event {
     enum blkd_event_type type;
     struct blkd_device *device; /* NULL: the whole connection */
     uint64_t sequence;
-    uint64_t size_sectors; /* RESIZED */
-    uint64_t generation;   /* RESIZED */
-    int error;             /* SYNC_FAILED, DISCONNECTED: a negative errno */
+    uint64_t size_sectors;                  /* RESIZED */
+    uint64_t generation;                    /* RESIZED */
+    int error;                              /* SYNC_FAILED, DISCONNECTED: a negative errno */
+    enum blkd_lock_mode lock_mode;          /* LOCK_GRANTED */
+    uint64_t token;                         /* LOCK_GRANTED: of an exclusive lock */
+    uint64_t first_sector;                  /* LOCK_GRANTED */
+    uint64_t count_sectors;                 /* LOCK_GRANTED; 0: the whole device */
+    enum blkd_lost_reason lost_reason;      /* LOCK_LOST */
+    uint32_t lost_locks;                    /* LOCK_LOST: how many */
+    const struct blkd_happening *happening; /* HAPPENING, with all that it points to; else NULL */
     uint64_t reserved[4];
 };
 
-/* Runs in blkd_dispatch. `event` is valid during the call. Of several events of one type for one
- * device that could not be told in time, the last is. */
+/* Runs in blkd_dispatch. `event` and what it points to are valid during the call. Of several events
+ * of one type for one device that could not be told in time, the last is; of happenings the first
+ * 4096 are, and how many were left out. */
 typedef void blkd_event_callback(void *user_data, const struct blkd_event *event);
 
 /* What to call for events; NULL: nothing. Events that come while there is none are dropped. Does
@@ -452,7 +588,7 @@ BLKD_API int blkd_set_event_callback(struct blkd *connection, blkd_event_callbac
 
 /*
  * file://<path>?sync=(none|os|drive)&buffered=(0|1)&lock=(0|1)&prefered_sector_size=N
- *              &mode=(auto|ro|rw)
+ *              &mode=(auto|ro|rw)&strict=(0|1)&discard=(0|1)&purpose=TEXT
  *
  * Paths and values are percent-encoded; what is left out has BLKD_CONFIG_INIT's value. The spelling
  * "prefered_sector_size" is mirage-block-unix's own. These functions need no connection and do not
@@ -492,6 +628,23 @@ struct blkd_counters {
     uint64_t syncs_issued, flushes_elided, flushes_shared;
 };
 
+/* What is known of a device's stable storage (S3-S7). Times are of the wall clock. */
+struct blkd_sync_state {
+    enum blkd_sync
+        level; /* the strictest that a session has; BLKD_SYNC_NONE: no flush does a thing */
+    uint64_t unsynced_changes;
+    uint64_t unsynced_since_unix_ms; /* 0: nothing is unsynced */
+    uint64_t last_sync_unix_ms;      /* 0: none since it was opened */
+    uint64_t last_sync_us;           /* how long it took */
+    uint64_t longest_sync_us;
+    uint64_t flushes_asked; /* beside blkd_counters' syncs_issued, flushes_shared, flushes_elided */
+    bool running;           /* a sync */
+    uint32_t waiting;       /* flushes, now */
+    int failed; /* a negative errno: writes and flushes are refused (S5); 0: it has not */
+    uint64_t failed_unix_ms;
+    bool volatile_storage; /* a power cut loses it whatever is synced (tmpfs, a RAM disk) */
+};
+
 struct blkd_device_entry {
     uint64_t device_number;
     const char *path;
@@ -508,6 +661,9 @@ struct blkd_device_entry {
     uint64_t generation;
     const char *io_policy;
     struct blkd_counters counters;
+    struct blkd_sync_state sync;
+    uint32_t locks; /* held */
+    uint32_t lock_waiters;
 };
 
 struct blkd_session_entry {
@@ -525,6 +681,10 @@ struct blkd_session_entry {
     uint32_t in_flight;
     uint64_t opened_unix_ms;
     struct blkd_counters counters;
+    const char *purpose;
+    uint64_t unsynced_changes;       /* acknowledged, not known to be stable */
+    uint64_t unsynced_since_unix_ms; /* 0: nothing is unsynced */
+    bool lock_lost;
 };
 
 struct blkd_device_list {
@@ -547,6 +707,140 @@ BLKD_API void blkd_device_list_free(struct blkd_device_list *list);
 BLKD_API int blkd_list_sessions(struct blkd *connection, uint64_t device_number,
                                 struct blkd_session_list **ret_list);
 BLKD_API void blkd_session_list_free(struct blkd_session_list *list);
+
+/* A lock that is held, waited for, or held shared while its upgrade is waited for. */
+struct blkd_lock_entry {
+    uint64_t lock_number;
+    uint64_t device_number;
+    uint64_t session_number;
+    const char *path;
+    enum blkd_lock_mode mode;   /* held */
+    enum blkd_lock_mode wanted; /* waited for; BLKD_LOCK_NONE: nothing */
+    uint32_t position;          /* of one that waits, in its device's queue, from 1 on */
+    uint64_t offset_bytes;
+    uint64_t length_bytes; /* 0: the whole device */
+    bool isolate;
+    bool waits_outside; /* for a program outside blkd */
+    uint64_t token;
+    uint64_t since_unix_ms; /* when it was granted, or asked for */
+    const char *purpose;
+    uint32_t pid, uid;
+    const char *command;
+};
+
+struct blkd_lock_list {
+    size_t count;
+    const struct blkd_lock_entry *entries;
+};
+
+/* The locks of one device, or with device_number 0 of all; for others than root of those that they
+ * have open. Otherwise as blkd_list_devices. */
+BLKD_API int blkd_list_locks(struct blkd *connection, uint64_t device_number,
+                             struct blkd_lock_list **ret_list);
+BLKD_API void blkd_lock_list_free(struct blkd_lock_list *list);
+
+enum blkd_holder_kind {
+    BLKD_HOLDER_UNKNOWN = 0,
+    BLKD_HOLDER_SESSION = 1,     /* of this daemon */
+    BLKD_HOLDER_FLOCK = 2,       /* flock(2) */
+    BLKD_HOLDER_RECORD_LOCK = 3, /* fcntl(2): traditional, or of an open file description (QEMU) */
+    BLKD_HOLDER_MOUNT = 4,
+    BLKD_HOLDER_SWAP = 5,
+    BLKD_HOLDER_KERNEL = 6, /* a device made of it (device mapper, md), or an exclusive open */
+    BLKD_HOLDER_LOOP = 7,   /* a loop device that is attached to it */
+    BLKD_HOLDER_LEASE = 8,
+};
+
+struct blkd_holder {
+    enum blkd_holder_kind kind;
+    bool exclusive;
+    bool via;        /* holds something that shares bytes with it (partition, disk, loop device) */
+    bool read_write; /* a session's */
+    bool waiting;    /* does not hold it but waits for it */
+    uint32_t pid;    /* 0: unknown, or the kernel */
+    uint32_t uid;
+    const char *command;
+    const char *detail; /* mount point, device, range of a lock; of a session: its path */
+    uint64_t session_number;
+    const char *purpose;
+    enum blkd_lock_mode lock; /* a session's */
+    uint64_t since_unix_ms;   /* a session's */
+};
+
+/* Who has a device, and whether what is on it is safe. */
+struct blkd_holders {
+    size_t count;
+    const struct blkd_holder *entries;
+    bool more;              /* than the daemon tells */
+    uint64_t device_number; /* 0: this daemon does not have it open */
+    bool failed;            /* S5 */
+    bool safe; /* it has not failed, and nothing that went through this daemon is unsynced */
+};
+
+/*
+ * Who has a file or block device, in blkd and outside, as far as /proc and /sys tell (L4).
+ *
+ * path   relative ones are taken from the working directory. Where the daemon opens no paths for
+ *        this user, the library opens it itself, for reading, and passes the descriptor.
+ *
+ * Blocks until the daemon has looked around. *ret_holders is the caller's, to be given to
+ * blkd_who_free, with all that it points to.
+ *
+ * -ENOENT, -EACCES, ...   as open(2)
+ * -ENOTBLK                neither a regular file nor a block device
+ * -ENAMETOOLONG           the absolute path has over 4095 bytes
+ */
+BLKD_API int blkd_who(struct blkd *connection, const char *path, struct blkd_holders **ret_holders);
+BLKD_API void blkd_who_free(struct blkd_holders *holders);
+
+/* From now on BLKD_EVENT_HAPPENING tells what happens to all devices (for others than root: to
+ * those that they have open), until it is called with `on` false. Blocks for a round trip. */
+BLKD_API int blkd_watch(struct blkd *connection, bool on);
+
+/* ---- administration: root only, else -EPERM ---- */
+
+/*
+ * Breaks the locks of a session on a device, or with session_number 0 of all sessions (L6). The
+ * holder's changes are refused at once, with -ESTALE, and it is told; the locks fall when its I/O
+ * in flight has ended.
+ *
+ * wait_ms      how long to wait for that; 0: not at all; BLKD_WAIT_FOREVER
+ * ret_broken   how many; 0 is no error. May be NULL.
+ *
+ * -ENOENT      no such device is open
+ * -ETIMEDOUT   I/O is still in flight; the locks fall later all the same
+ */
+BLKD_API int blkd_break_lock(struct blkd *connection, uint64_t device_number,
+                             uint64_t session_number, int wait_ms, uint32_t *ret_broken);
+
+/* Throws a session out: its I/O ends, its locks fall, its client is told (BLKD_EVENT_EVICTED).
+ * Blocks until it is gone. -ENOENT: there is no such session. */
+BLKD_API int blkd_evict(struct blkd *connection, uint64_t session_number);
+
+/* What a device was recovered from. */
+struct blkd_recovery {
+    int failed; /* what it had failed with, a negative errno; 0: it had not */
+    uint64_t failed_unix_ms;
+    uint64_t generation; /* the one that begins */
+    uint64_t reserved[4];
+};
+
+/*
+ * Makes a FAILED device usable again (S5). What the failed sync lost stays lost: what is on the
+ * device is to be checked before it is trusted. No session may have it open.
+ *
+ * path            NULL: device_number names it. A relative one is taken from the working directory.
+ * device_number   0: path names it
+ * ret_recovery    may be NULL
+ *
+ * Blocks as opening does.
+ *
+ * -EBUSY    a session has it open; the message names it
+ * -ENOENT   there is no such device, or nothing is known against it
+ * -EINVAL   neither path nor number, or both
+ */
+BLKD_API int blkd_recover(struct blkd *connection, const char *path, uint64_t device_number,
+                          struct blkd_recovery *ret_recovery);
 
 /* ---- helpers on a plain descriptor of one's own ---- */
 

@@ -30,6 +30,7 @@ static void call_deinit(struct call *call)
     if (call->iov_copy != call->iov_inline)
         free(call->iov_copy);
     free(call->message);
+    free(call->text);
     device_free(call->opening);
     if (call->fd >= 0)
         (void)close(call->fd);
@@ -185,7 +186,7 @@ static void call_complete(struct call *call)
     if (call->operation->on_done != NULL)
         call->operation->on_done(call);
     if (call->device != NULL)
-        device_call_ended(call->device);
+        device_call_ended(call->device, call->parked);
     if (call->waiter != NULL)
         pthread_cond_signal(&call->waiter->wake);
     if (call->mode.waits)
@@ -206,7 +207,7 @@ void call_submit(struct call *call)
     call->state = CALL_ACTIVE;
     TAILQ_INSERT_TAIL(&connection->calls.active, call, link);
     if (call->device != NULL)
-        call->device->pending++;
+        device_call_began(call->device, call->parked);
     if (connection->lost)
         call_set_failure(call, -ENOTCONN, connection->lost_reason);
     if (connection->lost || call->empty) {

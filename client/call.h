@@ -54,6 +54,14 @@ union call_body {
     Blkd__Seek seek;
     Blkd__ListDevices list_devices;
     Blkd__ListSessions list_sessions;
+    Blkd__Lock lock;
+    Blkd__Unlock unlock;
+    Blkd__ListLocks list_locks;
+    Blkd__Who who;
+    Blkd__Watch watch;
+    Blkd__BreakLock break_lock;
+    Blkd__Evict evict;
+    Blkd__Recover recover;
 };
 
 enum call_payload {
@@ -105,7 +113,15 @@ struct call {
     uint64_t failed_offset_bytes; /* of the part that `result` is from */
     char *message;                /* with a negative result; may be NULL when memory is short */
     void *ret;                    /* the caller's out-parameter */
-    uint64_t device_number;       /* whose sessions are to be listed */
+    uint64_t device_number;       /* what is asked about it, or done to it, by its number */
+    uint64_t session_number;
+    char *text; /* a path or a purpose that the request carries; may be NULL */
+
+    /* A lock. */
+    enum blkd_lock_mode lock_mode;
+    uint32_t wait_ms;
+    bool isolate;
+    bool parked; /* waits for others than the daemon: closing the device ends it */
 
     /* A range of the device. */
     uint64_t offset_bytes;
@@ -116,7 +132,7 @@ struct call {
     struct iovec *iov_copy;
     struct iovec iov_inline[CALL_IOV_INLINE];
 
-    /* Opening a device. */
+    /* Opening a device, or asking about a path. */
     struct blkd_device *opening;
     int fd;          /* to be passed; -1: none, or passed already */
     bool descriptor; /* the request passes one */

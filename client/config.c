@@ -29,30 +29,44 @@ _Static_assert((int)BLKD_ACCESS_READ_ONLY == (int)CONFIG_ACCESS_READ_ONLY &&
                    (int)BLKD_ACCESS_READ_WRITE == (int)CONFIG_ACCESS_READ_WRITE,
                "enum blkd_access is enum config_access");
 
-/* A config and the path that it points to. */
+/* A config and the texts that it points to: path, then purpose. */
 struct config_block {
     struct blkd_config config;
-    char path[];
+    char texts[];
 };
 
 struct blkd_config *config_new(const struct blkd_config *values, const char *path,
                                size_t path_bytes)
 {
-    struct config_block *block = malloc(sizeof(*block) + path_bytes + 1);
+    bool has_purpose = values->purpose != NULL && values->purpose[0] != '\0';
+    size_t purpose_bytes = has_purpose ? strlen(values->purpose) + 1 : 0;
+    struct config_block *block = malloc(sizeof(*block) + path_bytes + 1 + purpose_bytes);
 
     if (block == NULL)
         return NULL;
     block->config = *values;
     if (path_bytes > 0)
-        memcpy(block->path, path, path_bytes);
-    block->path[path_bytes] = '\0';
-    block->config.path = block->path;
+        memcpy(block->texts, path, path_bytes);
+    block->texts[path_bytes] = '\0';
+    block->config.path = block->texts;
+    block->config.purpose = NULL;
+    if (has_purpose)
+        block->config.purpose =
+            memcpy(block->texts + path_bytes + 1, values->purpose, purpose_bytes);
     return &block->config;
 }
 
 void blkd_config_free(struct blkd_config *config)
 {
     free(config); /* the first member of its block */
+}
+
+int config_check_purpose(const char *purpose)
+{
+    if (purpose != NULL && strlen(purpose) > CONFIG_PURPOSE_MAX)
+        return error_report(-EINVAL, "a purpose of %zu bytes: at most %d are possible",
+                            strlen(purpose), CONFIG_PURPOSE_MAX);
+    return 0;
 }
 
 int config_check(const struct blkd_config *config)
@@ -66,7 +80,7 @@ int config_check(const struct blkd_config *config)
                             "a sector size of %u bytes: it must be a power of two from %d "
                             "to %d, or 0 for the device's own",
                             config->sector_size, SECTOR_SIZE_MIN, SECTOR_SIZE_MAX);
-    return 0;
+    return config_check_purpose(config->purpose);
 }
 
 void config_to_wire(const struct blkd_config *config, Blkd__Config *message)
@@ -79,6 +93,10 @@ void config_to_wire(const struct blkd_config *config, Blkd__Config *message)
     message->lock = config->lock;
     message->sector_size = config->sector_size;
     message->access = (Blkd__Access)config->access;
+    message->strict = config->strict;
+    message->discard = config->discard;
+    if (config->purpose != NULL)
+        message->purpose = (char *)(uintptr_t)config->purpose; /* only read */
 }
 
 struct blkd_config *config_from_wire(const Blkd__Config *message)
@@ -89,6 +107,9 @@ struct blkd_config *config_from_wire(const Blkd__Config *message)
         .lock = message->lock,
         .sector_size = message->sector_size,
         .access = (enum blkd_access)message->access,
+        .strict = message->strict,
+        .discard = message->discard,
+        .purpose = message->purpose,
     };
 
     return config_new(&values, (const char *)message->path.data, message->path.len);
@@ -140,6 +161,9 @@ static int config_from_uri(const char *text, struct blkd_config **ret_config)
     values.lock = uri.lock;
     values.sector_size = uri.sector_size;
     values.access = (enum blkd_access)uri.access;
+    values.strict = uri.strict;
+    values.discard = uri.discard;
+    values.purpose = uri.purpose;
     config = config_new(&values, uri.path, strlen(uri.path));
     if (config == NULL)
         return error_report(-ENOMEM, "no memory for a configuration");
@@ -191,6 +215,10 @@ static int config_to_uri(const struct blkd_config *config, struct config_uri *ur
     uri->lock = config->lock;
     uri->sector_size = config->sector_size;
     uri->access = (enum config_access)config->access;
+    uri->strict = config->strict;
+    uri->discard = config->discard;
+    if (config->purpose != NULL)
+        memcpy(uri->purpose, config->purpose, strlen(config->purpose) + 1);
     return 0;
 }
 

@@ -8,13 +8,17 @@
 #include "client/blkd.h"
 #include "proto/blkd.pb-c.h"
 
-/* One allocation that holds struct and path; NULL: no memory. `path` need not end in NUL. */
+/* One allocation that holds struct, path and values->purpose; NULL: no memory. `path` need not end
+ * in NUL. */
 struct blkd_config *config_new(const struct blkd_config *values, const char *path,
                                size_t path_bytes);
 
 /* 0, or -EINVAL (with the thread's message) when a member has no meaning. Does not look at the
  * path. */
 int config_check(const struct blkd_config *config);
+
+/* Whether a session or a lock may have this purpose: 0, or -EINVAL with the thread's message. */
+int config_check_purpose(const char *purpose);
 
 /* `message` points into `config`. */
 void config_to_wire(const struct blkd_config *config, Blkd__Config *message);

@@ -26,6 +26,7 @@ void device_free(struct blkd_device *device)
     if (device->close_call != NULL)
         call_release(device->close_call);
     free(device->path);
+    free(device->purpose);
     free(device);
 }
 
@@ -61,7 +62,10 @@ static void close_done(struct call *call)
     struct blkd_device *device = call->device;
 
     call->device = NULL;
-    device_free(device);
+    device->pending--;
+    device->closed = true;
+    if (device->pending == 0)
+        device_free(device);
 }
 
 static const struct operation close_operation = {
@@ -70,18 +74,35 @@ static const struct operation close_operation = {
     .on_done = close_done,
 };
 
-void device_call_ended(struct blkd_device *device)
+static void device_close_advance(struct blkd_device *device)
 {
-    device->pending--;
-    if (device->pending == 0 && device->closing) {
-        struct call *call = device->close_call;
+    struct call *call = device->close_call;
+
+    if (!device->closing)
+        return;
+    if (call != NULL && device->pending == device->parked) {
         device->close_call = NULL;
         call_submit(call);
+    } else if (device->closed && device->pending == 0) {
+        device_free(device);
     }
 }
 
-/* Mutex held. The call goes out when the device's other calls are done; what comes of it may free
- * it at once when nobody waits. */
+void device_call_began(struct blkd_device *device, bool parked)
+{
+    device->pending++;
+    device->parked += parked;
+}
+
+void device_call_ended(struct blkd_device *device, bool parked)
+{
+    device->pending--;
+    device->parked -= parked;
+    device_close_advance(device);
+}
+
+/* Mutex held. The call goes out when the device's other calls are done or parked; what comes of it
+ * may free it at once when nobody waits. */
 static void device_close_start(struct blkd_device *device, struct call_mode mode)
 {
     struct call *call = device->close_call;
@@ -90,8 +111,7 @@ static void device_close_start(struct blkd_device *device, struct call_mode mode
     call->device = device;
     call->mode = mode;
     device->closing = true;
-    device->pending++; /* so that there is one way in which the last pending call ends */
-    device_call_ended(device);
+    device_close_advance(device);
 }
 
 static int device_close(struct blkd_device *device, struct call_mode mode)

@@ -7,6 +7,7 @@
 
 #include "client/device.h"
 #include "client/handle.h"
+#include "client/happening.h"
 #include "common/status.h"
 
 /* The queued event that a new one of its kind and session takes the place of, or a new one; NULL:
@@ -38,6 +39,27 @@ static void event_put(struct blkd *connection, uint64_t session, const struct bl
     event->content = *content;
 }
 
+void event_append(struct blkd *connection, struct event *event)
+{
+    STAILQ_INSERT_TAIL(&connection->events, event, link);
+}
+
+/* In sectors of its device. False: that is not open any more, nobody wants to know. */
+static bool event_fill_grant(struct blkd *connection, uint64_t session,
+                             const Blkd__LockGranted *granted, struct blkd_event *content)
+{
+    const struct blkd_device *device = device_find(connection, session);
+
+    if (device == NULL)
+        return false;
+    content->type = BLKD_EVENT_LOCK_GRANTED;
+    content->lock_mode = (enum blkd_lock_mode)granted->mode;
+    content->token = granted->token;
+    content->first_sector = granted->offset_bytes / device->sector_size;
+    content->count_sectors = granted->length_bytes / device->sector_size;
+    return true;
+}
+
 void event_received(struct blkd *connection, const Blkd__Event *message)
 {
     struct blkd_event content = {.sequence = message->sequence};
@@ -55,6 +77,21 @@ void event_received(struct blkd *connection, const Blkd__Event *message)
         content.type = BLKD_EVENT_SYNC_FAILED;
         content.error = status_to_errno(message->sync_failed->status);
         break;
+    case BLKD__EVENT__WHAT_LOCK_GRANTED:
+        if (!event_fill_grant(connection, message->session, message->lock_granted, &content))
+            return;
+        break;
+    case BLKD__EVENT__WHAT_LOCK_LOST:
+        content.type = BLKD_EVENT_LOCK_LOST;
+        content.lost_reason = (enum blkd_lost_reason)message->lock_lost->reason;
+        content.lost_locks = message->lock_lost->locks;
+        break;
+    case BLKD__EVENT__WHAT_EVICTED:
+        content.type = BLKD_EVENT_EVICTED;
+        break;
+    case BLKD__EVENT__WHAT_HAPPENING:
+        happening_received(connection, message);
+        return;
     default:
         return;
     }
@@ -88,6 +125,8 @@ int event_deliver(struct blkd *connection)
         bool wanted = callback != NULL && event_resolve(connection, event);
 
         STAILQ_REMOVE_HEAD(&connection->events, link);
+        if (event->content.happening != NULL)
+            connection->happenings_queued--;
         if (wanted) {
             pthread_mutex_unlock(&connection->mutex);
             callback(user_data, &event->content);

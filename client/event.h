@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Events on their way from the receiver to the user's event callback. Of several events of one kind
- * about one session that were not delivered yet only the last is kept, so that a program that never
- * dispatches does not gather them.
+ * about one session that were not delivered yet only the last is kept, and of happenings a bounded
+ * number, so that a program that never dispatches does not gather them.
  */
 #ifndef BLKD_CLIENT_EVENT_H
 #define BLKD_CLIENT_EVENT_H
@@ -13,6 +13,7 @@
 #include "client/blkd.h"
 #include "proto/blkd.pb-c.h"
 
+/* One allocation, for free(3); of a happening with its texts. */
 struct event {
     STAILQ_ENTRY(event) link;
     uint64_t session; /* 0: the whole connection */
@@ -20,6 +21,8 @@ struct event {
 };
 
 STAILQ_HEAD(event_queue, event);
+
+enum { EVENT_HAPPENINGS_MAX = 4096 };
 
 /* Queues what the daemon told; an event of an unknown kind is ignored, and one for which there is
  * no memory is lost. Mutex held. */
@@ -31,6 +34,9 @@ void event_disconnected(struct blkd *connection, int error);
 /* Takes the queue and runs the event callback for each; returns how often. Mutex held, given up
  * meanwhile. */
 int event_deliver(struct blkd *connection);
+
+/* Puts an event of its own allocation into the queue, behind the others. Mutex held. */
+void event_append(struct blkd *connection, struct event *event);
 
 /* Frees events that nobody will hear of. */
 void event_queue_clear(struct event_queue *queue);

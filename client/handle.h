@@ -50,6 +50,8 @@ struct blkd {
 
     bool announced;
     struct event_queue events;
+    uint32_t happenings_queued;   /* of those events */
+    uint64_t happenings_left_out; /* since the last one that was queued */
     blkd_event_callback *event_callback;
     void *event_user_data;
 

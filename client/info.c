@@ -2,6 +2,8 @@
 /* See info.h. */
 #include "client/info.h"
 
+#include "common/status.h"
+
 _Static_assert((int)BLKD_LOCK_SHARED == (int)BLKD__LOCK_MODE__LOCK_MODE_SHARED &&
                    (int)BLKD_LOCK_EXCLUSIVE == (int)BLKD__LOCK_MODE__LOCK_MODE_EXCLUSIVE,
                "enum blkd_lock_mode is the wire's LockMode");
@@ -34,6 +36,11 @@ void info_from_wire(const Blkd__Info *message, struct blkd_info *ret_info)
         .discard = (enum blkd_discard_method)message->discard,
         .kind = (enum blkd_device_kind)message->kind,
         .asked_access = (enum blkd_access)message->asked_access,
+        .asked_sync = (enum blkd_sync)message->asked_sync,
+        .asked_discard = message->asked_discard,
+        .unsynced_changes = message->unsynced_changes,
+        .token = message->token,
+        .lock_lost = message->lock_lost,
     };
 }
 
@@ -53,5 +60,25 @@ struct blkd_counters info_counters(const Blkd__Counters *message)
         .syncs_issued = message->syncs_issued,
         .flushes_elided = message->flushes_elided,
         .flushes_shared = message->flushes_shared,
+    };
+}
+
+struct blkd_sync_state info_sync_state(const Blkd__SyncState *message)
+{
+    if (message == NULL)
+        return (struct blkd_sync_state){0};
+    return (struct blkd_sync_state){
+        .level = (enum blkd_sync)message->level,
+        .unsynced_changes = message->unsynced_changes,
+        .unsynced_since_unix_ms = message->unsynced_since_unix_ms,
+        .last_sync_unix_ms = message->last_sync_unix_ms,
+        .last_sync_us = message->last_sync_us,
+        .longest_sync_us = message->longest_sync_us,
+        .flushes_asked = message->flushes_asked,
+        .running = message->running,
+        .waiting = message->waiting,
+        .failed = status_to_errno(message->failed),
+        .failed_unix_ms = message->failed_unix_ms,
+        .volatile_storage = message->volatile_storage,
     };
 }

@@ -12,5 +12,6 @@ void info_from_wire(const Blkd__Info *message, struct blkd_info *ret_info);
 
 /* `message` may be NULL. */
 struct blkd_counters info_counters(const Blkd__Counters *message);
+struct blkd_sync_state info_sync_state(const Blkd__SyncState *message);
 
 #endif

@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What the daemon knows about all devices and sessions. It tells it in pages; a list grows by one
- * with each: its entries move, the strings that they point to stay where they are, a page's in one
- * allocation.
- */
+/* What the daemon knows about all devices and sessions; for locks see list_locks.c. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,57 +9,13 @@
 #include "client/error.h"
 #include "client/handle.h"
 #include "client/info.h"
-
-/* One page's strings. */
-struct list_text {
-    struct list_text *next;
-    char bytes[];
-};
-
-/* What both kinds of list have behind what the user sees. */
-struct list_pages {
-    struct list_text *texts;
-    uint64_t after; /* the last number so far: the next page begins behind it */
-    bool more;
-};
-
-static char *list_add_text(struct list_pages *pages, size_t bytes)
-{
-    struct list_text *text = malloc(sizeof(*text) + bytes);
-
-    if (text == NULL)
-        return NULL;
-    text->next = pages->texts;
-    pages->texts = text;
-    return text->bytes;
-}
-
-static void list_free_texts(struct list_pages *pages)
-{
-    while (pages->texts != NULL) {
-        struct list_text *next = pages->texts->next;
-        free(pages->texts);
-        pages->texts = next;
-    }
-}
-
-/* Copies `length` bytes and a NUL to *position and moves it behind them. */
-static const char *list_put(char **position, const void *bytes, size_t length)
-{
-    char *text = *position;
-
-    if (length > 0)
-        memcpy(text, bytes, length);
-    text[length] = '\0';
-    *position += length + 1;
-    return text;
-}
+#include "client/pages.h"
 
 /* ---- devices ---- */
 
 struct device_list_block {
     struct blkd_device_list list; /* first: what the user has */
-    struct list_pages pages;
+    struct pages pages;
     struct blkd_device_entry *entries;
 };
 
@@ -92,7 +44,7 @@ static struct blkd_device_entry devices_entry(const Blkd__DeviceEntry *from, cha
 {
     return (struct blkd_device_entry){
         .device_number = from->device,
-        .path = list_put(position, from->path.data, from->path.len),
+        .path = pages_put(position, from->path.data, from->path.len),
         .kind = (enum blkd_device_kind)from->kind,
         .major = from->major,
         .minor = from->minor,
@@ -108,8 +60,11 @@ static struct blkd_device_entry devices_entry(const Blkd__DeviceEntry *from, cha
         .lock = (enum blkd_lock_mode)from->lock,
         .discard = (enum blkd_discard_method)from->discard,
         .generation = from->generation,
-        .io_policy = list_put(position, from->io_policy, strlen(from->io_policy)),
+        .io_policy = pages_put(position, from->io_policy, strlen(from->io_policy)),
         .counters = info_counters(from->counters),
+        .sync = info_sync_state(from->sync),
+        .locks = from->locks,
+        .lock_waiters = from->lock_waiters,
     };
 }
 
@@ -127,7 +82,7 @@ static int devices_reply(struct call *call, const Blkd__Reply *reply)
     if (entries == NULL)
         return -ENOMEM;
     block->entries = entries;
-    position = list_add_text(&block->pages, devices_text_bytes(from));
+    position = pages_add_text(&block->pages, devices_text_bytes(from));
     if (position == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < from->n_devices; i++) {
@@ -155,7 +110,7 @@ static const struct operation devices_operation = {
 
 struct session_list_block {
     struct blkd_session_list list; /* first: what the user has */
-    struct list_pages pages;
+    struct pages pages;
     struct blkd_session_entry *entries;
 };
 
@@ -178,7 +133,8 @@ static size_t sessions_text_bytes(const Blkd__SessionList *message)
 
     for (size_t i = 0; i < message->n_sessions; i++)
         bytes += message->sessions[i]->path.len + 1 + strlen(message->sessions[i]->command) + 1 +
-                 strlen(message->sessions[i]->client_name) + 1;
+                 strlen(message->sessions[i]->client_name) + 1 +
+                 strlen(message->sessions[i]->purpose) + 1;
     return bytes;
 }
 
@@ -188,12 +144,12 @@ static struct blkd_session_entry sessions_entry(const Blkd__SessionEntry *from, 
         .session_number = from->session,
         .connection_number = from->connection,
         .device_number = from->device,
-        .path = list_put(position, from->path.data, from->path.len),
+        .path = pages_put(position, from->path.data, from->path.len),
         .pid = from->pid,
         .uid = from->uid,
         .gid = from->gid,
-        .command = list_put(position, from->command, strlen(from->command)),
-        .client_name = list_put(position, from->client_name, strlen(from->client_name)),
+        .command = pages_put(position, from->command, strlen(from->command)),
+        .client_name = pages_put(position, from->client_name, strlen(from->client_name)),
         .read_write = from->read_write,
         .direct = from->direct,
         .sync = (enum blkd_sync)from->sync,
@@ -202,6 +158,10 @@ static struct blkd_session_entry sessions_entry(const Blkd__SessionEntry *from, 
         .in_flight = from->in_flight,
         .opened_unix_ms = from->opened_unix_ms,
         .counters = info_counters(from->counters),
+        .purpose = pages_put(position, from->purpose, strlen(from->purpose)),
+        .unsynced_changes = from->unsynced_changes,
+        .unsynced_since_unix_ms = from->unsynced_since_unix_ms,
+        .lock_lost = from->lock_lost,
     };
 }
 
@@ -219,7 +179,7 @@ static int sessions_reply(struct call *call, const Blkd__Reply *reply)
     if (entries == NULL)
         return -ENOMEM;
     block->entries = entries;
-    position = list_add_text(&block->pages, sessions_text_bytes(from));
+    position = pages_add_text(&block->pages, sessions_text_bytes(from));
     if (position == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < from->n_sessions; i++) {
@@ -243,32 +203,10 @@ static const struct operation sessions_operation = {
     .describe = sessions_describe,
 };
 
-/* Asks for one page; its reply extends `block`. */
-static int list_get_page(struct blkd *connection, const struct operation *operation,
-                         uint64_t device_number, void *block)
-{
-    struct call *call;
-    int r = call_begin(connection, NULL, operation, CALL_WAITS, &call);
-
-    if (r < 0)
-        return r;
-    call->device_number = device_number;
-    call->ret = block;
-    return call_run(call);
-}
-
-static int list_check(const struct blkd *connection, const void *ret_list)
-{
-    if (connection != NULL && ret_list != NULL)
-        return 0;
-    return error_report(-EINVAL, "a list without %s",
-                        connection == NULL ? "a connection" : "a place for it");
-}
-
 int blkd_list_devices(struct blkd *connection, struct blkd_device_list **ret_list)
 {
     struct device_list_block *block;
-    int r = list_check(connection, ret_list);
+    int r = pages_check(connection, ret_list);
 
     if (r < 0)
         return r;
@@ -276,7 +214,7 @@ int blkd_list_devices(struct blkd *connection, struct blkd_device_list **ret_lis
     if (block == NULL)
         return error_report(-ENOMEM, "no memory for a list of devices");
     do
-        r = list_get_page(connection, &devices_operation, 0, block);
+        r = pages_get(connection, &devices_operation, 0, block);
     while (r == 0 && block->pages.more);
     if (r < 0) {
         blkd_device_list_free(&block->list);
@@ -290,7 +228,7 @@ int blkd_list_sessions(struct blkd *connection, uint64_t device_number,
                        struct blkd_session_list **ret_list)
 {
     struct session_list_block *block;
-    int r = list_check(connection, ret_list);
+    int r = pages_check(connection, ret_list);
 
     if (r < 0)
         return r;
@@ -298,7 +236,7 @@ int blkd_list_sessions(struct blkd *connection, uint64_t device_number,
     if (block == NULL)
         return error_report(-ENOMEM, "no memory for a list of sessions");
     do
-        r = list_get_page(connection, &sessions_operation, device_number, block);
+        r = pages_get(connection, &sessions_operation, device_number, block);
     while (r == 0 && block->pages.more);
     if (r < 0) {
         blkd_session_list_free(&block->list);
@@ -314,7 +252,7 @@ void blkd_device_list_free(struct blkd_device_list *list)
 
     if (block == NULL)
         return;
-    list_free_texts(&block->pages);
+    pages_free_texts(&block->pages);
     free(block->entries);
     free(block);
 }
@@ -325,7 +263,7 @@ void blkd_session_list_free(struct blkd_session_list *list)
 
     if (block == NULL)
         return;
-    list_free_texts(&block->pages);
+    pages_free_texts(&block->pages);
     free(block->entries);
     free(block);
 }

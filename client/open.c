@@ -17,6 +17,7 @@
 #include "client/device.h"
 #include "client/error.h"
 #include "client/handle.h"
+#include "client/openpath.h"
 #include "common/cleanup.h"
 #include "common/limits.h"
 #include "common/range.h"
@@ -54,28 +55,6 @@ static void open_describe(const struct call *call, char *text, size_t size)
                    call->opening != NULL ? call->opening->path : "a device");
 }
 
-static int open_path(const char *path, int access_mode)
-{
-    int fd;
-
-    do
-        fd = open(path, access_mode | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    while (fd < 0 && errno == EINTR);
-    return fd < 0 ? -errno : fd;
-}
-
-static int open_as(const char *path, enum blkd_access access)
-{
-    int fd;
-
-    if (access == BLKD_ACCESS_READ_ONLY)
-        return open_path(path, O_RDONLY);
-    fd = open_path(path, O_RDWR);
-    if (access == BLKD_ACCESS_AUTO && (fd == -EACCES || fd == -EPERM || fd == -EROFS))
-        fd = open_path(path, O_RDONLY);
-    return fd;
-}
-
 /* The daemon does not open paths for this user: it may take what the user can open. */
 static bool open_retry(struct call *call)
 {
@@ -83,7 +62,7 @@ static bool open_retry(struct call *call)
 
     if (call->result != -EACCES || call->descriptor)
         return false;
-    fd = open_as(call->opening->path, call->opening->config.access);
+    fd = openpath_open(call->opening->path, call->opening->config.access);
     if (fd < 0) {
         call_set_failure(call, fd,
                          "by this program itself, since blkd opens no paths for its user");
@@ -112,8 +91,12 @@ static struct blkd_device *open_new_device(struct blkd *connection,
     device->config = *config;
     device->path = strdup(path != NULL ? path : "");
     device->config.path = device->path;
+    if (config->purpose != NULL)
+        device->purpose = strdup(config->purpose);
+    device->config.purpose = device->purpose;
     device->close_call = call_new(connection);
-    if (device->path == NULL || device->close_call == NULL) {
+    if (device->path == NULL || (config->purpose != NULL && device->purpose == NULL) ||
+        device->close_call == NULL) {
         device_free(device);
         return NULL;
     }

@@ -75,6 +75,9 @@ struct fake {
     bool hung_up;
     char opened_path[4096];
     char client_name[128];
+    bool opened_strict, opened_discard;
+    char opened_purpose[128];
+    uint64_t last_token;
     int opened_flags;
     ino_t opened_inode;
     uint64_t transfer_ends[64];
@@ -176,6 +179,33 @@ static inline void fake_info(const struct fake *fake, Blkd__Info *info)
     info->kind = BLKD__DEVICE_KIND__DEVICE_KIND_FILE;
     info->discard = BLKD__DISCARD_METHOD__DISCARD_METHOD_PUNCH_HOLE;
     info->generation = 5;
+    info->asked_sync = BLKD__SYNC__SYNC_DRIVE;
+    info->asked_discard = true;
+    info->unsynced_changes = 31;
+    info->token = 32;
+    info->lock_lost = true;
+}
+
+/* What Open and Who have in common. False: it was refused. */
+static inline bool fake_take_descriptor(struct fake *fake, uint64_t id, bool descriptor)
+{
+    struct stat status;
+    int fd;
+
+    if (!descriptor && fake->deny_paths)
+        fake_answer(fake, id, -EACCES, "only root opens paths");
+    if (!descriptor)
+        return !fake->deny_paths;
+    if (fake->fds.count == 0) {
+        fake_answer(fake, id, -EINVAL, "no descriptor came");
+        return false;
+    }
+    fd = fake->fds.fds[--fake->fds.count];
+    if (fstat(fd, &status) == 0)
+        fake->opened_inode = status.st_ino;
+    fake->opened_flags = fcntl(fd, F_GETFL);
+    (void)close(fd);
+    return true;
 }
 
 static inline void fake_open(struct fake *fake, const Blkd__Request *request)
@@ -187,21 +217,11 @@ static inline void fake_open(struct fake *fake, const Blkd__Request *request)
 
     (void)snprintf(fake->opened_path, sizeof(fake->opened_path), "%.*s",
                    (int)open->config->path.len, (const char *)open->config->path.data);
-    if (fake->deny_paths && !open->descriptor) {
-        fake_answer(fake, request->id, -EACCES, "only root opens paths");
+    fake->opened_strict = open->config->strict;
+    fake->opened_discard = open->config->discard;
+    (void)snprintf(fake->opened_purpose, sizeof(fake->opened_purpose), "%s", open->config->purpose);
+    if (!fake_take_descriptor(fake, request->id, open->descriptor))
         return;
-    }
-    if (open->descriptor && fake->fds.count > 0) {
-        struct stat status;
-        int fd = fake->fds.fds[--fake->fds.count];
-        if (fstat(fd, &status) == 0)
-            fake->opened_inode = status.st_ino;
-        fake->opened_flags = fcntl(fd, F_GETFL);
-        (void)close(fd);
-    } else if (open->descriptor) {
-        fake_answer(fake, request->id, -EINVAL, "no descriptor came");
-        return;
-    }
     fake_info(fake, &info);
     opened.session = 77;
     opened.info = &info;
@@ -260,6 +280,7 @@ static inline void fake_get_config(struct fake *fake, const Blkd__Request *reque
     Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
     Blkd__Config config = FAKE_MESSAGE(Blkd__Config, blkd__config__init);
     uint8_t path[] = "/srv/a b.img";
+    char purpose[] = "a purpose";
 
     config.path = (ProtobufCBinaryData){sizeof(path) - 1, path};
     config.direct = true;
@@ -267,6 +288,9 @@ static inline void fake_get_config(struct fake *fake, const Blkd__Request *reque
     config.lock = true;
     config.sector_size = 4096;
     config.access = BLKD__ACCESS__ACCESS_READ_WRITE;
+    config.strict = true;
+    config.discard = true;
+    config.purpose = purpose;
     reply.id = request->id;
     reply.body_case = BLKD__REPLY__BODY_CONFIG;
     reply.config = &config;
@@ -285,6 +309,30 @@ static inline void fake_seek(struct fake *fake, const Blkd__Request *request)
     reply.id = request->id;
     reply.body_case = BLKD__REPLY__BODY_SEEK;
     reply.seek = &seek;
+    fake_reply(fake, &reply, NULL, 0);
+}
+
+/* Every lock is granted. */
+static inline void fake_lock(struct fake *fake, const Blkd__Request *request)
+{
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
+    Blkd__LockReply lock = FAKE_MESSAGE(Blkd__LockReply, blkd__lock_reply__init);
+
+    lock.mode = request->lock->mode;
+    if (lock.mode == BLKD__LOCK_MODE__LOCK_MODE_EXCLUSIVE)
+        lock.token = ++fake->last_token;
+    reply.id = request->id;
+    reply.body_case = BLKD__REPLY__BODY_LOCK;
+    reply.lock = &lock;
+    fake_reply(fake, &reply, NULL, 0);
+}
+
+static inline void fake_send_event(struct fake *fake, Blkd__Event *event)
+{
+    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
+
+    reply.body_case = BLKD__REPLY__BODY_EVENT;
+    reply.event = event;
     fake_reply(fake, &reply, NULL, 0);
 }
 
@@ -311,6 +359,9 @@ static inline void fake_request(struct fake *fake, const Blkd__Request *request,
         break;
     case BLKD__REQUEST__OP_GET_CONFIG:
         fake_get_config(fake, request);
+        break;
+    case BLKD__REQUEST__OP_LOCK:
+        fake_lock(fake, request);
         break;
     case BLKD__REQUEST__OP_SEEK:
         fake_seek(fake, request);

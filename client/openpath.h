@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening a path with the user's own rights, to pass the descriptor to a daemon that opens no paths
+ * for this user.
+ */
+#ifndef BLKD_CLIENT_OPENPATH_H
+#define BLKD_CLIENT_OPENPATH_H
+
+#include "client/blkd.h"
+
+/* A descriptor, or a negative errno. BLKD_ACCESS_AUTO: for reading only where writing is refused.
+ * Does not block on a FIFO. */
+int openpath_open(const char *path, enum blkd_access access);
+
+#endif
