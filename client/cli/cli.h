@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * blkd-cli: what its commands are and what they have in common. A command is an entry of main.c's
- * table and a function that does all of it, reports its own failures and returns the exit code.
+ * blkd-cli: what its commands are and what they have in common. A command is an entry of
+ * commands.c's table and a function that does all of it, reports its own failures and returns the
+ * exit code.
  */
 #ifndef BLKD_CLI_CLI_H
 #define BLKD_CLI_CLI_H
@@ -48,16 +49,28 @@ struct table *cli_table_new(struct cli *cli, const char *name, const struct tabl
 /* Prints the table to stdout. Returns CLI_OK, or reports why not and returns the exit code. */
 int cli_table_print(struct cli *cli, const struct table *table);
 
+extern const struct command COMMANDS[];
+extern const size_t COMMAND_COUNT;
+
 int cmd_config(struct cli *cli);
 int cmd_discard(struct cli *cli);
 int cmd_flush(struct cli *cli);
 int cmd_info(struct cli *cli);
+int cmd_lock_break(struct cli *cli);
+int cmd_lock_ls(struct cli *cli);
+int cmd_lock_take(struct cli *cli);
+int cmd_lock_wait(struct cli *cli);
 int cmd_ls(struct cli *cli);
 int cmd_map(struct cli *cli);
 int cmd_ping(struct cli *cli);
 int cmd_read(struct cli *cli);
+int cmd_recover(struct cli *cli);
 int cmd_resize(struct cli *cli);
+int cmd_session_evict(struct cli *cli);
 int cmd_sessions(struct cli *cli);
+int cmd_sync_status(struct cli *cli);
+int cmd_watch(struct cli *cli);
+int cmd_why(struct cli *cli);
 int cmd_write(struct cli *cli);
 int cmd_zero(struct cli *cli);
 

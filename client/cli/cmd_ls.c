@@ -3,6 +3,7 @@
  * `ls`: which devices the daemon has open, and in what state they are.
  */
 #include "client/cli/cli.h"
+#include "client/cli/find.h"
 #include "client/cli/report.h"
 #include "client/cli/words.h"
 #include "common/cleanup.h"
@@ -38,6 +39,8 @@ enum device_column {
     DEVICE_SYNCS_ISSUED,
     DEVICE_FLUSHES_ELIDED,
     DEVICE_FLUSHES_SHARED,
+    DEVICE_LOCKS,
+    DEVICE_LOCK_WAITERS,
     DEVICE_COLUMNS,
 };
 
@@ -72,13 +75,9 @@ static const struct table_column DEVICE_TABLE[DEVICE_COLUMNS] = {
     [DEVICE_SYNCS_ISSUED] = {"syncs_issued", NULL, TABLE_NUMBER},
     [DEVICE_FLUSHES_ELIDED] = {"flushes_elided", NULL, TABLE_NUMBER},
     [DEVICE_FLUSHES_SHARED] = {"flushes_shared", NULL, TABLE_NUMBER},
+    [DEVICE_LOCKS] = {"locks", NULL, TABLE_NUMBER},
+    [DEVICE_LOCK_WAITERS] = {"lock_waiters", NULL, TABLE_NUMBER},
 };
-
-static void cleanup_device_list(struct blkd_device_list **list)
-{
-    if (*list)
-        blkd_device_list_free(*list);
-}
 
 static void device_fill(struct table *table, const struct blkd_device_entry *device)
 {
@@ -89,6 +88,8 @@ static void device_fill(struct table *table, const struct blkd_device_entry *dev
     table_set_text(table, DEVICE_MODE, words_mode(device->read_write));
     table_set_text(table, DEVICE_CACHING, words_caching(device->direct));
     table_set_text(table, DEVICE_LOCK, words_lock(device->lock));
+    table_set_number(table, DEVICE_LOCKS, device->locks);
+    table_set_number(table, DEVICE_LOCK_WAITERS, device->lock_waiters);
     table_set_number(table, DEVICE_SESSIONS, device->sessions);
     table_set_number(table, DEVICE_IN_FLIGHT, device->in_flight);
     table_set_bool(table, DEVICE_UNSYNCED, device->unsynced);
@@ -120,7 +121,7 @@ static void device_fill_counters(struct table *table, const struct blkd_counters
 
 int cmd_ls(struct cli *cli)
 {
-    CLEANUP(cleanup_device_list) struct blkd_device_list *list = NULL;
+    CLEANUP_DEVICES struct blkd_device_list *list = NULL;
     CLEANUP_TABLE struct table *table = NULL;
     int error;
     int code = cli_connect(cli);

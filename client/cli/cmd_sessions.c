@@ -2,16 +2,11 @@
 /*
  * `sessions`: who has which device open.
  */
-#include <inttypes.h>
-#include <pwd.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <time.h>
-
 #include "client/cli/cli.h"
+#include "client/cli/find.h"
 #include "client/cli/report.h"
-#include "client/cli/size.h"
+#include "client/cli/user.h"
+#include "client/cli/when.h"
 #include "client/cli/words.h"
 #include "common/cleanup.h"
 
@@ -43,6 +38,10 @@ enum session_column {
     SESSION_ERRORS,
     SESSION_SECTOR_SIZE,
     SESSION_CONNECTION,
+    SESSION_PURPOSE,
+    SESSION_UNSYNCED,
+    SESSION_UNSYNCED_SINCE,
+    SESSION_LOCK_LOST,
     SESSION_COLUMNS,
 };
 
@@ -74,13 +73,11 @@ static const struct table_column SESSION_TABLE[SESSION_COLUMNS] = {
     [SESSION_ERRORS] = {"errors", NULL, TABLE_NUMBER},
     [SESSION_SECTOR_SIZE] = {"sector_size", NULL, TABLE_NUMBER},
     [SESSION_CONNECTION] = {"connection", NULL, TABLE_NUMBER},
+    [SESSION_PURPOSE] = {"purpose", "PURPOSE", TABLE_TEXT},
+    [SESSION_UNSYNCED] = {"unsynced_changes", NULL, TABLE_NUMBER},
+    [SESSION_UNSYNCED_SINCE] = {"unsynced_since_unix_ms", NULL, TABLE_NUMBER},
+    [SESSION_LOCK_LOST] = {"lock_lost", NULL, TABLE_BOOL},
 };
-
-static void cleanup_device_list(struct blkd_device_list **list)
-{
-    if (*list)
-        blkd_device_list_free(*list);
-}
 
 static void cleanup_session_list(struct blkd_session_list **list)
 {
@@ -88,48 +85,26 @@ static void cleanup_session_list(struct blkd_session_list **list)
         blkd_session_list_free(*list);
 }
 
-/* "42s", "3m12s", "5h07m", "2d04h": two units are enough to know how long ago it was. */
-static void session_set_age(struct table *table, uint64_t seconds)
-{
-    uint64_t minutes = seconds / 60;
-    uint64_t hours = minutes / 60;
-
-    if (minutes == 0)
-        table_set_format(table, SESSION_AGE, "%" PRIu64 "s", seconds);
-    else if (hours == 0)
-        table_set_format(table, SESSION_AGE, "%" PRIu64 "m%02" PRIu64 "s", minutes, seconds % 60);
-    else if (hours < 24)
-        table_set_format(table, SESSION_AGE, "%" PRIu64 "h%02" PRIu64 "m", hours, minutes % 60);
-    else
-        table_set_format(table, SESSION_AGE, "%" PRIu64 "d%02" PRIu64 "h", hours / 24, hours % 24);
-}
-
 static void session_fill_age(struct table *table, const struct blkd_session_entry *session)
 {
-    struct timespec now;
-    uint64_t now_ms;
-    uint64_t seconds;
+    uint64_t seconds = when_age_seconds(session->opened_unix_ms);
+    char age[WHEN_TEXT_MAX];
 
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-    /* The clock may have been set back since. */
-    seconds = now_ms > session->opened_unix_ms ? (now_ms - session->opened_unix_ms) / 1000 : 0;
-    session_set_age(table, seconds);
+    when_format_age(seconds, age);
+    table_set_text(table, SESSION_AGE, age);
     table_set_number(table, SESSION_AGE_SECONDS, seconds);
     table_set_number(table, SESSION_OPENED, session->opened_unix_ms);
 }
 
 static void session_fill_peer(struct table *table, const struct blkd_session_entry *session)
 {
-    const struct passwd *user = getpwuid(session->uid);
+    char user[USER_TEXT_MAX];
 
     table_set_number(table, SESSION_PID, session->pid);
     table_set_number(table, SESSION_UID, session->uid);
     table_set_number(table, SESSION_GID, session->gid);
-    if (user)
-        table_set_text(table, SESSION_USER, user->pw_name);
-    else
-        table_set_format(table, SESSION_USER, "%" PRIu32, session->uid);
+    user_format(session->uid, user);
+    table_set_text(table, SESSION_USER, user);
     table_set_text(table, SESSION_COMMAND, session->command);
     table_set_text(table, SESSION_CLIENT, session->client_name);
     table_set_number(table, SESSION_CONNECTION, session->connection_number);
@@ -143,6 +118,10 @@ static void session_fill(struct table *table, const struct blkd_session_entry *s
     table_set_text(table, SESSION_MODE, words_mode(session->read_write));
     table_set_text(table, SESSION_CACHING, words_caching(session->direct));
     table_set_text(table, SESSION_LOCK, words_lock(session->lock));
+    table_set_bool(table, SESSION_LOCK_LOST, session->lock_lost);
+    table_set_text(table, SESSION_PURPOSE, session->purpose);
+    table_set_number(table, SESSION_UNSYNCED, session->unsynced_changes);
+    table_set_number(table, SESSION_UNSYNCED_SINCE, session->unsynced_since_unix_ms);
     table_set_text(table, SESSION_SYNC, words_sync(session->sync));
     table_set_number(table, SESSION_SECTOR_SIZE, session->sector_size);
     table_set_number(table, SESSION_IN_FLIGHT, session->in_flight);
@@ -156,45 +135,6 @@ static void session_fill(struct table *table, const struct blkd_session_entry *s
     table_set_number(table, SESSION_ERRORS, session->counters.errors);
 }
 
-/* Whether an argument of `sessions` names this device: by its number, by a path to the same inode
- * or device node, or by the very path that it was opened by. */
-static bool device_matches(const struct blkd_device_entry *device, const char *argument)
-{
-    struct stat status;
-    dev_t number;
-
-    if (argument[strspn(argument, "0123456789")] == '\0') {
-        uint64_t value;
-
-        return size_parse(argument, &value) == 0 && value == device->device_number;
-    }
-    if (stat(argument, &status) != 0)
-        return strcmp(argument, device->path) == 0;
-    number = device->kind == BLKD_DEVICE_BLOCK ? status.st_rdev : status.st_dev;
-    if (S_ISBLK(status.st_mode) != (device->kind == BLKD_DEVICE_BLOCK) ||
-        major(number) != device->major || minor(number) != device->minor)
-        return false;
-    return device->kind == BLKD_DEVICE_BLOCK || status.st_ino == device->inode;
-}
-
-/* The device that `argument` names, as a number. */
-static int sessions_find_device(struct cli *cli, const char *argument, uint64_t *ret_device)
-{
-    CLEANUP(cleanup_device_list) struct blkd_device_list *list = NULL;
-    int error = blkd_list_devices(cli->connection, &list);
-
-    if (error)
-        return report_library(cli, error);
-    for (size_t i = 0; i < list->count; i++) {
-        if (device_matches(&list->entries[i], argument)) {
-            *ret_device = list->entries[i].device_number;
-            return CLI_OK;
-        }
-    }
-    return report_failure(cli, "%s: no open device of this name; 'blkd-cli ls' lists them",
-                          argument);
-}
-
 int cmd_sessions(struct cli *cli)
 {
     CLEANUP(cleanup_session_list) struct blkd_session_list *list = NULL;
@@ -204,7 +144,7 @@ int cmd_sessions(struct cli *cli)
     int code = cli_connect(cli);
 
     if (code == CLI_OK && cli->options.operand_count > 0)
-        code = sessions_find_device(cli, cli->options.operands[0], &device);
+        code = find_open_device(cli, cli->options.operands[0], &device);
     if (code != CLI_OK)
         return code;
     error = blkd_list_sessions(cli->connection, device, &list);

@@ -5,11 +5,15 @@
 #ifndef BLKD_CLI_HELP_H
 #define BLKD_CLI_HELP_H
 
-#include <stddef.h>
+#include <stdbool.h>
 
 #include "client/cli/cli.h"
 
-void help_print(const struct command *commands, size_t count);
+void help_print(void);
 void help_print_command(const struct command *command);
+
+/* The commands whose names begin with this word. */
+bool help_is_group(const char *word);
+void help_print_group(const char *group);
 
 #endif

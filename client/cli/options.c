@@ -18,6 +18,8 @@ enum options_kind {
     KIND_TEXT,    /* const char * */
     KIND_NUMBER,  /* struct options_number, with the units of size.h */
     KIND_SECONDS, /* struct options_number in milliseconds */
+    KIND_WAIT,    /* the same; without an argument for ever */
+    KIND_SECTORS, /* struct options_sectors */
 };
 
 struct options_spec {
@@ -26,8 +28,8 @@ struct options_spec {
     enum options_kind kind;
     int value; /* KIND_SET; of KIND_NUMBER the largest, 0 if there is no bound */
     unsigned int groups;
-    size_t member; /* its offset in struct options */
-    const char *argument;
+    size_t member;        /* its offset in struct options */
+    const char *argument; /* one that begins with '[' may be left out */
     const char *help;
 };
 
@@ -65,6 +67,22 @@ static const struct options_spec OPTIONS_SPECS[] = {
      "this many round trips (default 10)"},
     {"interval", 0, KIND_SECONDS, 0, OPTIONS_PING, MEMBER(interval_ms), "SECONDS",
      "time between them (default 0.1)"},
+    {"shared", 0, KIND_FLAG, 0, OPTIONS_LOCK, MEMBER(shared), NULL,
+     "a shared lock, not an exclusive one"},
+    {"range", 0, KIND_SECTORS, 0, OPTIONS_LOCK, MEMBER(range), "SECTOR:COUNT",
+     "these sectors, not the whole device"},
+    {"wait", 'w', KIND_WAIT, 0, OPTIONS_TAKE, MEMBER(wait_ms), "[=SECONDS]",
+     "wait for those that hold it, for ever or so long"},
+    {"isolate", 0, KIND_FLAG, 0, OPTIONS_TAKE, MEMBER(isolate), NULL,
+     "keep others from reading, too"},
+    {"kill-on-loss", 0, KIND_FLAG, 0, OPTIONS_TAKE, MEMBER(kill_on_loss), NULL,
+     "SIGTERM for the command when the lock is lost"},
+    {"timeout", 0, KIND_SECONDS, 0, OPTIONS_WAIT, MEMBER(wait_ms), "SECONDS",
+     "give up after so long"},
+    {"session", 0, KIND_NUMBER, 0, OPTIONS_BREAK, MEMBER(session), "N",
+     "the locks of this session only"},
+    {"wait", 'w', KIND_SECONDS, 0, OPTIONS_BREAK, MEMBER(wait_ms), "SECONDS",
+     "how long to wait for I/O in flight (default 10)"},
     {"direct", 0, KIND_SET, false, OPTIONS_DEVICE, MEMBER(buffered), NULL,
      "bypass the page cache (O_DIRECT)"},
     {"buffered", 0, KIND_SET, true, OPTIONS_DEVICE, MEMBER(buffered), NULL, "use the page cache"},
@@ -72,6 +90,12 @@ static const struct options_spec OPTIONS_SPECS[] = {
      "what a flush does: none, os or drive"},
     {"lock", 0, KIND_FLAG, 0, OPTIONS_DEVICE, MEMBER(lock), NULL,
      "lock it: exclusively, or shared when read-only"},
+    {"strict", 0, KIND_FLAG, 0, OPTIONS_DEVICE, MEMBER(strict), NULL,
+     "refuse to open it with less than was asked for"},
+    {"give-back", 0, KIND_FLAG, 0, OPTIONS_DEVICE, MEMBER(give_back), NULL,
+     "discards are to give space back"},
+    {"purpose", 0, KIND_TEXT, 0, OPTIONS_DEVICE, MEMBER(purpose), "TEXT",
+     "what for: others see it in lists and refusals"},
     {"read-only", 0, KIND_SET, BLKD_ACCESS_READ_ONLY, OPTIONS_DEVICE, MEMBER(access), NULL,
      "open it for reading only"},
     {"read-write", 0, KIND_SET, BLKD_ACCESS_READ_WRITE, OPTIONS_DEVICE, MEMBER(access), NULL,
@@ -132,6 +156,32 @@ static int options_set_seconds(const struct options_spec *spec, struct options_n
     return 0;
 }
 
+static int options_set_wait(const struct options_spec *spec, struct options_number *number,
+                            const char *text, struct options_error *ret_error)
+{
+    if (text)
+        return options_set_seconds(spec, number, text, ret_error);
+    *number = (struct options_number){true, OPTIONS_WAIT_FOREVER};
+    return 0;
+}
+
+static int options_set_sectors(const struct options_spec *spec, struct options_sectors *sectors,
+                               const char *text, struct options_error *ret_error)
+{
+    const char *colon = strchr(text, ':');
+    char first[32];
+
+    if (!colon || (size_t)(colon - text) >= sizeof(first))
+        return options_refuse(ret_error, "--%s %s: not of the form SECTOR:COUNT", spec->name, text);
+    (void)snprintf(first, sizeof(first), "%.*s", (int)(colon - text), text);
+    if (size_parse(first, &sectors->first) || size_parse(colon + 1, &sectors->count) ||
+        sectors->count == 0)
+        return options_refuse(ret_error, "--%s %s: not a sector and how many, as 2048:8",
+                              spec->name, text);
+    sectors->given = true;
+    return 0;
+}
+
 static int options_set_sync(int *sync, const char *text, struct options_error *ret_error)
 {
     static const char *const names[] = {
@@ -167,6 +217,10 @@ static int options_set(struct options *options, const struct options_spec *spec,
         return options_set_number(spec, member, text, ret_error);
     case KIND_SECONDS:
         return options_set_seconds(spec, member, text, ret_error);
+    case KIND_WAIT:
+        return options_set_wait(spec, member, text, ret_error);
+    case KIND_SECTORS:
+        return options_set_sectors(spec, member, text, ret_error);
     }
     return -EINVAL;
 }
@@ -174,8 +228,15 @@ static int options_set(struct options *options, const struct options_spec *spec,
 /* What getopt_long wants to know about the options of `groups`. */
 struct options_getopt {
     struct option longs[SPEC_COUNT + 1];
-    char shorts[2 * SPEC_COUNT + 3];
+    char shorts[3 * SPEC_COUNT + 3];
 };
+
+static int options_has_argument(const struct options_spec *spec)
+{
+    if (!spec->argument)
+        return no_argument;
+    return spec->argument[0] == '[' ? optional_argument : required_argument;
+}
 
 static void options_prepare(struct options_getopt *getopt_options, unsigned int groups)
 {
@@ -189,11 +250,10 @@ static void options_prepare(struct options_getopt *getopt_options, unsigned int 
 
         if (!(spec->groups & groups))
             continue;
-        *next++ = (struct option){spec->name, spec->argument ? required_argument : no_argument,
-                                  NULL, SPEC_BASE + i};
+        *next++ = (struct option){spec->name, options_has_argument(spec), NULL, SPEC_BASE + i};
         if (spec->letter) {
             *letter++ = spec->letter;
-            if (spec->argument)
+            for (int colons = options_has_argument(spec); colons > 0; colons--)
                 *letter++ = ':';
         }
     }
@@ -201,12 +261,13 @@ static void options_prepare(struct options_getopt *getopt_options, unsigned int 
     *letter = '\0';
 }
 
-static const struct options_spec *options_find(int result)
+/* A letter can stand for different options in different groups. */
+static const struct options_spec *options_find(int result, unsigned int groups)
 {
     if (result >= SPEC_BASE)
         return &OPTIONS_SPECS[result - SPEC_BASE];
     for (size_t i = 0; i < SPEC_COUNT; i++)
-        if (OPTIONS_SPECS[i].letter == result)
+        if (OPTIONS_SPECS[i].letter == result && (OPTIONS_SPECS[i].groups & groups))
             return &OPTIONS_SPECS[i];
     return NULL;
 }
@@ -221,7 +282,7 @@ static int options_add_operand(struct options *options, const char *text,
 }
 
 /* One result of getopt_long. */
-static int options_take(struct options *options, int result, char **argv,
+static int options_take(struct options *options, unsigned int groups, int result, char **argv,
                         struct options_error *ret_error)
 {
     const char *text = argv[optind - 1];
@@ -235,7 +296,7 @@ static int options_take(struct options *options, int result, char **argv,
         return options_refuse(ret_error, "option '%s' takes no argument", text);
     if (result == '?' && optopt != 0)
         return options_refuse(ret_error, "there is no option '-%c' here", optopt);
-    spec = options_find(result);
+    spec = options_find(result, groups);
     if (!spec)
         return options_refuse(ret_error, "there is no option '%s' here, or several begin so", text);
     return options_set(options, spec, optarg, ret_error);
@@ -270,7 +331,7 @@ static int options_walk(struct options *options, unsigned int groups, int argc, 
         result = getopt_long(argc, argv, getopt_options.shorts, getopt_options.longs, NULL);
         if (result == -1)
             break;
-        error = options_take(options, result, argv, ret_error);
+        error = options_take(options, groups, result, argv, ret_error);
     }
     return error;
 }
@@ -280,6 +341,11 @@ int options_parse(struct options *options, unsigned int groups, int argc, char *
 {
     int error = options_walk(options, groups, argc, argv, false, ret_error);
 
+    if (!error && (groups & OPTIONS_REST)) {
+        options->rest = argv + optind;
+        options->rest_count = (size_t)(argc - optind);
+        return 0;
+    }
     while (!error && optind < argc) /* behind "--" */
         error = options_add_operand(options, argv[optind++], ret_error);
     return error;
@@ -305,6 +371,12 @@ void options_apply(const struct options *options, struct blkd_config *config)
         config->access = (enum blkd_access)options->access;
     if (options->lock)
         config->lock = true;
+    if (options->strict)
+        config->strict = true;
+    if (options->give_back)
+        config->discard = true;
+    if (options->purpose)
+        config->purpose = options->purpose;
     if (options->sector_size.given)
         config->sector_size = (uint32_t)options->sector_size.value;
 }
@@ -317,7 +389,8 @@ void options_print(unsigned int groups, FILE *out)
 
         if (!(spec->groups & groups))
             continue;
-        (void)snprintf(name, sizeof(name), "--%s%s%s", spec->name, spec->argument ? " " : "",
+        (void)snprintf(name, sizeof(name), "--%s%s%s", spec->name,
+                       options_has_argument(spec) == required_argument ? " " : "",
                        spec->argument ? spec->argument : "");
         (void)fprintf(out, "  %c%c%c %-20s %s\n", spec->letter ? '-' : ' ',
                       spec->letter ? spec->letter : ' ', spec->letter ? ',' : ' ', name,

@@ -27,11 +27,23 @@ enum options_group {
     OPTIONS_CONFIG = 1 << 10,
     OPTIONS_PING = 1 << 11,
     OPTIONS_MAIN = 1 << 12, /* before a command only */
+    OPTIONS_LOCK = 1 << 13, /* which lock */
+    OPTIONS_TAKE = 1 << 14,
+    OPTIONS_WAIT = 1 << 15,
+    OPTIONS_BREAK = 1 << 16,
+    OPTIONS_REST = 1 << 17,  /* what follows "--" is not operands but a command to run */
+    OPTIONS_ADMIN = 1 << 18, /* no options: root only */
 };
 
 struct options_number {
     bool given;
     uint64_t value;
+};
+
+/* SECTOR:COUNT */
+struct options_sectors {
+    bool given;
+    uint64_t first, count;
 };
 
 enum {
@@ -48,7 +60,8 @@ struct options {
     int buffered; /* of the device's configuration: OPTIONS_NOT_GIVEN, or what overrides it */
     int sync;
     int access;
-    bool lock;
+    bool lock, strict, give_back;
+    const char *purpose;
     struct options_number sector_size;
 
     struct options_number sector, offset_bytes;
@@ -61,8 +74,15 @@ struct options {
     struct options_number ping_count;
     struct options_number interval_ms;
 
+    bool shared, isolate, kill_on_loss;
+    struct options_sectors range;
+    struct options_number wait_ms; /* OPTIONS_WAIT_FOREVER: given without a time */
+    struct options_number session;
+
     const char *operands[OPTIONS_OPERANDS_MAX];
     size_t operand_count;
+    char **rest; /* behind "--", with OPTIONS_REST; up to a NULL */
+    size_t rest_count;
 };
 
 #define OPTIONS_INIT                                                                               \
@@ -70,6 +90,8 @@ struct options {
         .buffered = OPTIONS_NOT_GIVEN, .sync = OPTIONS_NOT_GIVEN, .access = OPTIONS_NOT_GIVEN,     \
         .ping_count = {.value = 10}, .interval_ms = {.value = 100},                                \
     }
+
+#define OPTIONS_WAIT_FOREVER UINT64_MAX
 
 struct options_error {
     char message[OPTIONS_MESSAGE_MAX];

@@ -49,14 +49,19 @@ static const char *report_find_hint(const struct cli *cli, int error)
         return NULL; /* the library has said it */
     switch (error) {
     case -EBUSY:
-        return "'blkd-cli sessions DEVICE' tells who has it";
+        return "'blkd-cli why DEVICE' tells who has it";
     case -EACCES:
     case -EPERM:
+        if (cli->command && (cli->command->groups & OPTIONS_ADMIN))
+            return "only root may do this";
         return "you and the daemon may both lack the right to open it: see its owner and mode";
     case -EROFS:
         return "'blkd-cli info DEVICE' tells whether it can be written";
     case -ENOTBLK:
         return "only block devices and regular files can be opened";
+    case -ESTALE:
+        return "its lock was taken away: look at what is on the device before you write to it "
+               "again";
     case -ENOTCONN:
     case -ESHUTDOWN:
         return "the daemon stopped or was restarted; what was not answered may or may not be done";

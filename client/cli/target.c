@@ -3,7 +3,8 @@
 
 #include "client/cli/report.h"
 
-int target_open(struct cli *cli, enum blkd_access access, struct target *ret_target)
+static int target_open_as(struct cli *cli, enum blkd_access access, bool may_lock,
+                          struct target *ret_target)
 {
     struct target target = {0};
     int code = CLI_OK;
@@ -14,6 +15,8 @@ int target_open(struct cli *cli, enum blkd_access access, struct target *ret_tar
     options_apply(&cli->options, target.config);
     if (target.config->access == BLKD_ACCESS_AUTO)
         target.config->access = access;
+    if (!may_lock)
+        target.config->lock = false;
     code = cli_connect(cli);
     if (code == CLI_OK) {
         error = blkd_open(cli->connection, target.config, &target.device);
@@ -27,6 +30,16 @@ int target_open(struct cli *cli, enum blkd_access access, struct target *ret_tar
     else
         *ret_target = target;
     return code;
+}
+
+int target_open(struct cli *cli, enum blkd_access access, struct target *ret_target)
+{
+    return target_open_as(cli, access, true, ret_target);
+}
+
+int target_open_unlocked(struct cli *cli, enum blkd_access access, struct target *ret_target)
+{
+    return target_open_as(cli, access, false, ret_target);
 }
 
 void target_close(struct target *target)

@@ -20,6 +20,11 @@ struct target {
  */
 int target_open(struct cli *cli, enum blkd_access access, struct target *ret_target);
 
+/* The same without a lock, whatever argument and options say: for commands that take one
+ * themselves.
+ */
+int target_open_unlocked(struct cli *cli, enum blkd_access access, struct target *ret_target);
+
 /* Closes what is open; NULL members are fine. */
 void target_close(struct target *target);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/cli/words.h"
 
+#include <stddef.h>
+
 /* A newer daemon may know more than this program. */
 static const char WORDS_UNKNOWN[] = "unknown";
 
@@ -79,4 +81,54 @@ const char *words_sync(enum blkd_sync sync)
         return "drive";
     }
     return WORDS_UNKNOWN;
+}
+
+const char *words_happening(enum blkd_happening_what what)
+{
+    static const char *const words[] = {
+        [BLKD_HAPPENING_SESSION_OPENED] = "session-opened",
+        [BLKD_HAPPENING_SESSION_CLOSED] = "session-closed",
+        [BLKD_HAPPENING_LOCK_GRANTED] = "lock-granted",
+        [BLKD_HAPPENING_LOCK_RELEASED] = "lock-released",
+        [BLKD_HAPPENING_LOCK_WAITS] = "lock-waits",
+        [BLKD_HAPPENING_LOCK_LOST] = "lock-lost",
+        [BLKD_HAPPENING_RESIZED] = "resized",
+        [BLKD_HAPPENING_SYNC_FAILED] = "sync-failed",
+        [BLKD_HAPPENING_RECOVERED] = "recovered",
+        [BLKD_HAPPENING_EVICTED] = "evicted",
+        [BLKD_HAPPENING_DEVICE_CLOSED] = "device-closed",
+    };
+    size_t index = (size_t)what;
+
+    return index < sizeof(words) / sizeof(words[0]) && words[index] ? words[index] : WORDS_UNKNOWN;
+}
+
+const char *words_holder(enum blkd_holder_kind kind)
+{
+    static const char *const words[] = {
+        [BLKD_HOLDER_SESSION] = "session",
+        [BLKD_HOLDER_FLOCK] = "flock",
+        [BLKD_HOLDER_RECORD_LOCK] = "record-lock",
+        [BLKD_HOLDER_MOUNT] = "mount",
+        [BLKD_HOLDER_SWAP] = "swap",
+        [BLKD_HOLDER_KERNEL] = "kernel",
+        [BLKD_HOLDER_LOOP] = "loop",
+        [BLKD_HOLDER_LEASE] = "lease",
+    };
+    size_t index = (size_t)kind;
+
+    return index < sizeof(words) / sizeof(words[0]) && words[index] ? words[index] : WORDS_UNKNOWN;
+}
+
+const char *words_lost(enum blkd_lost_reason reason)
+{
+    switch (reason) {
+    case BLKD_LOST_BROKEN:
+        return "an administrator broke it";
+    case BLKD_LOST_OUTSIDE:
+        return "it could not be kept toward other programs";
+    case BLKD_LOST_UNKNOWN:
+        break;
+    }
+    return "the daemon does not say why";
 }
