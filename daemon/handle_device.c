@@ -80,8 +80,8 @@ void session_fill_info(struct session *session, Blkd__Info *ret_info)
     ret_info->direct = device->direct;
     ret_info->asked_direct = session->asked.direct;
     ret_info->asked_sync = (Blkd__Sync)session->asked.sync;
-    ret_info->sync =
-        device->volatile_storage ? BLKD__SYNC__SYNC_NONE : (Blkd__Sync)session->asked.sync;
+    ret_info->sync = (Blkd__Sync)session->asked.sync;
+    ret_info->volatile_storage = device->volatile_storage;
     ret_info->discard = (Blkd__DiscardMethod)backend_discard_method(device->backend);
     ret_info->asked_discard = session->asked.discard;
     ret_info->granule_bytes = device->granule_bytes;
