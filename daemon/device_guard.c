@@ -40,13 +40,6 @@ static void guard_answer(struct device_guard *guard)
     }
 }
 
-static bool guard_any(const struct session *session, const void *user_data)
-{
-    (void)session;
-    (void)user_data;
-    return true;
-}
-
 /* Whether locks are held that the outside world does not respect any more. */
 static bool guard_is_short(struct device *device)
 {
@@ -61,7 +54,7 @@ static void guard_done(struct device *device)
 {
     struct device_guard *guard = &device->guard;
     if (guard->result < 0 && guard_is_short(device))
-        (void)device_locks_revoke(device, guard_any, NULL, SESSION_EVENT_LOCK_LOST);
+        (void)device_locks_revoke(device, false, SESSION_EVENT_LOCK_LOST);
     pthread_mutex_lock(&device->mutex);
     guard_answer(guard);
     guard->busy = false;

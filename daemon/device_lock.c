@@ -201,6 +201,8 @@ static void session_lock_end(struct session_lock *held, int result)
     session_lock_log(held, LOG_LEVEL_INFO, result == 0 ? "lock-granted" : "lock-refused", result);
     if (gone)
         session_lock_forget(held);
+    else if (result < 0)
+        held->asked = LOCK_SHARED; /* an upgrade that failed */
     held->on_done(held, result);
     if (gone)
         free(held);
@@ -256,11 +258,34 @@ static void session_lock_undo(struct session_lock *held, int result)
     session_lock_settle(held, on_lock_undone);
 }
 
+static void on_lock_barrier(struct device_task *task)
+{
+    struct session_lock *held = CONTAINER_OF(task, struct session_lock, barrier);
+    device_task_done(held->session->device, task);
+    session_lock_end(held, 0);
+}
+
+/* A resize that had begun before ends before the grant as well; one that waits for its turn finds
+ * the lock. */
+static void session_lock_pass_tasks(struct session_lock *held)
+{
+    struct device *device = held->session->device;
+    pthread_mutex_lock(&device->mutex);
+    bool wait = !STAILQ_EMPTY(&device->tasks);
+    pthread_mutex_unlock(&device->mutex);
+    if (!wait) {
+        session_lock_end(held, 0);
+        return;
+    }
+    held->barrier = (struct device_task){.worker = held->session->worker, .start = on_lock_barrier};
+    device_task_submit(device, &held->barrier);
+}
+
 static void on_lock_drained(struct device_drain *drain)
 {
     struct session_lock *held = drain->user_data;
     if (--held->draining == 0)
-        session_lock_end(held, 0);
+        session_lock_pass_tasks(held);
 }
 
 static void session_lock_drain_one(struct session_lock *held, struct device *device)
@@ -304,7 +329,7 @@ static void session_lock_hold(struct session_lock *held, uint64_t token)
     if (error < 0)
         session_lock_undo(held, error);
     else if (held->draining == 0)
-        session_lock_end(held, 0);
+        session_lock_pass_tasks(held);
 }
 
 /* ---- the token ---- */

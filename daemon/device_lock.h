@@ -63,7 +63,8 @@ struct session_lock {
     uint64_t since_unix_ms;        /* when it was granted, or asked for; under the device's mutex */
     uint64_t token;                /* under the device's mutex */
     char purpose[PURPOSE_MAX + 1]; /* constant while a request is under way or the lock held */
-    atomic_bool outside;           /* for lists: it waits for a program outside */
+    bool doomed; /* under the domain's mutex: to be broken when its session's I/O has ended */
+    atomic_bool outside;            /* for lists: it waits for a program outside */
     TAILQ_ENTRY(session_lock) link; /* the session's */
 
     /* The request that is under way. */
@@ -82,6 +83,7 @@ struct session_lock {
     struct letter letter; /* it was reserved */
     struct guard_wait guard;
     struct helper_job token_job;
+    struct device_task barrier;  /* behind a resize that had begun before */
     struct device_drain *drains; /* of the device and those related to it */
     unsigned int draining;
     char message[SESSION_LOCK_MESSAGE_MAX]; /* why it was refused */
@@ -162,13 +164,15 @@ void session_lock_forget(struct session_lock *held);
 void session_lock_wake(struct lock_list *reserved);
 
 /*
- * Takes all locks away from the sessions that `choose` says, whatever they do meanwhile; they are
- * told `event` (of enum session_event), and their changes fail with -ESTALE. Returns how many
- * locks. Without the domain's mutex.
+ * Takes locks away from their sessions, whatever those do meanwhile: those that are doomed, or all
+ * that are held. The sessions are told `event` (of enum session_event), and their changes fail with
+ * -ESTALE. Returns how many locks. Without the domain's mutex.
  */
-typedef bool session_chooser(const struct session *session, const void *user_data);
-unsigned int device_locks_revoke(struct device *device, session_chooser *choose,
-                                 const void *user_data, unsigned int event);
+unsigned int device_locks_revoke(struct device *device, bool doomed_only, unsigned int event);
+
+/* From now on the changes of sessions that hold locks are refused, of one (its number) or of all
+ * (0), and those locks are doomed. Returns how many. With what device_locks_enter takes. */
+unsigned int device_locks_doom(struct device *device, uint64_t session);
 
 /* "session 7 (pid 123, uid 0, qemu) holds the exclusive lock since 12:03:04: nightly backup". With
  * the mutexes of lock_may_*. */

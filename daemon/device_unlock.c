@@ -191,17 +191,18 @@ static void session_lock_log_lost(const struct session *session, unsigned int lo
 }
 
 /* A request that waits to make the lock exclusive goes on, and sees that it is gone. */
-static unsigned int session_revoke(struct session *session, struct lock_list *reserved)
+static unsigned int session_revoke(struct session *session, bool doomed_only,
+                                   struct lock_list *reserved)
 {
     unsigned int count = 0;
     struct lock *next = NULL;
     for (struct lock *lock = TAILQ_FIRST(&session->lock.locks); lock != NULL; lock = next) {
+        struct session_lock *held = CONTAINER_OF(lock, struct session_lock, lock);
         next = TAILQ_NEXT(lock, owner_link);
-        if (lock->held == LOCK_NONE)
+        if (lock->held == LOCK_NONE || (doomed_only && !held->doomed))
             continue;
         bool waits = lock->phase == LOCK_WAITING;
-        session_lock_publish_released(CONTAINER_OF(lock, struct session_lock, lock),
-                                      WATCH_LOCK_LOST);
+        session_lock_publish_released(held, WATCH_LOCK_LOST);
         lock_release(lock, reserved);
         if (waits)
             TAILQ_INSERT_TAIL(reserved, lock, result_link);
@@ -210,15 +211,14 @@ static unsigned int session_revoke(struct session *session, struct lock_list *re
     return count;
 }
 
-unsigned int device_locks_revoke(struct device *device, session_chooser *choose,
-                                 const void *user_data, unsigned int event)
+unsigned int device_locks_revoke(struct device *device, bool doomed_only, unsigned int event)
 {
     struct lock_list reserved = TAILQ_HEAD_INITIALIZER(reserved);
     struct session *session = NULL;
     unsigned int count = 0;
     device_locks_enter(device);
     TAILQ_FOREACH (session, &device->sessions, device_link) {
-        unsigned int locks = choose(session, user_data) ? session_revoke(session, &reserved) : 0;
+        unsigned int locks = session_revoke(session, doomed_only, &reserved);
         if (locks == 0)
             continue;
         lock_break(&session->lock);
@@ -229,5 +229,31 @@ unsigned int device_locks_revoke(struct device *device, session_chooser *choose,
     }
     session_lock_wake(&reserved);
     device_locks_leave(device);
+    return count;
+}
+
+static unsigned int session_doom(struct session *session)
+{
+    unsigned int count = 0;
+    struct lock *lock = NULL;
+    TAILQ_FOREACH (lock, &session->lock.locks, owner_link) {
+        if (lock->held == LOCK_NONE)
+            continue;
+        CONTAINER_OF(lock, struct session_lock, lock)->doomed = true;
+        count++;
+    }
+    if (count > 0)
+        lock_break(&session->lock);
+    return count;
+}
+
+unsigned int device_locks_doom(struct device *device, uint64_t number)
+{
+    struct session *session = NULL;
+    unsigned int count = 0;
+    TAILQ_FOREACH (session, &device->sessions, device_link) {
+        if (number == 0 || session->number == number)
+            count += session_doom(session);
+    }
     return count;
 }

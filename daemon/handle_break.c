@@ -29,12 +29,6 @@ struct breaking {
     struct event *deadline;
 };
 
-static bool break_is_chosen(const struct session *session, const void *user_data)
-{
-    const uint64_t *number = user_data;
-    return *number == 0 || session->number == *number;
-}
-
 bool admin_may(struct request *request)
 {
     if (access_is_trusted(&request->conn->peer))
@@ -88,28 +82,11 @@ static void on_break_settled(struct guard_wait *wait, enum lock_mode kept, int r
 static void on_break_drained(struct device_drain *drain)
 {
     struct breaking *breaking = CONTAINER_OF(drain, struct breaking, drain);
-    breaking->broken = device_locks_revoke(breaking->device, break_is_chosen, &breaking->session,
-                                           SESSION_EVENT_LOCK_BROKEN);
+    breaking->broken = device_locks_revoke(breaking->device, true, SESSION_EVENT_LOCK_BROKEN);
     breaking->guard = (struct guard_wait){.worker = breaking->worker,
                                           .user_share = &breaking->user->helper_share,
                                           .on_done = on_break_settled};
     device_guard_settle(breaking->device, &breaking->guard);
-}
-
-/* With what device_locks_enter takes: from now on their changes are refused. How many are
- * concerned. */
-static unsigned int break_mark(struct breaking *breaking)
-{
-    struct session *session = NULL;
-    unsigned int count = 0;
-    TAILQ_FOREACH (session, &breaking->device->sessions, device_link) {
-        if (!break_is_chosen(session, &breaking->session) ||
-            lock_owner_held(&session->lock) == LOCK_NONE)
-            continue;
-        lock_break(&session->lock);
-        count++;
-    }
-    return count;
 }
 
 /* The one who asked is told; the breaking goes on. */
@@ -132,7 +109,7 @@ static void on_break_deadline(evutil_socket_t fd, short what, void *user_data)
 static void break_begin(struct breaking *breaking)
 {
     device_locks_enter(breaking->device);
-    unsigned int count = break_mark(breaking);
+    unsigned int count = device_locks_doom(breaking->device, breaking->session);
     bool wait = count > 0 && device_drain(breaking->device, &breaking->drain);
     device_locks_leave(breaking->device);
     if (!wait)
