@@ -21,6 +21,9 @@
 
 #include "daemon/state_impl.h"
 
+/* For which a daemon that lives is waited for before it is refused. */
+enum { LONGER_THAN_GRACE_US = 800 * 1000 };
+
 static char place[64];
 static char directory[96];
 static char message[STATE_MESSAGE_MAX];
@@ -325,6 +328,29 @@ START_TEST(a_directory_in_use_is_refused_with_the_pid)
 }
 END_TEST
 
+START_TEST(who_is_just_ending_is_waited_for)
+{
+    int ready[2];
+    char byte = 0;
+    ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+    pid_t holder = fork();
+    ck_assert_int_ge(holder, 0);
+    if (holder == 0) {
+        struct state *state = NULL;
+        int error = state_open(directory, &state, message);
+        ssize_t told = write(ready[1], "x", 1);
+        (void)told;
+        (void)usleep(100 * 1000); /* it seems to live, and then ends without closing */
+        _exit(error == 0 ? 0 : 1);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    begin();
+    ck_assert_int_eq(waitpid(holder, NULL, 0), holder);
+    (void)close(ready[0]);
+    (void)close(ready[1]);
+}
+END_TEST
+
 START_TEST(a_closed_directory_is_free_even_if_a_ring_still_refers_to_its_lock)
 {
     struct state *state = open_state();
@@ -389,7 +415,7 @@ START_TEST(the_io_of_a_dead_daemon_is_waited_for)
     int release = -1;
     pid_t holder = die_with_the_lock(&release, _i == 1);
     ck_assert_int_eq(pthread_create(&thread, NULL, open_in_thread, NULL), 0);
-    (void)usleep(200 * 1000); /* it is to be seen that nothing happens */
+    (void)usleep(LONGER_THAN_GRACE_US); /* it is to be seen that nothing happens */
     ck_assert(!atomic_load(&opened));
     (void)close(release);
     ck_assert_int_eq(pthread_join(thread, &state), 0);
@@ -410,7 +436,7 @@ START_TEST(another_process_with_the_number_of_a_dead_daemon_is_not_taken_for_it)
     (void)snprintf(text, sizeof(text), "%d 1\n", (int)getppid()); /* lives, but began later */
     write_text("lock", text);
     ck_assert_int_eq(pthread_create(&thread, NULL, open_in_thread, NULL), 0);
-    (void)usleep(120 * 1000);
+    (void)usleep(LONGER_THAN_GRACE_US);
     ck_assert(!atomic_load(&opened));
     (void)close(release);
     ck_assert_int_eq(pthread_join(thread, &state), 0);
@@ -754,6 +780,7 @@ int main(void)
     tcase_add_test(tokens, what_is_no_directory_is_refused_by_name);
     tcase_add_test(tokens, threads_never_get_the_same_token);
     tcase_add_test(lock, a_directory_in_use_is_refused_with_the_pid);
+    tcase_add_test(lock, who_is_just_ending_is_waited_for);
     tcase_add_test(lock, a_closed_directory_is_free_even_if_a_ring_still_refers_to_its_lock);
     tcase_add_loop_test(lock, the_io_of_a_dead_daemon_is_waited_for, 0, 2);
     tcase_add_test(lock, another_process_with_the_number_of_a_dead_daemon_is_not_taken_for_it);
