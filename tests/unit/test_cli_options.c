@@ -19,11 +19,12 @@ static struct options_error reason;
 static int parse(unsigned int groups, const char *const *words)
 {
     static char copies[ARGUMENTS_MAX][64];
-    char *argv[ARGUMENTS_MAX + 1] = {NULL};
+    static char *argv[ARGUMENTS_MAX + 1]; /* options.rest points into it */
     int argc = 1;
 
     options = (struct options)OPTIONS_INIT;
     reason.message[0] = '\0';
+    memset(argv, 0, sizeof(argv));
     argv[0] = copies[0];
     strcpy(copies[0], "command");
     for (; *words; words++, argc++) {
@@ -223,6 +224,85 @@ START_TEST(ranges_that_contradict_or_wrap_are_refused)
 }
 END_TEST
 
+START_TEST(waiting_is_for_ever_or_so_long)
+{
+    ck_assert_int_eq(PARSE(OPTIONS_TAKE, "disk.img"), 0);
+    ck_assert(!options.wait_ms.given);
+    ck_assert_int_eq(PARSE(OPTIONS_TAKE, "--wait", "disk.img"), 0);
+    ck_assert(options.wait_ms.given);
+    ck_assert_uint_eq(options.wait_ms.value, OPTIONS_WAIT_FOREVER);
+    ck_assert_str_eq(options.operands[0], "disk.img");
+    ck_assert_int_eq(PARSE(OPTIONS_TAKE, "--wait=2.5", "disk.img"), 0);
+    ck_assert_uint_eq(options.wait_ms.value, 2500);
+    ck_assert_int_eq(PARSE(OPTIONS_TAKE, "-w3"), 0);
+    ck_assert_uint_eq(options.wait_ms.value, 3000);
+    ck_assert_int_eq(PARSE(OPTIONS_TAKE, "-w"), 0);
+    ck_assert_uint_eq(options.wait_ms.value, OPTIONS_WAIT_FOREVER);
+    check_refused(PARSE(OPTIONS_TAKE, "--wait=soon"), "--wait soon");
+    /* Of another group the same name is another option. */
+    ck_assert_int_eq(PARSE(OPTIONS_BREAK, "--wait", "4"), 0);
+    ck_assert_uint_eq(options.wait_ms.value, 4000);
+    ck_assert_int_eq(PARSE(OPTIONS_BREAK, "-w", "5"), 0);
+    ck_assert_uint_eq(options.wait_ms.value, 5000);
+    ck_assert_int_eq(PARSE(OPTIONS_WAIT, "--timeout", "0.25"), 0);
+    ck_assert_uint_eq(options.wait_ms.value, 250);
+}
+END_TEST
+
+START_TEST(range_of_a_lock_is_a_sector_and_how_many)
+{
+    ck_assert_int_eq(PARSE(OPTIONS_LOCK, "--range", "2K:0x10", "--shared"), 0);
+    ck_assert(options.range.given && options.shared);
+    ck_assert_uint_eq(options.range.first, 2048);
+    ck_assert_uint_eq(options.range.count, 16);
+    check_refused(PARSE(OPTIONS_LOCK, "--range", "5"), "SECTOR:COUNT");
+    check_refused(PARSE(OPTIONS_LOCK, "--range", "5:"), "2048:8");
+    check_refused(PARSE(OPTIONS_LOCK, "--range", ":5"), "2048:8");
+    check_refused(PARSE(OPTIONS_LOCK, "--range", "5:0"), "2048:8");
+    check_refused(PARSE(OPTIONS_LOCK, "--range", "00000000000000000000000000000001:5"),
+                  "SECTOR:COUNT");
+}
+END_TEST
+
+START_TEST(command_to_run_stands_behind_two_dashes)
+{
+    const unsigned int groups = OPTIONS_TAKE | OPTIONS_REST;
+
+    ck_assert_int_eq(PARSE(groups, "disk.img", "--isolate", "--", "cp", "-a", "--wait"), 0);
+    ck_assert(options.isolate && !options.wait_ms.given);
+    ck_assert_uint_eq(options.operand_count, 1);
+    ck_assert_uint_eq(options.rest_count, 3);
+    ck_assert_str_eq(options.rest[0], "cp");
+    ck_assert_str_eq(options.rest[2], "--wait");
+    ck_assert_ptr_null(options.rest[3]);
+    ck_assert_int_eq(PARSE(groups, "disk.img"), 0);
+    ck_assert_uint_eq(options.rest_count, 0);
+    ck_assert_int_eq(PARSE(groups, "disk.img", "--"), 0);
+    ck_assert_uint_eq(options.rest_count, 0);
+    ck_assert_int_eq(PARSE(groups, "--", "cp"), 0);
+    ck_assert_uint_eq(options.operand_count, 0);
+    ck_assert_uint_eq(options.rest_count, 1);
+}
+END_TEST
+
+START_TEST(own_members_of_the_configuration_are_set)
+{
+    struct blkd_config config = BLKD_CONFIG_INIT;
+
+    ck_assert_int_eq(PARSE(OPTIONS_DEVICE, "disk.img"), 0);
+    config.purpose = "kept";
+    config.strict = true;
+    options_apply(&options, &config);
+    ck_assert_str_eq(config.purpose, "kept");
+    ck_assert(config.strict && !config.discard);
+    config = (struct blkd_config)BLKD_CONFIG_INIT;
+    ck_assert_int_eq(PARSE(OPTIONS_DEVICE, "--strict", "--give-back", "--purpose", "backup"), 0);
+    options_apply(&options, &config);
+    ck_assert(config.strict && config.discard);
+    ck_assert_str_eq(config.purpose, "backup");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cli_options");
@@ -243,6 +323,10 @@ int main(void)
     tcase_add_test(tests, the_configuration_is_overridden_only_where_options_say_so);
     tcase_add_test(tests, a_range_reaches_to_the_end_unless_said_otherwise);
     tcase_add_test(tests, ranges_that_contradict_or_wrap_are_refused);
+    tcase_add_test(tests, waiting_is_for_ever_or_so_long);
+    tcase_add_test(tests, range_of_a_lock_is_a_sector_and_how_many);
+    tcase_add_test(tests, command_to_run_stands_behind_two_dashes);
+    tcase_add_test(tests, own_members_of_the_configuration_are_set);
     suite_add_tcase(suite, tests);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
