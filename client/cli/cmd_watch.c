@@ -49,8 +49,11 @@ static int watch_loop(struct cli *cli, int signal_fd)
                            {.fd = blkd_get_fd(cli->connection), .events = POLLIN}};
 
     for (;;) {
-        int r = blkd_dispatch(cli->connection, 0);
+        int r;
 
+        /* Once the connection is lost, only this tells: nothing more will come. */
+        while ((r = blkd_dispatch(cli->connection, 0)) > 0)
+            ;
         if (r < 0)
             return report_library(cli, r);
         if (ferror(stdout))
