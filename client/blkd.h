@@ -13,9 +13,10 @@
  *
  *   -ENOTCONN  the daemon is gone or has closed the connection, or the process has forked since
  *              blkd_connect (a child connects anew). At once, and for ever. What was unanswered
- * then is indeterminate: a write may or may not have happened (R1) -EDEADLK   a function that waits
- * was called inside a callback of the same connection -ENOMEM    memory is short on this side or in
- * the daemon -EINVAL    an argument is impossible: NULL where it must not be, an unknown flag
+ *              then is indeterminate: a write may or may not have happened (R1)
+ *   -EDEADLK   a function that waits was called inside a callback of the same connection
+ *   -ENOMEM    memory is short on this side or in the daemon
+ *   -EINVAL    an argument is impossible: NULL where it must not be, an unknown flag
  *   -EDQUOT    one of the daemon's limits is reached: requests, sessions, descriptors
  *   -EPROTO    the daemon's answer lacks what was asked for
  *
@@ -121,14 +122,15 @@ struct blkd_info {
     bool elision_own_writes_only; /* a flush that finds nothing to do knows of blkd's writes only
                                      (S4) */
     bool asked_discard;
+    bool volatile_storage;  /* a power cut loses it whatever is synced (tmpfs, a RAM disk) */
     bool lock_lost;         /* a lock of the session was broken or lost: changes are refused with
                                -ESTALE until it unlocks or is granted a lock anew (L6) */
     uint32_t sector_size;   /* bytes; constant while the device is open */
     uint32_t granule_bytes; /* the smallest piece that can be addressed in this caching mode */
     uint64_t size_sectors;
-    uint64_t generation;              /* grows with each change of size */
-    uint64_t device_number;           /* the daemon's, as in lists */
-    enum blkd_sync sync;              /* BLKD_SYNC_NONE also where nothing is stable (tmpfs) */
+    uint64_t generation;    /* grows with each change of size */
+    uint64_t device_number; /* the daemon's, as in lists */
+    enum blkd_sync sync;
     enum blkd_lock_mode lock;         /* the strongest that this session holds */
     enum blkd_discard_method discard; /* how discarded sectors are made to read as zeroes (S8) */
     enum blkd_device_kind kind;
@@ -233,10 +235,12 @@ BLKD_API int blkd_ping(struct blkd *connection);
  * -ENOENT, -EACCES, -ENOTDIR, -ELOOP, ...  as open(2)
  * -ENOTBLK       neither a regular file nor a block device
  * -EINVAL        no path, or a config member without meaning; the sector size is not possible on
- * this device, or the file is not a whole number of sectors -EBUSY         config->lock: another
- * holds a lock; or the device is mounted or in use (L1, L3) -EROFS         BLKD_ACCESS_READ_WRITE:
- * the device is read-only -ENAMETOOLONG  the absolute path has over 4095 bytes -EIO           the
- * device has FAILED: see S5, S7
+ *                this device, or the file is not a whole number of sectors
+ * -EBUSY         config->lock: another holds a lock; or the device is mounted or in use (L1, L3)
+ * -EROFS         BLKD_ACCESS_READ_WRITE: the device is read-only
+ * -EOPNOTSUPP    config->strict: something that was asked for is not to be had; the message tells
+ * -ENAMETOOLONG  the absolute path has over 4095 bytes
+ * -EIO           the device has FAILED: see S5, S7
  */
 BLKD_API int blkd_open(struct blkd *connection, const struct blkd_config *config,
                        struct blkd_device **ret_device);
@@ -291,7 +295,8 @@ BLKD_API int blkd_get_config(struct blkd_device *device, struct blkd_config **re
  * out if the whole is not within the device. Blocks until it is done.
  *
  * -EINVAL   a buffer is not a whole number of sectors (the message says which), or the range goes
- * past the device's end: then nothing is transferred -EFAULT   a buffer has a length but no address
+ *           past the device's end: then nothing is transferred
+ * -EFAULT   a buffer has a length but no address
  * -EBUSY    the holder of a lock asked that nobody else reads (L2)
  * -EIO      the device could not be read
  */
@@ -311,9 +316,11 @@ BLKD_API int blkd_read(struct blkd_device *device, uint64_t sector, const struct
  * -EINVAL   a buffer is not a whole number of sectors, or the range's end is no number
  * -EFAULT   a buffer has a length but no address
  * -ENOSPC   the range goes past the device's end, then nothing is written; or the file system is
- * full -EROFS    the session is read-only; nothing is written -EBUSY    another session holds a
- * lock (L2) -ESTALE   the session's lock was broken (L6) -EIO      the device could not be written,
- * or has FAILED (S5)
+ *           full
+ * -EROFS    the session is read-only; nothing is written
+ * -EBUSY    another session holds a lock (L2)
+ * -ESTALE   a lock of the session was broken or lost (L6); see blkd_unlock
+ * -EIO      the device could not be written, or has FAILED (S5)
  */
 BLKD_API int blkd_write(struct blkd_device *device, uint64_t sector, const struct iovec *buffers,
                         size_t count, unsigned int flags);
@@ -403,15 +410,17 @@ struct blkd_lock_request {
  * one that waits takes up one of the connection's requests (blkd_server_info.max_requests). A
  * session that gives up by closing the device, or by dying, leaves the queue.
  *
- * -EBUSY      it cannot be had without waiting; the message names who holds it (L4)
- * -ETIMEDOUT  wait_ms have passed; the message names who holds it
- * -EDEADLK    waiting would never end: those that it would wait for wait for this connection (L7);
- *             or the device's other locks are held by this connection
+ * -EBUSY      it cannot be had without waiting; the message names who holds it (L4); or the
+ *             device is mounted or in use (L3)
+ * -ETIMEDOUT  wait_ms have passed
+ * -EROFS      an exclusive lock of a read-only session
+ * -EDEADLK    waiting would never end: those that it would wait for wait for this connection (L7)
  * -ECANCELED  the device is being closed
- * -ESTALE     the lock that was to be upgraded is lost
+ * -ESTALE     the lock that was to be changed is lost
+ * -EALREADY   an earlier call for the same range is not answered yet
  * -EBADF      the session was thrown out
- * -EINVAL     no mode, the range's end is no number or not within the device, isolate without
- *             exclusive, a purpose of over 64 bytes
+ * -EINVAL     no mode, the range's end is no number, isolate without exclusive, a purpose of
+ *             over 64 bytes
  */
 BLKD_API int blkd_lock(struct blkd_device *device, const struct blkd_lock_request *request,
                        uint64_t *ret_token);
@@ -422,6 +431,7 @@ BLKD_API int blkd_lock(struct blkd_device *device, const struct blkd_lock_reques
  * no longer refused with -ESTALE for it (L6). Blocks until the locks are released.
  *
  * -EINVAL     a lock lies only partly in the range, or the range's end is no number
+ * -EALREADY   a call of blkd_lock for a range in it is not answered yet
  */
 BLKD_API int blkd_unlock(struct blkd_device *device, uint64_t first_sector, uint64_t count_sectors);
 
@@ -797,7 +807,7 @@ BLKD_API void blkd_who_free(struct blkd_holders *holders);
  * those that they have open), until it is called with `on` false. Blocks for a round trip. */
 BLKD_API int blkd_watch(struct blkd *connection, bool on);
 
-/* ---- administration: root only, else -EPERM ---- */
+/* ---- administration: root and the daemon's own user only, else -EPERM ---- */
 
 /*
  * Breaks the locks of a session on a device, or with session_number 0 of all sessions (L6). The
@@ -807,7 +817,7 @@ BLKD_API int blkd_watch(struct blkd *connection, bool on);
  * wait_ms      how long to wait for that; 0: not at all; BLKD_WAIT_FOREVER
  * ret_broken   how many; 0 is no error. May be NULL.
  *
- * -ENOENT      no such device is open
+ * -ENODEV      no such device is open
  * -ETIMEDOUT   I/O is still in flight; the locks fall later all the same
  */
 BLKD_API int blkd_break_lock(struct blkd *connection, uint64_t device_number,
@@ -836,7 +846,8 @@ struct blkd_recovery {
  * Blocks as opening does.
  *
  * -EBUSY    a session has it open; the message names it
- * -ENOENT   there is no such device, or nothing is known against it
+ * -ENODEV   there is no such device
+ * -EALREADY it has not failed
  * -EINVAL   neither path nor number, or both
  */
 BLKD_API int blkd_recover(struct blkd *connection, const char *path, uint64_t device_number,

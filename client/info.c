@@ -41,6 +41,7 @@ void info_from_wire(const Blkd__Info *message, struct blkd_info *ret_info)
         .unsynced_changes = message->unsynced_changes,
         .token = message->token,
         .lock_lost = message->lock_lost,
+        .volatile_storage = message->volatile_storage,
     };
 }
 

@@ -20,6 +20,9 @@ enum config_column {
     CONFIG_SECTOR_SIZE,
     CONFIG_SECTOR_SIZE_TEXT,
     CONFIG_MODE,
+    CONFIG_STRICT,
+    CONFIG_DISCARD,
+    CONFIG_PURPOSE,
     CONFIG_COLUMNS,
 };
 
@@ -32,6 +35,9 @@ static const struct table_column CONFIG_TABLE[CONFIG_COLUMNS] = {
     [CONFIG_SECTOR_SIZE] = {"prefered_sector_size", NULL, TABLE_NUMBER},
     [CONFIG_SECTOR_SIZE_TEXT] = {NULL, "sector size", TABLE_TEXT},
     [CONFIG_MODE] = {"mode", "mode", TABLE_TEXT},
+    [CONFIG_STRICT] = {"strict", "strict", TABLE_BOOL},
+    [CONFIG_DISCARD] = {"discard", "discard", TABLE_BOOL},
+    [CONFIG_PURPOSE] = {"purpose", "purpose", TABLE_TEXT},
 };
 
 static void cleanup_config(struct blkd_config **config)
@@ -62,6 +68,9 @@ static int config_print_fields(struct cli *cli, const struct blkd_config *config
         table_set_text(table, CONFIG_SECTOR_SIZE_TEXT, "the device's own");
     }
     table_set_text(table, CONFIG_MODE, words_access(config->access));
+    table_set_bool(table, CONFIG_STRICT, config->strict);
+    table_set_bool(table, CONFIG_DISCARD, config->discard);
+    table_set_text(table, CONFIG_PURPOSE, config->purpose);
     return cli_table_print(cli, table);
 }
 

@@ -39,6 +39,11 @@ enum info_column {
     INFO_ELISION_OWN,
     INFO_STATE,
     INFO_FAILED,
+    INFO_DISCARD_ASKED,
+    INFO_VOLATILE,
+    INFO_UNSYNCED,
+    INFO_TOKEN,
+    INFO_LOCK_LOST,
     INFO_COLUMNS,
 };
 
@@ -69,6 +74,11 @@ static const struct table_column INFO_TABLE[INFO_COLUMNS] = {
     [INFO_ELISION_OWN] = {"elision_own_writes_only", NULL, TABLE_BOOL},
     [INFO_STATE] = {NULL, "state", TABLE_TEXT},
     [INFO_FAILED] = {"failed", NULL, TABLE_BOOL},
+    [INFO_DISCARD_ASKED] = {"asked_discard", NULL, TABLE_BOOL},
+    [INFO_VOLATILE] = {"volatile_storage", NULL, TABLE_BOOL},
+    [INFO_UNSYNCED] = {"unsynced_changes", NULL, TABLE_NUMBER},
+    [INFO_TOKEN] = {"token", "token", TABLE_NUMBER},
+    [INFO_LOCK_LOST] = {"lock_lost", NULL, TABLE_BOOL},
 };
 
 static const char *info_asked_lock(const struct blkd_info *info)
@@ -117,7 +127,7 @@ static void info_fill_state(struct table *table, const struct target *target)
                    words_access(info->asked_access));
     info_set_asked(table, INFO_CACHING, words_caching(info->direct),
                    words_caching(info->asked_direct));
-    info_set_asked(table, INFO_SYNC, words_sync(info->sync), words_sync(target->config->sync));
+    info_set_asked(table, INFO_SYNC, words_sync(info->sync), words_sync(info->asked_sync));
     info_set_asked(table, INFO_LOCK, words_lock(info->lock), info_asked_lock(info));
     table_set_text(table, INFO_DISCARD, words_discard(info->discard));
     table_set_text(table, INFO_ELISION,
@@ -125,6 +135,12 @@ static void info_fill_state(struct table *table, const struct target *target)
     table_set_bool(table, INFO_ELISION_OWN, info->elision_own_writes_only);
     table_set_text(table, INFO_STATE, info->failed ? "FAILED" : "ok");
     table_set_bool(table, INFO_FAILED, info->failed);
+    table_set_bool(table, INFO_DISCARD_ASKED, info->asked_discard);
+    table_set_bool(table, INFO_VOLATILE, info->volatile_storage);
+    table_set_number(table, INFO_UNSYNCED, info->unsynced_changes);
+    if (info->token != 0)
+        table_set_number(table, INFO_TOKEN, info->token);
+    table_set_bool(table, INFO_LOCK_LOST, info->lock_lost);
 }
 
 /* Says what is not as asked. That a request for "auto" ends as read-only is no surprise worth it.
@@ -139,9 +155,12 @@ static void info_warn(const struct cli *cli, const struct target *target)
     if (info->direct != info->asked_direct)
         report_warning(cli, "%s: %s, not %s as asked: whoever opened it first has set this", path,
                        words_caching(info->direct), words_caching(info->asked_direct));
-    if (info->sync != target->config->sync)
+    if (info->sync != info->asked_sync)
         report_warning(cli, "%s: sync %s, not %s as asked", path, words_sync(info->sync),
-                       words_sync(target->config->sync));
+                       words_sync(info->asked_sync));
+    if (info->volatile_storage)
+        report_warning(cli, "%s: on volatile storage: a power cut loses it, whatever is flushed",
+                       path);
     if (info->asked_lock && info->lock == BLKD_LOCK_NONE)
         report_warning(cli, "%s: not locked, as was asked", path);
     if (target->config->sector_size != 0 && target->config->sector_size != info->sector_size)

@@ -184,6 +184,7 @@ static inline void fake_info(const struct fake *fake, Blkd__Info *info)
     info->unsynced_changes = 31;
     info->token = 32;
     info->lock_lost = true;
+    info->volatile_storage = true;
 }
 
 /* What Open and Who have in common. False: it was refused. */
