@@ -46,6 +46,11 @@ enum {
     CONNECTIONS_PER_UID_MAX = 12288,
     SESSIONS_PER_UID_MAX = 16384,
     LOCKS_PER_UID_MAX = 65536, /* held and waited for; one takes less than 1 KiB */
+    WATCHERS_PER_UID_MAX = 256, /* each is told of everything that happens, by whomever */
+
+    /* What waits for a watcher that does not read. */
+    WATCH_ENTRIES_MAX = 256,
+    WATCH_BYTES_MAX = 128 * 1024,
 
     /* How often a lock request that waits for a program outside blkd looks again. */
     LOCK_RETRY_MIN_MS = 50,

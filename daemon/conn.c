@@ -133,6 +133,7 @@ void conn_close(struct conn *conn)
         request_finish(request, -ECANCELED);
     }
     conn_drop_outgoing(conn);
+    watch_stop(&conn->worker->server->watch, conn);
     conn_close_sessions(conn);
     conn_touch(conn);
 }
@@ -143,6 +144,7 @@ void conn_drain(struct conn *conn)
         return;
     conn->state = CONN_DRAINING;
     conn->drained_ms = worker_now_ms();
+    watch_stop(&conn->worker->server->watch, conn);
     (void)event_del(conn->read_event);
     if (conn->receiving != NULL) {
         struct request *request = TAKE_PTR(conn->receiving);
@@ -217,6 +219,7 @@ static void conn_release_events(struct conn *conn)
     {
         session_send_events(session);
     }
+    watch_send(conn->watcher);
 }
 
 void conn_end_round(struct conn *conn)

@@ -83,9 +83,9 @@ struct conn {
     unsigned int openings;
     unsigned int locks;      /* that its sessions hold */
     struct lock_party party; /* in a deadlock; under the lock domain's mutex */
-    bool watching;           /* watch.h */
+    struct watcher *watcher; /* NULL: it does not watch */
     uint64_t last_event;
-    bool events_held; /* sessions have some that wait for the client to read */
+    bool events_held; /* sessions or the watcher have some that wait for the client to read */
     struct helper_share helper_share;
 };
 

@@ -107,7 +107,9 @@ void device_fail(struct device *device, struct worker *worker, int error)
         sync_fail(&device->sync, error, worker_unix_ms());
     if (device->failure_worker != NULL || device->failure_kept)
         return;
+    const struct watch_detail detail = {.error = device->sync.failed};
     device_log_failure(device, device->sync.failed);
+    watch_publish(&device->server->watch, WATCH_SYNC_FAILED, device, NULL, &detail);
     device_notify(device, NULL, SESSION_EVENT_SYNC_FAILED);
     device->failure_worker = worker;
     device->failure_job = (struct helper_job){.run = on_failure_run, .on_done = on_failure_kept};

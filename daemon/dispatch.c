@@ -31,6 +31,7 @@ static const struct operation operations[] = {
     [BLKD__REQUEST__OP_BREAK_LOCK] = {"break_lock", 0, break_lock_prepare, break_lock_run},
     [BLKD__REQUEST__OP_EVICT] = {"evict", 0, evict_prepare, evict_run},
     [BLKD__REQUEST__OP_RECOVER] = {"recover", 0, recover_prepare, recover_run},
+    [BLKD__REQUEST__OP_WATCH] = {"watch", 0, watch_prepare, watch_run},
     [BLKD__REQUEST__OP_LIST_SESSIONS] = {"list_sessions", 0, list_sessions_prepare,
                                          list_sessions_run},
 };

@@ -190,6 +190,7 @@ void registry_forget(struct registry *registry, struct device *device, struct wo
 {
     registry_log_closed(device);
     pthread_mutex_lock(&registry->mutex);
+    watch_publish(&worker->server->watch, WATCH_DEVICE_CLOSED, device, NULL, NULL);
     HASH_DEL(registry->by_identity, device);
     TAILQ_REMOVE(&registry->devices, device, link);
     if (device->resized)

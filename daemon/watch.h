@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who watches what happens in the daemon (Watch on the wire, `blkd-cli watch`). Publishing copies
- * into each watcher's bounded queue and wakes its worker; a watcher that is slower than what
- * happens is told how many it was not told.
+ * what happened once, leaves it in each watcher's bounded queue and wakes its worker, which tells
+ * the client as far as that reads. A queue that is full loses the oldest, so that a watcher that is
+ * slower than what happens knows the present, and is told how many it was not told.
+ *
+ * Whom nobody trusts with paths (access.h) is told only of devices on which its own connection has
+ * a session when it is told, and paths and purposes only of its own user's sessions.
  */
 #ifndef BLKD_DAEMON_WATCH_H
 #define BLKD_DAEMON_WATCH_H
@@ -45,7 +49,8 @@ struct watch_hub {
 };
 
 void watch_hub_init(struct watch_hub *hub);
-void watch_hub_deinit(struct watch_hub *hub); /* no watchers */
+/* No watchers, and the mailboxes of those that were are drained. */
+void watch_hub_deinit(struct watch_hub *hub);
 
 /* What is told beside `what`, device and session; zero where it does not apply. */
 struct watch_detail {
@@ -63,9 +68,13 @@ struct watch_detail {
 void watch_publish(struct watch_hub *hub, enum watch_what what, const struct device *device,
                    const struct session *session, const struct watch_detail *detail);
 
-/* The connection watches from now on (0; twice is the same as once), or not any more. On its
- * worker. */
+/* The connection watches from now on: 0 (twice is the same as once); -ENOMEM; -EDQUOT: its user
+ * watches too often; -ESHUTDOWN: it is closing. On its worker. */
 int watch_start(struct watch_hub *hub, struct conn *conn);
+/* Not any more: nothing is sent after this. What was not sent yet is dropped. On its worker. */
 void watch_stop(struct watch_hub *hub, struct conn *conn);
+
+/* Sends what waits, called by the connection when its client reads again. NULL: no watcher. */
+void watch_send(struct watcher *watcher);
 
 #endif
