@@ -56,11 +56,12 @@ static const struct {
     ROW(EREMOTEIO),
     ROW(ETXTBSY),
     ROW(EDOM),
+    ROW(EALREADY),
 };
 
 enum { STATUSES = sizeof(errnos) / sizeof(errnos[0]) };
 
-_Static_assert((int)STATUSES == (int)BLKD__STATUS__STATUS_EDOM + 1,
+_Static_assert((int)STATUSES == (int)BLKD__STATUS__STATUS_EALREADY + 1,
                "a row for each status of blkd.proto");
 
 Blkd__Status status_from_errno(int error)
