@@ -3,51 +3,21 @@
 """What a user tries who may talk to the daemon and wants more: descriptors that root must not reopen,
 names that are no text, a log that nobody reads, a server with many files that hangs."""
 
-import ctypes
 import os
 import signal
 import unittest
 
 import support
-from support import KIB, MIB, SECTOR, pb, wire
+from support import KIB, MIB, NOBODY, SECTOR, pb, wire
 
-NOBODY = 65534
-PR_SET_DUMPABLE = 4
 HUNG = 40  # devices
-
-
-class AsNobody:
-    """Runs functions in a child without privileges; each one's result or failure comes back as text."""
-
-    def __init__(self, test):
-        os.chmod(test.daemon.socket_path, 0o666)
-        for path in (test.directory, test.memory, test.daemon.directory):
-            os.chmod(path, 0o755)
-
-    @staticmethod
-    def run(function):
-        def child(report):
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1)  # or its /proc files are root's
-            try:
-                report(f"done {function()}".encode())
-            except wire.Failed as failure:
-                report(str(failure).encode())
-            signal.pause()
-        pid, read_end = support.fork_client(child)
-        try:
-            return os.read(read_end, 65536).decode()
-        finally:
-            support.kill_client(pid, read_end)
 
 
 @support.needs_root
 class Descriptors(support.FailureTest):
     def setUp(self):
         super().setUp()
-        self.nobody = AsNobody(self)
+        self.nobody = support.AsNobody(self)
 
     def open_and_write(self, path, flags, data):
         """As a client does who wants `data` in the file."""
@@ -85,7 +55,7 @@ class ManyHungDevices(support.FailureTest):
 
     def setUp(self):
         super().setUp()
-        self.nobody = AsNobody(self)
+        self.nobody = support.AsNobody(self)
         self.hung = [None] * HUNG
         first = support.NbdImage(self, "0", "memory", "1M")
         self.images = [first]

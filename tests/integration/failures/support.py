@@ -7,6 +7,7 @@ waits for an event, with a deadline that is generous because sanitizers are slow
 """
 
 import contextlib
+import ctypes
 import functools
 import os
 import pathlib
@@ -31,6 +32,8 @@ from wire import pb  # noqa: E402
 KIB = 1024
 MIB = 1024 * KIB
 SECTOR = 512
+NOBODY = 65534
+PR_SET_DUMPABLE = 4
 DEADLINE = 60  # seconds: an event that has not come by then never will
 STOP_SECONDS = 60
 REPORT = re.compile(r"Sanitizer|runtime error:|Assertion .* failed")
@@ -391,6 +394,33 @@ def kill_client(pid, read_end):
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     os.close(read_end)
+
+
+class AsNobody:
+    """Runs functions in a child without privileges; each one's result or failure comes back as text."""
+
+    def __init__(self, test):
+        os.chmod(test.daemon.socket_path, 0o666)
+        for path in (test.directory, test.memory, test.daemon.directory):
+            os.chmod(path, 0o755)
+
+    @staticmethod
+    def run(function):
+        def child(report):
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1)  # or its /proc files are root's
+            try:
+                report(f"done {function()}".encode())
+            except wire.Failed as failure:
+                report(str(failure).encode())
+            signal.pause()
+        pid, read_end = fork_client(child)
+        try:
+            return os.read(read_end, 65536).decode()
+        finally:
+            kill_client(pid, read_end)
 
 
 def raise_descriptor_limit(count):
