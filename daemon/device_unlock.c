@@ -37,10 +37,11 @@ int session_unlock_check(struct session *session, struct lock_range range, const
     return 0;
 }
 
+/* Before the release lets anybody else in, so that watchers are told in the order of things. */
 static void session_lock_publish_released(const struct session_lock *held, enum watch_what what)
 {
     const struct watch_detail detail = {
-        .mode = held->asked, .range = held->lock.range, .token = held->token};
+        .mode = held->lock.held, .range = held->lock.range, .token = held->token};
     const struct session *session = held->session;
     watch_publish(&session->worker->server->watch, what, session->device, session, &detail);
 }
@@ -69,8 +70,10 @@ static void session_unlock_entered(struct session *session, struct lock_range ra
         next = TAILQ_NEXT(held, link);
         if (!range_covers(range, held->lock.range))
             continue;
-        if (held->lock.held != LOCK_NONE)
+        if (held->lock.held != LOCK_NONE) {
+            session_lock_publish_released(held, WATCH_LOCK_RELEASED);
             lock_release(&held->lock, &reserved);
+        }
         TAILQ_REMOVE(&session->locks, held, link);
         TAILQ_INSERT_TAIL(released, held, link);
     }
@@ -83,7 +86,6 @@ static void session_free_released(struct session *session, struct session_lock_l
     while (!TAILQ_EMPTY(released)) {
         struct session_lock *held = TAILQ_FIRST(released);
         session_lock_log_released(held);
-        session_lock_publish_released(held, WATCH_LOCK_RELEASED);
         TAILQ_REMOVE(released, held, link);
         TAILQ_INSERT_TAIL(&session->locks, held, link);
         session_lock_forget(held);
