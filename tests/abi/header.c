@@ -4,6 +4,7 @@
 
 struct blkd_config abi_config(void);
 struct blkd_options abi_options(void);
+struct blkd_lock_request abi_lock_request(void);
 
 struct blkd_config abi_config(void)
 {
@@ -17,4 +18,11 @@ struct blkd_options abi_options(void)
     struct blkd_options options = BLKD_OPTIONS_INIT;
     options.busy_poll_us = BLKD_BUSY_POLL_DEFAULT;
     return options;
+}
+
+struct blkd_lock_request abi_lock_request(void)
+{
+    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    request.wait_ms = BLKD_WAIT_FOREVER;
+    return request;
 }

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changes a device that others use too: waits for an exclusive lock, writes, flushes, and notices
+ * when the lock was taken away meanwhile.
+ *
+ *   cc lock.c $(pkg-config --cflags --libs blkd) -o lock && ./lock disk.img
+ */
+#include <blkd.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+/* What the lock is for: nobody else writes between the two. */
+static int change(struct blkd_device *device)
+{
+    char bytes[4096]; /* a whole number of sectors, of 512 bytes as of 4096 */
+    struct iovec buffer = {bytes, sizeof(bytes)};
+    int r = blkd_read(device, 0, &buffer, 1);
+
+    if (r == 0) {
+        bytes[0]++;
+        r = blkd_write(device, 0, &buffer, 1, 0);
+    }
+    return r == 0 ? blkd_flush(device) : r;
+}
+
+int main(int argc, char **argv)
+{
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    struct blkd *connection = NULL;
+    struct blkd_device *device = NULL;
+    uint64_t token;
+    int r;
+
+    config.path = argc > 1 ? argv[1] : "disk.img";
+    config.access = BLKD_ACCESS_READ_WRITE;
+    config.purpose = "example"; /* those that the lock keeps out are told */
+    request.wait_ms = 10000;
+    r = blkd_connect(NULL, &connection);
+    if (r == 0)
+        r = blkd_open(connection, &config, &device);
+    if (r == 0)
+        r = blkd_lock(device, &request, &token);
+    if (r == 0) {
+        printf("locked, token %" PRIu64 "\n", token);
+        r = change(device);
+    }
+    if (r < 0)
+        fprintf(stderr, "%s\n", blkd_error_message());
+    if (r == -ESTALE)
+        fprintf(stderr, "The lock was taken away: somebody else may have written.\n");
+    blkd_close(device); /* releases the lock */
+    blkd_disconnect(connection);
+    return r < 0 ? 1 : 0;
+}
