@@ -244,16 +244,31 @@ static int guard_take(struct posix *posix, enum lock_mode mode, enum lock_mode *
     return error;
 }
 
-static int guard_strengthen(struct posix *posix, enum lock_mode mode, char *message)
+/* What stands against a lock of any kind. Locks are waited for as long as with flock. */
+static int guard_check(const struct posix *posix, enum lock_mode mode, char *message)
 {
     char reason[BACKEND_MESSAGE_MAX];
-    enum lock_mode left = posix->guard_mode;
+    const struct timespec step = {.tv_nsec = GUARD_STEP_MS * 1000000L};
     int error = outside_check(&posix->identity, true, reason);
-    if (error < 0) {
-        if (message != NULL)
-            (void)memcpy(message, reason, sizeof(reason));
-        return error;
+    if (error == 0) {
+        error = outside_check_locks(&posix->identity, mode == LOCK_EXCLUSIVE, reason);
+        for (int waited_ms = 0; error == -EBUSY && waited_ms < GUARD_WAIT_MS;
+             waited_ms += GUARD_STEP_MS) {
+            (void)nanosleep(&step, NULL);
+            error = outside_check_locks(&posix->identity, mode == LOCK_EXCLUSIVE, reason);
+        }
     }
+    if (error < 0 && message != NULL)
+        (void)memcpy(message, reason, sizeof(reason));
+    return error;
+}
+
+static int guard_strengthen(struct posix *posix, enum lock_mode mode, char *message)
+{
+    enum lock_mode left = posix->guard_mode;
+    int error = guard_check(posix, mode, message);
+    if (error < 0)
+        return error;
     if (posix->guard_fd < 0) {
         int fd = posix_reopen(posix->cursor_fd, guard_access(posix));
         if (fd < 0) {

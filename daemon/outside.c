@@ -250,7 +250,7 @@ static const char *outside_kind_name(enum outside_kind kind)
 static void outside_append(char *text, size_t size, const struct outside_holder *holder)
 {
     size_t length = strlen(text);
-    const char *comma = length == 0 ? "" : ", ";
+    const char *comma = length == 0 || text[length - 1] == ' ' ? "" : ", ";
     const char *mode = holder->exclusive ? "" : "shared ";
     const bool lock = holder->kind == OUTSIDE_FLOCK || holder->kind == OUTSIDE_RECORD_LOCK ||
                       holder->kind == OUTSIDE_LEASE;
@@ -280,4 +280,32 @@ void outside_describe(const struct device_identity *identity, char *text, size_t
     outside_holders_free(&holders);
     if (text[0] == '\0')
         (void)snprintf(text, size, "another program holds it, which /proc does not show");
+}
+
+static bool outside_is_lock_against(const struct outside_holder *holder, bool exclusive)
+{
+    return holder->via && !holder->waits && (exclusive || holder->exclusive) &&
+           (holder->kind == OUTSIDE_FLOCK || holder->kind == OUTSIDE_RECORD_LOCK);
+}
+
+int outside_check_locks(const struct device_identity *identity, bool exclusive,
+                        char message[BACKEND_MESSAGE_MAX])
+{
+    struct outside_family family;
+    struct outside_holders holders = {.list = NULL};
+    int error = outside_find_family(identity, &family);
+    if (error == 0 && family.count > 1)
+        error = outside_find_locks(&family, &holders);
+    if (error < 0)
+        (void)snprintf(message, BACKEND_MESSAGE_MAX, "it cannot be found out who has locked it: %s",
+                       strerror(-error));
+    for (size_t i = 0; i < holders.count && error == 0; i++) {
+        if (!outside_is_lock_against(&holders.list[i], exclusive))
+            continue;
+        (void)snprintf(message, BACKEND_MESSAGE_MAX, "another program has locked its bytes: ");
+        outside_append(message, BACKEND_MESSAGE_MAX, &holders.list[i]);
+        error = -EBUSY;
+    }
+    outside_holders_free(&holders);
+    return error;
 }

@@ -67,6 +67,14 @@ int outside_check(const struct device_identity *identity, bool lock,
                   char message[BACKEND_MESSAGE_MAX]);
 
 /*
+ * Whether another program's lock on something that shares bytes with the device stands against a
+ * lock of the device, an exclusive or a shared one. (Locks on the device itself are met when it is
+ * locked.) Returns 0, -EBUSY with a sentence, or another negative errno with one.
+ */
+int outside_check_locks(const struct device_identity *identity, bool exclusive,
+                        char message[BACKEND_MESSAGE_MAX]);
+
+/*
  * The identities of what shares bytes with the device: partitions and their disk, a loop device and
  * its backing file or device, device mapper and md devices and what they are made of, up and down,
  * transitively, without the device itself. Two partitions of one disk do not share bytes, nor do

@@ -335,6 +335,29 @@ START_TEST(attached_file_is_refused_and_its_loop_device_named)
 }
 END_TEST
 
+START_TEST(lock_on_what_shares_the_bytes_keeps_out)
+{
+    const char *path = fixture_path("disk");
+    struct posix *posix = open_device(loop_path);
+    struct fixture_child child = fixture_hold(hold_flock_shared, path);
+    take(posix, LOCK_SHARED);
+    refused(posix, LOCK_EXCLUSIVE, LOCK_SHARED);
+    said("its backing store ");
+    said(path);
+    said_pid(child.pid);
+    fixture_end(&child);
+    take(posix, LOCK_EXCLUSIVE);
+    take(posix, LOCK_NONE);
+    child = fixture_hold(hold_flock_exclusive, path);
+    refused(posix, LOCK_SHARED, LOCK_NONE);
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, on_end_soon, &child), 0);
+    take(posix, LOCK_SHARED);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    backend_close(&posix->base);
+}
+END_TEST
+
 START_TEST(attempt_without_a_message_is_refused_alike)
 {
     const char *path = fixture_file("a", FIXTURE_MIB);
@@ -597,6 +620,7 @@ static TCase *roots_tests(void)
     tcase_add_test(tests, exclusive_open_is_kept_out_by_the_exclusive_lock_only);
     tcase_add_test(tests, exclusive_open_of_another_keeps_the_exclusive_lock_out);
     tcase_add_test(tests, attached_file_is_refused_and_its_loop_device_named);
+    tcase_add_test(tests, lock_on_what_shares_the_bytes_keeps_out);
     tcase_add_test(tests, mounted_device_opens_read_only_if_that_is_asked_for);
     tcase_add_test(tests, opening_tells_key_relatives_and_whether_it_is_in_memory);
     tcase_add_test(tests, how_a_file_is_discarded_is_known_at_open);

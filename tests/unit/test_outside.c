@@ -646,6 +646,37 @@ START_TEST(unreadable_proc_is_an_error_with_a_sentence)
 }
 END_TEST
 
+/* A loop device on a FUSE file system whose server would be this process: whatever asks it for
+ * something hangs, and the test's time is up. */
+START_TEST(loop_device_on_a_hung_server_does_not_hang_others)
+{
+    static char sys[128];
+    char options[80];
+    CLEANUP_CLOSE int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    if (fuse < 0) {
+        printf("skipped: a hung FUSE server: %s\n", strerror(errno));
+        return;
+    }
+    put("sys/block/loop77/dev", "7:77\n");
+    put("sys/block/loop77/loop/backing_file", "%s/mnt/image\n", fixture_directory);
+    (void)snprintf(sys, sizeof(sys), "%s", fixture_path("sys"));
+    (void)snprintf(options, sizeof(options),
+                   "fd=%d,rootmode=40000,user_id=0,group_id=0,subtype=test", fuse);
+    ck_assert_int_eq(mkdir(fixture_path("dev"), 0700), 0);
+    ck_assert_int_eq(fixture_run("mkdir -p %s/dev/block && ln -s ../../block/loop77 "
+                                 "%s/dev/block/7:77",
+                                 sys, sys),
+                     0);
+    ck_assert_int_eq(mount("test", fixture_path("mnt"), "fuse", 0, options), 0);
+    const char *path = fixture_file("a", 4096);
+    outside_sys = sys;
+    check_is(path, true, NULL);
+    ck_assert(!is_related(path, path));
+    ck_assert_uint_eq(count_holders(path), 0);
+    ck_assert_int_eq(umount2(fixture_path("mnt"), MNT_DETACH), 0);
+}
+END_TEST
+
 /* ---- keys ---- */
 
 static const char *key_of(int fd, const struct device_identity *identity)
@@ -811,6 +842,7 @@ static TCase *roots_tests(void)
     tcase_add_test(tests, two_loop_devices_on_a_file_share_bytes);
     tcase_add_test(tests, loop_device_on_a_loop_device_is_found);
     tcase_add_test(tests, mounted_device_is_refused_with_its_mount_point);
+    tcase_add_test(tests, loop_device_on_a_hung_server_does_not_hang_others);
     tcase_add_test(tests, mount_point_with_spaces_is_spelled_out);
     tcase_add_test(tests, btrfs_is_found_by_its_source);
     tcase_add_test(tests, swap_area_is_refused);
