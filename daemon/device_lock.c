@@ -221,21 +221,32 @@ static void session_lock_drain_one(struct session_lock *held, struct device *dev
         held->draining++;
 }
 
-static int session_lock_hold_entered(struct session_lock *held)
+static int session_lock_make_drains(struct session_lock *held)
+{
+    held->draining = 0;
+    held->drains = calloc(held->session->device->related_count + 1, sizeof(*held->drains));
+    return held->drains == NULL ? -ENOMEM : 0;
+}
+
+static void session_lock_drain(struct session_lock *held)
 {
     struct device *device = held->session->device;
-    if (held->lock.phase != LOCK_RESERVED)
-        return -ESTALE;
-    held->drains = calloc(device->related_count + 1, sizeof(*held->drains));
-    if (held->drains == NULL)
-        return -ENOMEM;
-    lock_hold(&held->lock);
-    lock_forgive(held->lock.owner);
-    held->since_unix_ms = worker_unix_ms();
-    held->draining = 0;
     session_lock_drain_one(held, device);
     for (unsigned int i = 0; i < device->related_count; i++)
         session_lock_drain_one(held, device->related[i]);
+}
+
+static int session_lock_hold_entered(struct session_lock *held)
+{
+    if (held->lock.phase != LOCK_RESERVED)
+        return -ESTALE;
+    int error = session_lock_make_drains(held);
+    if (error < 0)
+        return error;
+    lock_hold(&held->lock);
+    lock_forgive(held->lock.owner);
+    held->since_unix_ms = worker_unix_ms();
+    session_lock_drain(held);
     return 0;
 }
 
@@ -254,6 +265,31 @@ static void session_lock_hold(struct session_lock *held, uint64_t token)
         session_lock_undo(held, error);
     else if (held->draining == 0)
         session_lock_pass_tasks(held);
+}
+
+static int session_lock_isolate_entered(struct session_lock *held, bool isolates)
+{
+    if (held->lock.held != LOCK_EXCLUSIVE || held->lock.isolates == isolates)
+        return 0;
+    int error = session_lock_make_drains(held);
+    if (error < 0)
+        return error;
+    lock_isolate(&held->lock, isolates);
+    session_lock_drain(held);
+    return 0;
+}
+
+/* It has the mode already. Whether others can read may be new: what they read ends first. */
+static void session_lock_keep(struct session_lock *held, bool isolates)
+{
+    struct device *device = held->session->device;
+    held->state = SESSION_LOCK_DRAIN;
+    held->draining = 0;
+    device_locks_enter(device);
+    int error = session_lock_isolate_entered(held, isolates);
+    device_locks_leave(device);
+    if (held->draining == 0)
+        session_lock_end(held, error);
 }
 
 /* ---- the token ---- */
@@ -381,8 +417,11 @@ static bool session_lock_leave_queue(struct session_lock *held)
     struct lock_list reserved = TAILQ_HEAD_INITIALIZER(reserved);
     pthread_mutex_lock(&domain->mutex);
     bool waiting = held->lock.phase == LOCK_WAITING;
-    if (waiting)
+    if (waiting) {
+        if (!held->abandoned)
+            session_lock_describe(lock_blocker(&held->lock), held->message, sizeof(held->message));
         lock_cancel(&held->lock, &reserved);
+    }
     session_lock_wake(&reserved);
     pthread_mutex_unlock(&domain->mutex);
     return waiting;
@@ -503,7 +542,7 @@ int session_lock_ask(struct session *session, const struct session_lock_ask *ask
     }
     session_lock_prepare(held, ask);
     if (session_lock_mode(held) == ask->mode)
-        session_lock_end(held, 0);
+        session_lock_keep(held, ask->isolates);
     else if (session_lock_start_clock(held, ask->wait_ms) < 0)
         session_lock_end(held, -ENOMEM);
     else

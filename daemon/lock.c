@@ -348,6 +348,19 @@ void lock_cancel(struct lock *lock, struct lock_list *ret_reserved)
     wake_waiters(lock->table, lock->range, ret_reserved);
 }
 
+void lock_isolate(struct lock *lock, bool isolates)
+{
+    assert(lock->phase == LOCK_SETTLED && lock->held == LOCK_EXCLUSIVE);
+    lock_gate_set(lock, LOCK_EXCLUSIVE, isolates);
+    lock->isolates = isolates;
+}
+
+struct lock *lock_blocker(const struct lock *lock)
+{
+    assert(lock->phase == LOCK_WAITING);
+    return find_blocker(lock);
+}
+
 void lock_downgrade(struct lock *lock, struct lock_list *ret_reserved)
 {
     assert(lock->phase == LOCK_SETTLED && lock->held == LOCK_EXCLUSIVE);

@@ -173,6 +173,12 @@ void lock_hold(struct lock *lock);
  * below. */
 void lock_cancel(struct lock *lock, struct lock_list *ret_reserved);
 
+/* Held exclusive and settled: whether others can read the range from now on (GATE). */
+void lock_isolate(struct lock *lock, bool isolates);
+
+/* What a waiting request waits for. */
+struct lock *lock_blocker(const struct lock *lock);
+
 /* Held exclusive and settled becomes held shared (GATE); isolation ends. */
 void lock_downgrade(struct lock *lock, struct lock_list *ret_reserved);
 
