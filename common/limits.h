@@ -66,6 +66,11 @@ enum {
     HELPER_PER_UID = 128,
     HELPER_IDLE_MS = 10000,
 
+    /* How often the size of what is open is looked at, and how many such looks, which may hang, a
+       user's devices have in flight. */
+    LOOK_INTERVAL_MS = 1000,
+    HELPER_LOOKS_PER_UID = 32,
+
     /* The engine of threads. A device's share leaves room for the others when it hangs. */
     ENGINE_THREADS_MAX = 512,
     ENGINE_PER_DEVICE = 8,

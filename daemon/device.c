@@ -96,6 +96,7 @@ struct device *device_new(struct server *server, uint64_t number, const char *pa
     TAILQ_INIT(&device->sessions);
     STAILQ_INIT(&device->tasks);
     TAILQ_INIT(&device->drains);
+    device_looks_init(&device->looks);
     return device;
 }
 
@@ -127,6 +128,7 @@ static int device_refuse(struct device_refusal *refusal, int error, const char *
 static int device_refuse_bounds(const struct device *device, enum io_op op, uint64_t end_bytes,
                                 struct device_refusal *refusal)
 {
+    refusal->bounds = true;
     (void)snprintf(refusal->text, sizeof(refusal->text),
                    "it ends at %llu, past the device's end at %llu bytes; nothing was transferred",
                    (unsigned long long)end_bytes, (unsigned long long)device->size_bytes);
@@ -181,6 +183,7 @@ int device_begin(struct device *device, struct session *session, enum io_op op,
                  uint64_t offset_bytes, uint64_t end_bytes, struct device_ticket *ret_ticket,
                  struct device_refusal *ret_refusal)
 {
+    ret_refusal->bounds = false;
     pthread_mutex_lock(&device->mutex);
     int error = device_check(device, session, op, offset_bytes, end_bytes, ret_refusal);
     if (error == 0) {

@@ -18,6 +18,7 @@
 #include <uthash.h>
 
 #include "daemon/backend.h"
+#include "daemon/device_look.h"
 #include "daemon/lock.h"
 #include "daemon/mailbox.h"
 #include "daemon/state.h"
@@ -142,6 +143,7 @@ struct device {
     uint64_t size_bytes;
     uint64_t generation;
     bool resized; /* since it was opened */
+    struct device_looks looks;
 
     struct lock_table locks; /* lock.h says under which mutexes */
     /* The open devices that share bytes with it, under the lock domain's mutex, and the identities
@@ -188,6 +190,7 @@ struct device_ticket {
 
 /* Why a transfer was refused, for a person. */
 struct device_refusal {
+    bool bounds; /* it goes past the end, as far as is known */
     char text[256];
 };
 

@@ -4,6 +4,7 @@
  * answer. dispatch has seen to the session, the alignment and read-only sessions.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/container.h"
@@ -82,17 +83,6 @@ static uint64_t io_end_bytes(const struct request *request)
     return request->transfer_end_bytes > end ? request->transfer_end_bytes : end;
 }
 
-static bool io_begin(struct request *request, enum io_op op)
-{
-    struct device_refusal refusal;
-    struct session *session = request->session;
-    int error = device_begin(session->device, session, op, request->offset_bytes,
-                             io_end_bytes(request), &request->ticket, &refusal);
-    if (error < 0)
-        io_fail(request, error, refusal.text);
-    return error == 0;
-}
-
 static void on_io_done(struct io *io, int result)
 {
     struct request *request = CONTAINER_OF(io, struct request, io);
@@ -123,6 +113,70 @@ static void io_submit(struct request *request, enum io_op op, uint8_t *data)
     backend_submit(request->session->device->backend, io);
 }
 
+/* ---- past the end: has it grown? ---- */
+
+/* A request that seems to go past the end, and waits until the device has been looked at. */
+struct io_look {
+    struct request *request;
+    enum io_op op;
+    struct look_wait wait;
+};
+
+static int io_begin_at(struct request *request, enum io_op op, struct device_refusal *ret_refusal)
+{
+    struct session *session = request->session;
+    return device_begin(session->device, session, op, request->offset_bytes, io_end_bytes(request),
+                        &request->ticket, ret_refusal);
+}
+
+static uint8_t *io_data(struct request *request, enum io_op op)
+{
+    if (op == IO_READ)
+        return request->buffer->data;
+    return op == IO_WRITE ? (uint8_t *)(uintptr_t)request->payload : NULL;
+}
+
+static void on_io_looked(struct look_wait *wait)
+{
+    struct io_look *look = CONTAINER_OF(wait, struct io_look, wait);
+    struct device_refusal refusal;
+    int error = io_begin_at(look->request, look->op, &refusal);
+    if (error < 0)
+        io_fail(look->request, error, refusal.text);
+    else
+        io_submit(look->request, look->op, io_data(look->request, look->op));
+}
+
+/* False: no memory to wait in. */
+static bool io_look(struct request *request, enum io_op op)
+{
+    struct conn *conn = request->conn;
+    struct io_look *look = calloc(1, sizeof(*look));
+    if (look == NULL)
+        return false;
+    request->extra = look;
+    if (op == IO_WRITE && request_own_payload(request) < 0)
+        return false;
+    request->io.borrowed = false;
+    conn_charge(conn, request, sizeof(*look));
+    look->request = request;
+    look->op = op;
+    look->wait = (struct look_wait){
+        .worker = conn->worker, .user_share = &conn->user->helper_share, .on_done = on_io_looked};
+    device_look(request->session->device, &look->wait);
+    return true;
+}
+
+/* False: it is refused, or goes on later. */
+static bool io_begin(struct request *request, enum io_op op)
+{
+    struct device_refusal refusal;
+    int error = io_begin_at(request, op, &refusal);
+    if (error < 0 && !(refusal.bounds && io_look(request, op)))
+        io_fail(request, error, refusal.text);
+    return error == 0;
+}
+
 /* No unknown flag is ignored: a client that sets one relies on it. */
 static bool io_check_flags(struct request *request)
 {
@@ -143,10 +197,9 @@ void read_run(struct request *request)
         io_fail(request, -ENOMEM, "no memory for its buffer");
         return;
     }
-    if (!io_begin(request, IO_READ))
-        return;
     conn_charge(request->conn, request, request->length_bytes);
-    io_submit(request, IO_READ, request->buffer->data);
+    if (io_begin(request, IO_READ))
+        io_submit(request, IO_READ, request->buffer->data);
 }
 
 void write_run(struct request *request)

@@ -327,6 +327,35 @@ struct device *registry_find(struct registry *registry, uint64_t number)
     return NULL;
 }
 
+/* With the registry's mutex held. */
+static bool registry_is_sound(struct device *device)
+{
+    if (device->state != DEVICE_OPEN || device->session_count == 0)
+        return false;
+    pthread_mutex_lock(&device->mutex);
+    bool sound = device->sync.failed == 0;
+    pthread_mutex_unlock(&device->mutex);
+    return sound;
+}
+
+size_t registry_hold_sound(struct registry *registry, uint64_t after, struct device **ret_devices,
+                           size_t max)
+{
+    size_t count = 0;
+    struct device *device = NULL;
+    pthread_mutex_lock(&registry->mutex);
+    TAILQ_FOREACH (device, &registry->devices, link) {
+        if (count == max)
+            break;
+        if (device->number <= after || !registry_is_sound(device))
+            continue;
+        registry_hold(device);
+        ret_devices[count++] = device;
+    }
+    pthread_mutex_unlock(&registry->mutex);
+    return count;
+}
+
 char *registry_path(struct registry *registry, uint64_t number)
 {
     struct device *device = NULL;

@@ -81,6 +81,11 @@ struct device *registry_find(struct registry *registry, uint64_t number);
 /* Holds the first open device with a number greater than `after`; NULL: there is none. */
 struct device *registry_next(struct registry *registry, uint64_t after);
 
+/* Holds open devices with numbers greater than `after` that have not failed, at most `max`; how
+ * many. */
+size_t registry_hold_sound(struct registry *registry, uint64_t after, struct device **ret_devices,
+                           size_t max);
+
 /* A copy of the name that the device was first opened by, also of one that is kept because it
  * failed; NULL: there is none. */
 char *registry_path(struct registry *registry, uint64_t number);

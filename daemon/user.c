@@ -26,6 +26,7 @@ static struct user *user_new(struct user_table *table, uid_t uid)
         return NULL;
     user->uid = uid;
     helper_share_init(&user->helper_share, HELPER_PER_UID);
+    helper_share_init(&user->look_share, HELPER_LOOKS_PER_UID);
     HASH_ADD(hh, table->by_uid, uid, sizeof(user->uid), user);
     return user;
 }
@@ -51,6 +52,7 @@ struct user *user_unref(struct user_table *table, struct user *user)
     if (--user->references == 0) {
         HASH_DEL(table->by_uid, user);
         helper_share_deinit(&user->helper_share);
+        helper_share_deinit(&user->look_share);
         free(user);
     }
     pthread_mutex_unlock(&table->mutex);

@@ -20,6 +20,7 @@ struct user {
     unsigned int sessions;
     unsigned int locks; /* held and waited for */
     struct helper_share helper_share;
+    struct helper_share look_share; /* looks that nobody waits for (device_look.h) */
     UT_hash_handle hh;
 };
 

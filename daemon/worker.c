@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "common/container.h"
+#include "common/limits.h"
 #include "daemon/conn.h"
 #include "daemon/log.h"
 #include "daemon/request.h"
@@ -72,6 +73,25 @@ static void on_worker_stop(struct letter *letter)
     }
 }
 
+static void on_worker_look(evutil_socket_t fd, short what, void *user_data)
+{
+    struct worker *worker = user_data;
+    (void)fd;
+    (void)what;
+    if (!worker->stopping)
+        device_look_all(worker);
+}
+
+static int worker_add_look_timer(struct worker *worker)
+{
+    const struct timeval interval = {.tv_sec = LOOK_INTERVAL_MS / 1000,
+                                     .tv_usec = LOOK_INTERVAL_MS % 1000 * 1000L};
+    worker->look_timer = event_new(worker->base, -1, EV_PERSIST, on_worker_look, worker);
+    if (worker->look_timer == NULL || event_add(worker->look_timer, &interval) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
 static int worker_add_events(struct worker *worker)
 {
     worker->mailbox_event = event_new(worker->base, mailbox_fd(&worker->mailbox),
@@ -81,7 +101,7 @@ static int worker_add_events(struct worker *worker)
     if (worker->mailbox_event == NULL || worker->engine_event == NULL ||
         event_add(worker->mailbox_event, NULL) < 0 || event_add(worker->engine_event, NULL) < 0)
         return -ENOMEM;
-    return 0;
+    return worker->index == 0 ? worker_add_look_timer(worker) : 0;
 }
 
 int worker_init(struct worker *worker, struct server *server, unsigned int index,
@@ -249,6 +269,8 @@ void worker_deinit(struct worker *worker)
         STAILQ_REMOVE_HEAD(&worker->spare_requests, spare_link);
         free(request);
     }
+    if (worker->look_timer != NULL)
+        event_free(worker->look_timer);
     if (worker->engine_event != NULL)
         event_free(worker->engine_event);
     if (worker->mailbox_event != NULL)

@@ -41,6 +41,7 @@ struct worker {
     struct engine_pin state_pin; /* the state directory's lock stays with the engine's last I/O */
     struct mailbox mailbox;
     struct event *mailbox_event;
+    struct event *look_timer; /* the first worker's: device_look_all */
     struct conn_list conns;
     struct conn_touched_list touched; /* to be looked at at the end of the round */
     struct buffer_pool buffers;
