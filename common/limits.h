@@ -45,7 +45,7 @@ enum {
     CONNECTIONS_MAX = 16384,
     CONNECTIONS_PER_UID_MAX = 12288,
     SESSIONS_PER_UID_MAX = 16384,
-    LOCKS_PER_UID_MAX = 65536, /* held and waited for; one takes less than 1 KiB */
+    LOCKS_PER_UID_MAX = 65536,  /* held and waited for; one takes less than 1 KiB */
     WATCHERS_PER_UID_MAX = 256, /* each is told of everything that happens, by whomever */
 
     /* What waits for a watcher that does not read. */

@@ -167,8 +167,33 @@ class Told(WatchTest):
         self.assertGreater(then.token, first.token)
         self.assertEqual({h.mode for h in (granted, waiting, released, then)},
                          {pb.LOCK_MODE_EXCLUSIVE})
-        self.lock(waiter, waits, pb.LOCK_MODE_SHARED)
-        self.assertEqual(names(watcher.until(self.mark()))[-1:], ["LOCK_GRANTED"])
+        self.assertEqual(watcher.until(self.mark()), [])
+
+    def test_a_lock_that_is_handed_on(self):
+        """However it goes from one worker to another, nobody is told that two have it."""
+        clients = [self.client() for _ in range(3)]
+        path = self.image()
+        sessions = [client.open_path(path) for client in clients]
+        watcher = self.watcher()
+        where = {"offset_bytes": 0, "length_bytes": SECTOR}
+        for _ in range(20):
+            for client, session in zip(clients, sessions):
+                client.start("lock", pb.Lock(session=session, mode=pb.LOCK_MODE_EXCLUSIVE,
+                                             wait_ms=pb.LOCK_WAIT_FOREVER, **where))
+            for _ in clients:
+                while True:
+                    happening = watcher.next()
+                    if happening.what == WHAT.WHAT_LOCK_GRANTED:
+                        break
+                holder = sessions.index(happening.session)
+                self.unlock(clients[holder], sessions[holder], **where)
+                while True:
+                    released = watcher.next()
+                    self.assertNotEqual(released.what, WHAT.WHAT_LOCK_GRANTED)
+                    if released.what == WHAT.WHAT_LOCK_RELEASED:
+                        break
+                self.assertEqual((released.session, released.token),
+                                 (happening.session, happening.token))
 
     def test_resize(self):
         client = self.client()
@@ -189,7 +214,8 @@ class Told(WatchTest):
                                               device=admin.devices()[0].device, wait_ms=10000))
         self.assertEqual(names([watcher.next()]), ["LOCK_LOST"])
         admin.call("evict", pb.Evict(session=session))
-        self.assertEqual(names(watcher.until(self.mark()))[:1], ["EVICTED"])
+        self.assertEqual([name for name in names(watcher.until(self.mark()))
+                          if name != "DEVICE_CLOSED"], ["EVICTED"])
 
     def test_two_watchers_are_told_the_same(self):
         watchers = [self.watcher() for _ in range(2)]
@@ -298,7 +324,7 @@ class Stalled(WatchTest):
         count = 500
         [(watcher, seen)], _ = self.stall(b"/" + b"n" * 4000, count)
         self.check(watcher, seen, count)
-        self.assertLess(len(seen), 200)
+        self.assertLess(len(seen), 400)
 
     @unittest.skipIf(support.sanitized(), "a sanitizer's memory is not the daemon's")
     def test_cost_little_memory(self):
@@ -353,6 +379,7 @@ class Ending(WatchTest):
                 support.kill_client(pid, read_end)
             for request in requests:
                 client.wait(request)
+        self.unlock(client, session)
         self.wait_descriptors(descriptors)
 
     def test_the_daemon_stops_while_they_watch(self):
