@@ -37,8 +37,8 @@ int session_unlock_check(struct session *session, struct lock_range range, const
     return 0;
 }
 
-/* Before the release lets anybody else in, so that watchers are told in the order of things. */
-static void session_lock_publish_released(const struct session_lock *held, enum watch_what what)
+/* Under the mutexes of the change, so that watchers are told in the order of things. */
+static void session_lock_publish_held(const struct session_lock *held, enum watch_what what)
 {
     const struct watch_detail detail = {
         .mode = held->lock.held, .range = held->lock.range, .token = held->token};
@@ -71,7 +71,7 @@ static void session_unlock_entered(struct session *session, struct lock_range ra
         if (!range_covers(range, held->lock.range))
             continue;
         if (held->lock.held != LOCK_NONE) {
-            session_lock_publish_released(held, WATCH_LOCK_RELEASED);
+            session_lock_publish_held(held, WATCH_LOCK_RELEASED);
             lock_release(&held->lock, &reserved);
         }
         TAILQ_REMOVE(&session->locks, held, link);
@@ -134,6 +134,7 @@ void session_lock_weaken(struct session_lock *held, struct guard_wait *wait)
     if (held->lock.held == LOCK_EXCLUSIVE && held->lock.phase == LOCK_SETTLED) {
         lock_downgrade(&held->lock, &reserved);
         held->token = 0;
+        session_lock_publish_held(held, WATCH_LOCK_GRANTED);
     }
     session_lock_wake(&reserved);
     device_locks_leave(device);
@@ -204,7 +205,7 @@ static unsigned int session_revoke(struct session *session, bool doomed_only,
         if (lock->held == LOCK_NONE || (doomed_only && !held->doomed))
             continue;
         bool waits = lock->phase == LOCK_WAITING;
-        session_lock_publish_released(held, WATCH_LOCK_LOST);
+        session_lock_publish_held(held, WATCH_LOCK_LOST);
         lock_release(lock, reserved);
         if (waits)
             TAILQ_INSERT_TAIL(reserved, lock, result_link);
