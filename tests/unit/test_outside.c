@@ -496,11 +496,10 @@ static void put_link(const char *upper, const char *lower)
                      0);
 }
 
-static void fake_setup(void)
+static void fake_setup_directories(void)
 {
     static char sys[128];
     static char proc[128];
-    fixture_setup();
     (void)snprintf(sys, sizeof(sys), "%s", fixture_path("sys"));
     (void)snprintf(proc, sizeof(proc), "%s", fixture_path("proc"));
     ck_assert_int_eq(fixture_run("mkdir -p %s/block %s/self/ns %s/1/ns", sys, proc, proc), 0);
@@ -510,6 +509,12 @@ static void fake_setup(void)
     put("proc/sys/kernel/random/boot_id", "0f00-ba11\n");
     outside_sys = sys;
     outside_proc = proc;
+}
+
+static void fake_setup(void)
+{
+    fixture_setup();
+    fake_setup_directories();
 }
 
 static struct device_identity block(unsigned int major_number, unsigned int minor_number)
@@ -643,6 +648,43 @@ START_TEST(unreadable_proc_is_an_error_with_a_sentence)
     outside_proc = "/nonexistent";
     ck_assert_int_eq(outside_check(&disk, false, message), -ENOENT);
     ck_assert_ptr_nonnull(strstr(message, "cannot be found out"));
+}
+END_TEST
+
+START_TEST(same_inode_on_another_file_system_is_another_file)
+{
+    const char *points[] = {fixture_path("mnt"), fixture_path("other")};
+    const char *paths[2];
+    ck_assert_int_eq(mkdir(points[1], 0700), 0);
+    for (unsigned int i = 0; i < 2; i++)
+        ck_assert_int_eq(mount("test", points[i], "tmpfs", 0, NULL), 0);
+    paths[0] = fixture_file("mnt/a", 4096);
+    paths[1] = fixture_file("other/a", 4096);
+    ck_assert_uint_eq(fixture_identity(paths[0]).inode, fixture_identity(paths[1]).inode);
+    struct fixture_child child = fixture_hold(hold_flock_exclusive, paths[0]);
+    ck_assert_uint_eq(count_holders(paths[0]), 1);
+    ck_assert_uint_eq(count_holders(paths[1]), 0);
+    fixture_end(&child);
+    for (unsigned int i = 0; i < 2; i++)
+        ck_assert_int_eq(umount2(points[i], MNT_DETACH), 0);
+}
+END_TEST
+
+START_TEST(loop_device_on_a_disk_is_none_of_its_volumes)
+{
+    const struct device_identity disk = block(8, 400);
+    const struct device_identity volume = block(253, 0);
+    fake_setup_directories();
+    put_volumes();
+    const char *node = fixture_path("node"); /* good for 8 more paths */
+    ck_assert_int_eq(mknod(node, S_IFBLK | 0600, disk.dev), 0);
+    put("sys/block/loop77/dev", "7:77\n");
+    put("sys/block/loop77/loop/backing_file", "%s\n", node);
+    ck_assert_int_eq(symlink("../../block/loop77", fixture_path("sys/dev/block/7:77")), 0);
+    ck_assert(fake_related(&disk, block(7, 77)));
+    ck_assert(!fake_related(&volume, block(7, 77)));
+    ck_assert_int_eq(outside_check(&volume, true, message), -EBUSY); /* for dm-2 */
+    ck_assert_ptr_null(strstr(message, "7:77"));
 }
 END_TEST
 
@@ -842,6 +884,8 @@ static TCase *roots_tests(void)
     tcase_add_test(tests, two_loop_devices_on_a_file_share_bytes);
     tcase_add_test(tests, loop_device_on_a_loop_device_is_found);
     tcase_add_test(tests, mounted_device_is_refused_with_its_mount_point);
+    tcase_add_test(tests, same_inode_on_another_file_system_is_another_file);
+    tcase_add_test(tests, loop_device_on_a_disk_is_none_of_its_volumes);
     tcase_add_test(tests, loop_device_on_a_hung_server_does_not_hang_others);
     tcase_add_test(tests, mount_point_with_spaces_is_spelled_out);
     tcase_add_test(tests, btrfs_is_found_by_its_source);
