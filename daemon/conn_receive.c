@@ -77,11 +77,12 @@ static void conn_check_descriptor(struct conn *conn)
         conn_refuse(conn, -EPROTO, "a file descriptor came with a request that takes none");
 }
 
-/* An Open that is refused before it has taken its descriptor leaves none behind. */
+/* One that is refused before it has taken its descriptor leaves none behind. */
 static void conn_drop_descriptor(struct conn *conn, const Blkd__Request *message)
 {
-    if (message->op_case == BLKD__REQUEST__OP_OPEN && message->open->descriptor &&
-        conn->pending_fd >= 0)
+    bool takes = (message->op_case == BLKD__REQUEST__OP_OPEN && message->open->descriptor) ||
+                 (message->op_case == BLKD__REQUEST__OP_WHO && message->who->descriptor);
+    if (takes && conn->pending_fd >= 0)
         disposal_descriptor(conn->worker, conn->user, conn_take_descriptor(conn));
 }
 

@@ -34,6 +34,7 @@ static const struct operation operations[] = {
     [BLKD__REQUEST__OP_WATCH] = {"watch", 0, watch_prepare, watch_run},
     [BLKD__REQUEST__OP_LIST_SESSIONS] = {"list_sessions", 0, list_sessions_prepare,
                                          list_sessions_run},
+    [BLKD__REQUEST__OP_WHO] = {"who", 0, who_prepare, who_run},
     [BLKD__REQUEST__OP_LIST_LOCKS] = {"list_locks", 0, list_locks_prepare, list_locks_run},
 };
 

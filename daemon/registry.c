@@ -356,6 +356,13 @@ size_t registry_hold_sound(struct registry *registry, uint64_t after, struct dev
     return count;
 }
 
+struct device *registry_look_up(struct registry *registry, const struct device_identity *identity)
+{
+    struct device *device = NULL;
+    HASH_FIND(hh, registry->by_identity, identity, sizeof(*identity), device);
+    return device == NULL || device->state == DEVICE_CLOSED ? NULL : device;
+}
+
 char *registry_path(struct registry *registry, uint64_t number)
 {
     struct device *device = NULL;

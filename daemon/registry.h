@@ -86,6 +86,10 @@ struct device *registry_next(struct registry *registry, uint64_t after);
 size_t registry_hold_sound(struct registry *registry, uint64_t after, struct device **ret_devices,
                            size_t max);
 
+/* The device with this identity, if its backend is open; NULL: there is none. With the registry's
+ * mutex held. */
+struct device *registry_look_up(struct registry *registry, const struct device_identity *identity);
+
 /* A copy of the name that the device was first opened by, also of one that is kept because it
  * failed; NULL: there is none. */
 char *registry_path(struct registry *registry, uint64_t number);
