@@ -63,9 +63,9 @@ void blkd_config_free(struct blkd_config *config)
 
 int config_check_purpose(const char *purpose)
 {
-    if (purpose != NULL && strlen(purpose) > CONFIG_PURPOSE_MAX)
+    if (purpose != NULL && strlen(purpose) > PURPOSE_MAX)
         return error_report(-EINVAL, "a purpose of %zu bytes: at most %d are possible",
-                            strlen(purpose), CONFIG_PURPOSE_MAX);
+                            strlen(purpose), PURPOSE_MAX);
     return 0;
 }
 

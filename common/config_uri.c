@@ -23,8 +23,8 @@
 #define LOCALHOST "localhost"
 
 enum {
-    QUOTE_MAX = 60,                     /* of the offending text in a message */
-    VALUE_MAX = CONFIG_PURPOSE_MAX + 1, /* the longest value, with a NUL */
+    QUOTE_MAX = 60,              /* of the offending text in a message */
+    VALUE_MAX = PURPOSE_MAX + 1, /* the longest value, with a NUL */
 };
 
 /* A part of the text, not NUL-terminated. */

@@ -20,8 +20,6 @@
 
 #include "common/limits.h"
 
-enum { CONFIG_PURPOSE_MAX = 64 }; /* bytes, without a NUL */
-
 enum config_sync {
     CONFIG_SYNC_OS,
     CONFIG_SYNC_NONE,
@@ -35,15 +33,15 @@ enum config_access {
 };
 
 struct config_uri {
-    char path[PATH_BYTES_MAX];            /* NUL-terminated, not empty; any other bytes */
-    bool buffered;                        /* default true */
-    enum config_sync sync;                /* default os */
-    bool lock;                            /* default false */
-    uint32_t sector_size;                 /* 0: the device's own */
-    enum config_access access;            /* key `mode`: auto (the default), ro, rw */
-    bool strict;                          /* default false */
-    bool discard;                         /* default false */
-    char purpose[CONFIG_PURPOSE_MAX + 1]; /* default empty */
+    char path[PATH_BYTES_MAX];     /* NUL-terminated, not empty; any other bytes */
+    bool buffered;                 /* default true */
+    enum config_sync sync;         /* default os */
+    bool lock;                     /* default false */
+    uint32_t sector_size;          /* 0: the device's own */
+    enum config_access access;     /* key `mode`: auto (the default), ro, rw */
+    bool strict;                   /* default false */
+    bool discard;                  /* default false */
+    char purpose[PURPOSE_MAX + 1]; /* default empty */
 };
 
 /* Why a text was refused, for a person. */

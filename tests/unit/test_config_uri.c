@@ -153,10 +153,10 @@ START_TEST(longest_purpose_is_taken_and_one_byte_more_refused)
     char text[512] = "file:/d?purpose=";
     struct config_uri config;
 
-    for (int i = 0; i < CONFIG_PURPOSE_MAX; i++)
+    for (int i = 0; i < PURPOSE_MAX; i++)
         strcat(text, i % 2 == 0 ? "x" : "%79");
     config = parse(text);
-    ck_assert_uint_eq(strlen(config.purpose), CONFIG_PURPOSE_MAX);
+    ck_assert_uint_eq(strlen(config.purpose), PURPOSE_MAX);
     check_round_trip(&config);
     strcat(text, "x");
     ck_assert_int_eq(config_uri_parse(text, &config, &error), -EINVAL);
