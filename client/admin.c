@@ -197,7 +197,7 @@ int blkd_recover(struct blkd *connection, const char *path, uint64_t device_numb
     r = path != NULL ? config_absolute_path(path, &absolute) : 0;
     if (r == 0)
         r = admin_begin(connection, &recover_operation, &call);
-    if (r < 0)
+    if (r != 0)
         return r;
     call->text = TAKE_PTR(absolute);
     call->device_number = device_number;

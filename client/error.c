@@ -33,6 +33,7 @@ static const struct {
     {ESHUTDOWN, "blkd is shutting down"},
     {ECANCELED, "Canceled"},
     {ETIMEDOUT, "Timed out"},
+    {EALREADY, "Nothing to do, or being done already"},
 };
 
 void error_set(const char *format, ...)

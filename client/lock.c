@@ -167,7 +167,7 @@ static int lock_run(struct blkd_device *device, const struct blkd_lock_request *
                        &length_bytes);
     if (r == 0)
         r = call_begin(device->connection, device, &lock_operation, mode, &call);
-    if (r < 0)
+    if (r != 0)
         return r;
     call->offset_bytes = offset_bytes;
     call->length_bytes = length_bytes;

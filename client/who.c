@@ -134,7 +134,7 @@ int blkd_who(struct blkd *connection, const char *path, struct blkd_holders **re
         r = config_absolute_path(path, &absolute);
     if (r == 0)
         r = call_begin(connection, NULL, &who_operation, CALL_WAITS, &call);
-    if (r < 0)
+    if (r != 0)
         return r;
     call->text = TAKE_PTR(absolute);
     call->ret = ret_holders;

@@ -312,7 +312,7 @@ static bool options_is_number(const char *text)
 static int options_walk(struct options *options, unsigned int groups, int argc, char **argv,
                         bool leading, struct options_error *ret_error)
 {
-    struct options_getopt getopt_options;
+    struct options_getopt getopt_options = {0};
     int error = 0;
 
     options_prepare(&getopt_options, groups);
