@@ -139,8 +139,8 @@ static int device_refuse_lock(int error, const struct lock *blocker, struct devi
 {
     if (error == -ESTALE)
         return device_refuse(refusal, error,
-                             "the lock that this session held was taken away: unlock or lock again "
-                             "to go on, after a look at what others have written since");
+                             "the lock that this session held was taken away: unlock it or lock it "
+                             "again to go on, after a look at what others have written since");
     if (blocker == NULL)
         return device_refuse(refusal, error,
                              "a session holds a lock on a device that shares bytes with this one "

@@ -243,8 +243,8 @@ static int session_lock_hold_entered(struct session_lock *held)
     int error = session_lock_make_drains(held);
     if (error < 0)
         return error;
+    session_lock_forgive(held->session, held->lock.range);
     lock_hold(&held->lock);
-    lock_forgive(held->lock.owner);
     held->since_unix_ms = worker_unix_ms();
     session_lock_drain(held);
     return 0;

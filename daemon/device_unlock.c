@@ -60,6 +60,37 @@ static void session_lock_log_released(const struct session_lock *held)
     log_end(&line);
 }
 
+/* Whether a lock of it is being broken and has not fallen yet. */
+static bool session_is_doomed(const struct session *session)
+{
+    const struct lock *lock = NULL;
+    TAILQ_FOREACH (lock, &session->lock.locks, owner_link) {
+        if (lock->held != LOCK_NONE && CONTAINER_OF_CONST(lock, struct session_lock, lock)->doomed)
+            return true;
+    }
+    return false;
+}
+
+/* An old holder that goes on and lets go of one range knows nothing of the others yet. */
+void session_lock_forgive(struct session *session, struct lock_range range)
+{
+    if (session_is_doomed(session))
+        return;
+    if (!range_covers(range, session->lost_range))
+        return;
+    session->lost_range = LOCK_NOTHING;
+    lock_forgive(&session->lock);
+}
+
+static void session_lose(struct session *session, struct lock_range range)
+{
+    struct lock_range *lost = &session->lost_range;
+    if (range.first_byte < lost->first_byte)
+        lost->first_byte = range.first_byte;
+    if (range.last_byte > lost->last_byte)
+        lost->last_byte = range.last_byte;
+}
+
 /* With all that device_locks_enter takes. */
 static void session_unlock_entered(struct session *session, struct lock_range range,
                                    struct session_lock_list *released)
@@ -77,7 +108,7 @@ static void session_unlock_entered(struct session *session, struct lock_range ra
         TAILQ_REMOVE(&session->locks, held, link);
         TAILQ_INSERT_TAIL(released, held, link);
     }
-    lock_forgive(&session->lock);
+    session_lock_forgive(session, range);
     session_lock_wake(&reserved);
 }
 
@@ -206,6 +237,7 @@ static unsigned int session_revoke(struct session *session, bool doomed_only,
             continue;
         bool waits = lock->phase == LOCK_WAITING;
         session_lock_publish_held(held, WATCH_LOCK_LOST);
+        session_lose(session, lock->range);
         lock_release(lock, reserved);
         if (waits)
             TAILQ_INSERT_TAIL(reserved, lock, result_link);

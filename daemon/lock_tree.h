@@ -25,6 +25,7 @@ struct lock_range {
 };
 
 #define LOCK_WHOLE ((struct lock_range){0, UINT64_MAX})
+#define LOCK_NOTHING ((struct lock_range){UINT64_MAX, 0})
 
 /* Of a subtree's spans, or of its strong ones. */
 struct lock_sum {

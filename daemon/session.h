@@ -85,7 +85,8 @@ struct session {
 
     /* Under the device's mutex; `lock` as lock.h says. */
     struct lock_owner lock;
-    unsigned int lost_locks; /* not yet told */
+    unsigned int lost_locks;      /* not yet told */
+    struct lock_range lost_range; /* spans what it has lost without taking notice */
     struct sync_part unsynced;
     struct stats stats;
     TAILQ_ENTRY(session) device_link;
