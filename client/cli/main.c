@@ -150,7 +150,10 @@ static int main_close_stdout(const struct cli *cli, int code)
         return code;
     if (code != CLI_OK)
         return code;
-    return report_errno(cli, errno ? -errno : -EIO, "cannot write to stdout");
+    int error = report_stdout_error();
+    if (error == 0)
+        error = errno ? -errno : -EIO;
+    return report_errno(cli, error, "cannot write to stdout");
 }
 
 int main(int argc, char **argv)

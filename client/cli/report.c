@@ -10,6 +10,14 @@
 #include "common/cleanup.h"
 
 /* "blkd-cli: COMMAND: BEFORE TEXT AFTER" */
+/* A flush that fails here leaves nothing for the last one to find out. */
+static int stdout_error;
+
+int report_stdout_error(void)
+{
+    return stdout_error;
+}
+
 __attribute__((format(printf, 4, 0))) static void report_line(const struct cli *cli,
                                                               const char *before, const char *after,
                                                               const char *format, va_list arguments)
@@ -24,7 +32,9 @@ __attribute__((format(printf, 4, 0))) static void report_line(const struct cli *
         line = NULL;
     if (line)
         shown = text_escape(line, TEXT_TERMINAL);
-    (void)fflush(stdout); /* where both are one terminal, what was printed before comes before */
+    /* Where both are one terminal, what was printed before comes before. */
+    if (fflush(stdout) != 0 && stdout_error == 0)
+        stdout_error = -errno;
     (void)fprintf(stderr, "blkd-cli: %s%s%s\n", cli->command ? cli->command->name : "",
                   cli->command ? ": " : "", shown ? shown : "out of memory");
 }

@@ -31,4 +31,7 @@ __attribute__((format(printf, 2, 3))) int report_failure(const struct cli *cli, 
 __attribute__((format(printf, 2, 3))) void report_warning(const struct cli *cli, const char *format,
                                                           ...);
 
+/* The negative errno of the first flush of stdout that failed before a report; 0: none did. */
+int report_stdout_error(void);
+
 #endif

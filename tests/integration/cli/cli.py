@@ -567,7 +567,8 @@ class Config(CliTest):
             {"config": self.record("config", "--parse", text, name="config",
                                    env=environment)["config"],
              "path": "/srv/a b.img", "buffered": False, "sync": "none", "lock": True,
-             "prefered_sector_size": 4096, "mode": "auto"})
+             "prefered_sector_size": 4096, "mode": "auto", "strict": False, "discard": False,
+             "purpose": None})
         shown = self.cli("config", "--parse", "file:///x", env=environment).text
         self.assertRegex(shown, r"(?m)^path +/x$")
         self.assertRegex(shown, r"(?m)^sector size +the device's own$")
