@@ -43,16 +43,28 @@ bool registry_has_failed(struct registry *registry)
     return failed;
 }
 
-/* It and the open devices that share bytes with it conflict for locks from now on. */
+static bool registry_names(const struct device *device, const struct device *other)
+{
+    for (size_t i = 0; i < device->related_identity_count; i++) {
+        if (memcmp(&device->related_identities[i], &other->identity, sizeof(other->identity)) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* It and the open devices that share bytes with it conflict for locks from now on. Either may know of
+ * the other: a disk's list has room for so many partitions only. */
 static int registry_relate(struct registry *registry, struct device *device)
 {
+    struct device *other = NULL;
     int error = 0;
-    for (size_t i = 0; i < device->related_identity_count && error == 0; i++) {
-        struct device *other = NULL;
-        HASH_FIND(hh, registry->by_identity, &device->related_identities[i],
-                  sizeof(struct device_identity), other);
-        if (other != NULL && other->state != DEVICE_CLOSED)
-            error = device_relate(device, other);
+    TAILQ_FOREACH (other, &registry->devices, link) {
+        if (other->state == DEVICE_CLOSED ||
+            (!registry_names(device, other) && !registry_names(other, device)))
+            continue;
+        error = device_relate(device, other);
+        if (error < 0)
+            break;
     }
     return error;
 }
