@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Requests about a session as a whole: open and close, what it is, its size, its map. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/cleanup.h"
@@ -154,6 +155,34 @@ static void on_seek_done(struct io *io, int result)
     request_reply(request, &reply);
 }
 
+/* A seek from past the end waits, once, until it has been looked at whether the device has grown.
+ */
+struct seek_look {
+    struct request *request;
+    struct look_wait wait;
+};
+
+static void on_seek_looked(struct look_wait *wait)
+{
+    seek_run(CONTAINER_OF(wait, struct seek_look, wait)->request);
+}
+
+/* False: it has been looked at already, or there is no memory to wait in. */
+static bool seek_look(struct request *request)
+{
+    struct conn *conn = request->conn;
+    struct seek_look *look = request->extra == NULL ? calloc(1, sizeof(*look)) : NULL;
+    if (look == NULL)
+        return false;
+    request->extra = look;
+    conn_charge(conn, request, sizeof(*look));
+    look->request = request;
+    look->wait = (struct look_wait){
+        .worker = conn->worker, .user_share = &conn->user->helper_share, .on_done = on_seek_looked};
+    device_look(request->session->device, &look->wait);
+    return true;
+}
+
 void seek_run(struct request *request)
 {
     struct session *session = request->session;
@@ -163,6 +192,8 @@ void seek_run(struct request *request)
     pthread_mutex_unlock(&device->mutex);
     size_bytes = range_round_down(size_bytes, session->sector_size);
 
+    if (request->offset_bytes > size_bytes && seek_look(request))
+        return;
     if (request->offset_bytes > size_bytes ||
         !range_is_aligned(request->offset_bytes, session->sector_size)) {
         request_fail(request, -EINVAL,

@@ -116,6 +116,13 @@ class Files(OutsideTest):
             os.truncate(path, size + MIB)
             client.discard(session, size, MIB)
             size += MIB
+            os.truncate(path, size + MIB)
+            reply, _ = client.call("seek", pb.Seek(session=session, offset_bytes=size + MIB,
+                                                   target=pb.SEEK_TARGET_MAPPED))
+            self.assertEqual(reply.seek.offset_bytes, size + MIB)
+            os.truncate(path, size)
+            self.assert_failed("EINVAL", client.call, "seek",
+                               pb.Seek(session=session, offset_bytes=size + 2 * MIB))
         with open(path, "rb") as file:
             file.seek(size - 4 * MIB)
             self.assertEqual(file.read(len(data)), data)

@@ -175,6 +175,15 @@ class Refusals(WhoTest):
         self.assertEqual(client.wait(request)[0].status, pb.STATUS_EINVAL)
         self.wait_descriptors(count)
 
+    def test_a_request_that_is_refused_keeps_no_descriptor(self):
+        client = self.client()
+        count = self.daemon.descriptors()
+        with open(self.image(), "rb") as file:
+            request = client.start("who", pb.Who(descriptor=True), b"payload", (file.fileno(),))
+        self.assertEqual(client.wait(request)[0].status, pb.STATUS_EINVAL)
+        client.ping()
+        self.wait_descriptors(count)
+
     def test_a_descriptor_with_a_request_that_takes_none(self):
         client = self.client()
         with open(self.image(), "rb") as file:
