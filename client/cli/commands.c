@@ -163,7 +163,7 @@ const struct command COMMANDS[] = {
             "while the command runs is told on stderr. Signals go to the command, whose end is\n"
             "waited for. 4: the lock was not to be had. What the command itself writes through\n"
             "blkd is another session's, and refused as anybody's is.\n",
-        .examples = "  blkd-cli lock take --shared --wait=60 --purpose backup disk.img -- ./backup.sh\n"
+        .examples = "  blkd-cli lock take --shared --wait=60 disk.img -- ./backup.sh\n"
                     "  blkd-cli lock take --kill-on-loss disk.img -- sha256sum disk.img\n"
                     "  blkd-cli lock take --range 2048:4096 disk.img -- ./job\n",
         .groups = OPTIONS_DEVICE | OPTIONS_LOCK | OPTIONS_TAKE | OPTIONS_REST,

@@ -351,7 +351,8 @@ END_TEST
 
 START_TEST(device_is_found_by_number_path_and_string)
 {
-    char string[64];
+    char string[64], neighbour[] = "/tmp/blkd-cli-XXXXXX";
+    int other;
 
     (void)snprintf(string, sizeof(string), "file://%s", image);
     asked_break_device = 0;
@@ -369,6 +370,14 @@ START_TEST(device_is_found_by_number_path_and_string)
     asked_break_device = 0;
     RUN(serve, "lock", "break", "/srv/broken.img"); /* no such file any more: by its name */
     ck_assert_uint_eq(asked_break_device, 4);
+    RUN(serve, "lock", "break", "/proc/self/exe"); /* there, but not open in the daemon */
+    check_code(1);
+    other = mkstemp(neighbour); /* on the same file system */
+    ck_assert_int_ge(other, 0);
+    RUN(serve, "lock", "break", neighbour);
+    ck_assert(close(other) == 0 && unlink(neighbour) == 0);
+    check_code(1);
+    check_has(run.err, "no open device");
     RUN(serve, "lock", "break", "99");
     check_code(1);
     check_has(run.err, "99: no open device");
