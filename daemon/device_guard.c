@@ -49,18 +49,24 @@ static bool guard_is_short(struct device *device)
     return is_short;
 }
 
-/* The device may be gone as soon as the mutex is free and nobody waits. */
-static void guard_done(struct device *device)
+/* The change is over, or there was none to make. True: others wait for the next. If not, the device
+ * may be gone as soon as its mutex is free. */
+static bool guard_finish(struct device *device)
 {
     struct device_guard *guard = &device->guard;
     if (guard->result < 0 && guard_is_short(device))
         (void)device_locks_revoke(device, false, SESSION_EVENT_LOCK_LOST);
     pthread_mutex_lock(&device->mutex);
     guard_answer(guard);
-    guard->busy = false;
     bool again = !TAILQ_EMPTY(&guard->waits);
+    guard->busy = again;
     pthread_mutex_unlock(&device->mutex);
-    if (again)
+    return again;
+}
+
+static void guard_done(struct device *device)
+{
+    if (guard_finish(device))
         guard_next(device);
 }
 
@@ -151,25 +157,40 @@ static void guard_begin_change(struct device *device)
     mailbox_post(&first->worker->mailbox, &first->letter);
 }
 
-/* Somebody waits, and nothing is under way. */
-static void guard_next(struct device *device)
+/* Those who wait are the ones whom the next change is for. Returns what it is to be kept out in
+ * now. */
+static enum lock_mode guard_take_up(struct device *device, enum lock_mode *ret_kept)
 {
     struct device_guard *guard = &device->guard;
     pthread_mutex_lock(&device->domain->mutex);
     pthread_mutex_lock(&device->mutex);
     enum lock_mode target = lock_table_mode(&device->locks);
-    enum lock_mode kept = guard->kept;
+    *ret_kept = guard->kept;
     TAILQ_CONCAT(&guard->current, &guard->waits, link);
     guard->target = target;
     guard->result = 0;
     pthread_mutex_unlock(&device->mutex);
     pthread_mutex_unlock(&device->domain->mutex);
-    if (target == kept)
-        guard_done(device);
-    else if (target < kept)
-        guard_tell_workers(device, on_guard_unpin, guard_begin_change);
-    else
-        guard_begin_change(device);
+    return target;
+}
+
+/* Somebody waits, and nothing is under way. */
+static void guard_next(struct device *device)
+{
+    for (;;) {
+        enum lock_mode kept = LOCK_NONE;
+        enum lock_mode target = guard_take_up(device, &kept);
+        if (target > kept) {
+            guard_begin_change(device);
+            return;
+        }
+        if (target < kept) {
+            guard_tell_workers(device, on_guard_unpin, guard_begin_change);
+            return;
+        }
+        if (!guard_finish(device))
+            return;
+    }
 }
 
 void device_guard_settle(struct device *device, struct guard_wait *wait)

@@ -175,7 +175,7 @@ unsigned int device_locks_revoke(struct device *device, bool doomed_only, unsign
 
 /* From now on the changes of sessions that hold locks are refused, of one (its number) or of all
  * (0), and those locks are doomed. Returns how many. With what device_locks_enter takes. */
-unsigned int device_locks_doom(struct device *device, uint64_t session);
+unsigned int device_locks_doom(struct device *device, uint64_t number);
 
 /* "session 7 (pid 123, uid 0, qemu) holds the exclusive lock since 12:03:04: nightly backup". With
  * the mutexes of lock_may_*. */

@@ -52,8 +52,8 @@ static bool registry_names(const struct device *device, const struct device *oth
     return false;
 }
 
-/* It and the open devices that share bytes with it conflict for locks from now on. Either may know of
- * the other: a disk's list has room for so many partitions only. */
+/* It and the open devices that share bytes with it conflict for locks from now on. Either may know
+ * of the other: a disk's list has room for so many partitions only. */
 static int registry_relate(struct registry *registry, struct device *device)
 {
     struct device *other = NULL;
