@@ -29,5 +29,10 @@ int cli_table_print(struct cli *cli, const struct table *table)
 {
     int error = table_print(table, stdout);
 
-    return error ? report_errno(cli, error, "cannot print the table") : CLI_OK;
+    if (error)
+        return report_errno(cli, error, "cannot print the table");
+    /* Here its errno is known; a warning that is printed next flushes stdout, too. */
+    if (fflush(stdout) != 0)
+        return report_errno(cli, -errno, "cannot write to stdout");
+    return CLI_OK;
 }

@@ -106,7 +106,7 @@ static const char *why_safety(const struct blkd_holders *holders)
                "it, "
                "then 'blkd-cli recover'.";
     if (holders->safe)
-        return "All that was written through blkd is on stable storage.";
+        return "It has not failed, and nothing that was written through blkd is unsynced.";
     return "Not all that was written through blkd is known to be on stable storage: 'blkd-cli sync "
            "flush' brings it there.";
 }

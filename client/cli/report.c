@@ -63,7 +63,7 @@ static const char *report_find_hint(const struct cli *cli, int error)
     case -EACCES:
     case -EPERM:
         if (cli->command && (cli->command->groups & OPTIONS_ADMIN))
-            return "only root may do this";
+            return "run it as root, or as the user that the daemon runs as";
         return "you and the daemon may both lack the right to open it: see its owner and mode";
     case -EROFS:
         return "'blkd-cli info DEVICE' tells whether it can be written";

@@ -414,8 +414,8 @@ START_TEST(why_is_a_sentence_and_an_exit_code)
     held = safe = true;
     RUN(serve, "why", image);
     check_code(4);
-    check_has(run.out, ": held by 1 session of blkd and 1 other outside blkd, 1 waits for it. All "
-                       "that was written through blkd is on stable storage.\n");
+    check_has(run.out, ": held by 1 session of blkd and 1 other outside blkd, 1 waits for it. It "
+                       "has not failed, and nothing that was written through blkd is unsynced.\n");
     check_has(run.out, "rw, exclusive");
     check_has(run.out, "/mnt/with\\x0anewline");
     RUN(serve, "why", "--json", image);
