@@ -16,7 +16,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 enum {
-    TEXT_MAX = 3 * PATH_BYTES_MAX + 256, /* each byte of the path escaped, and the keys */
+    TEXT_MAX = 3 * PATH_BYTES_MAX + 512, /* each byte of the path escaped, and the keys */
     INPUT_MAX = 64 * 1024,
 };
 
@@ -31,7 +31,9 @@ static void require(bool holds, const char *what)
 static bool is_same(const struct config_uri *a, const struct config_uri *b)
 {
     return strcmp(a->path, b->path) == 0 && a->buffered == b->buffered && a->sync == b->sync &&
-           a->lock == b->lock && a->sector_size == b->sector_size && a->access == b->access;
+           a->lock == b->lock && a->sector_size == b->sector_size && a->access == b->access &&
+           a->strict == b->strict && a->discard == b->discard &&
+           strcmp(a->purpose, b->purpose) == 0;
 }
 
 static void check_round_trip(const struct config_uri *config)
