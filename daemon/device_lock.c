@@ -177,6 +177,8 @@ static void session_lock_undo(struct session_lock *held, int result)
         lock_cancel(&held->lock, &reserved);
     session_lock_wake(&reserved);
     pthread_mutex_unlock(&domain->mutex);
+    if (held->retry != NULL)
+        (void)event_del(held->retry); /* it would settle the guard for this request once more */
     held->state = SESSION_LOCK_UNDO;
     held->result = result;
     session_lock_settle(held, on_lock_undone);
