@@ -138,6 +138,17 @@ void conn_close(struct conn *conn)
     conn_touch(conn);
 }
 
+/* What waits for others' locks would be waited for as long as those please. */
+static void conn_cancel_waits(struct conn *conn)
+{
+    struct session *session = NULL;
+    struct session *next = NULL;
+    HASH_ITER(hh, conn->sessions, session, next)
+    {
+        session_lock_cancel_all(session);
+    }
+}
+
 void conn_drain(struct conn *conn)
 {
     if (conn->state == CONN_CLOSING)
@@ -150,6 +161,7 @@ void conn_drain(struct conn *conn)
         struct request *request = TAKE_PTR(conn->receiving);
         request_fail(request, -ESHUTDOWN, "the daemon is stopping");
     }
+    conn_cancel_waits(conn);
     conn_touch(conn);
 }
 
