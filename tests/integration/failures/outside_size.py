@@ -127,6 +127,20 @@ class Files(OutsideTest):
             file.seek(size - 4 * MIB)
             self.assertEqual(file.read(len(data)), data)
 
+    def test_what_waits_for_a_look_keeps_its_payload(self):
+        """Others come meanwhile, into the buffer that it came in."""
+        path = self.image(size=MIB, memory=True)
+        client = self.client()
+        session = client.open_path(path)
+        for i in range(300):
+            size = MIB + (i + 1) * SECTOR
+            os.truncate(path, size)
+            ids = [client.start_write(session, size - SECTOR, b"w" * SECTOR)]
+            ids += [client.start_write(session, 0, b"o" * SECTOR) for _ in range(4)]
+            for request in ids:
+                client.finish(request)
+        self.assertEqual(client.read(session, MIB, 300 * SECTOR), 300 * SECTOR * b"w")
+
     def test_blkds_own_changes_are_not_taken_for_anothers(self):
         """Looks of both kinds while it is resized: none of them undoes what was answered."""
         path = self.image(size=MIB)

