@@ -69,6 +69,18 @@ class Files(OutsideTest):
             self.wait_resized(client, session, size)
         self.assertEqual(len(self.daemon.log_lines("resized-outside")), 4)
 
+    def test_a_watcher_is_told(self):
+        path = self.image(size=MIB)
+        client, watcher = self.client(), self.client()
+        session = client.open_path(path)
+        watcher.call("watch", pb.Watch())
+        os.truncate(path, 2 * MIB)
+        happening = watcher.wait_event("happening").happening
+        self.assertEqual((happening.what, happening.session, happening.size_bytes),
+                         (pb.Happening.WHAT_RESIZED, 0, 2 * MIB))
+        info = client.get_info(session)
+        self.assertEqual((happening.device, happening.generation), (info.device, info.generation))
+
     def test_odd_sizes_are_rounded_down(self):
         path = self.image(size=MIB)
         client = self.client()
