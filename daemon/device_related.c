@@ -17,11 +17,16 @@ void lock_domain_deinit(struct lock_domain *domain)
     (void)pthread_mutex_destroy(&domain->mutex);
 }
 
+/* In the order of their numbers, as `related` is: the domain's mutex alone would do, but so the
+ * order can be checked. */
 void device_locks_enter(struct device *device)
 {
+    unsigned int i = 0;
     pthread_mutex_lock(&device->domain->mutex);
+    for (; i < device->related_count && device->related[i]->number < device->number; i++)
+        pthread_mutex_lock(&device->related[i]->mutex);
     pthread_mutex_lock(&device->mutex);
-    for (unsigned int i = 0; i < device->related_count; i++)
+    for (; i < device->related_count; i++)
         pthread_mutex_lock(&device->related[i]->mutex);
 }
 
@@ -35,32 +40,41 @@ void device_locks_leave(struct device *device)
 
 /* ---- devices that share bytes ---- */
 
-int device_relate(struct device *device, struct device *other)
+static void device_add_related(struct device *device, struct device *other)
 {
-    int error = -EDQUOT;
-    pthread_mutex_lock(&device->domain->mutex);
-    pthread_mutex_lock(&device->mutex);
-    pthread_mutex_lock(&other->mutex);
-    if (device->related_count < BACKEND_RELATED_MAX && other->related_count < BACKEND_RELATED_MAX)
-        error = lock_relate(&device->locks, &other->locks);
-    if (error == 0) {
-        device->related[device->related_count++] = other;
-        other->related[other->related_count++] = device;
-    }
-    pthread_mutex_unlock(&other->mutex);
-    pthread_mutex_unlock(&device->mutex);
-    pthread_mutex_unlock(&device->domain->mutex);
-    return error;
+    unsigned int i = device->related_count++;
+    for (; i > 0 && device->related[i - 1]->number > other->number; i--)
+        device->related[i] = device->related[i - 1];
+    device->related[i] = other;
 }
 
 static void device_drop_related(struct device *device, const struct device *other)
 {
-    for (unsigned int i = 0; i < device->related_count; i++) {
-        if (device->related[i] == other) {
-            device->related[i] = device->related[--device->related_count];
-            return;
-        }
+    unsigned int i = 0;
+    while (device->related[i] != other)
+        i++;
+    for (device->related_count--; i < device->related_count; i++)
+        device->related[i] = device->related[i + 1];
+}
+
+int device_relate(struct device *device, struct device *other)
+{
+    struct device *first = device->number < other->number ? device : other;
+    struct device *second = first == device ? other : device;
+    int error = -EDQUOT;
+    pthread_mutex_lock(&device->domain->mutex);
+    pthread_mutex_lock(&first->mutex);
+    pthread_mutex_lock(&second->mutex);
+    if (device->related_count < BACKEND_RELATED_MAX && other->related_count < BACKEND_RELATED_MAX)
+        error = lock_relate(&device->locks, &other->locks);
+    if (error == 0) {
+        device_add_related(device, other);
+        device_add_related(other, device);
     }
+    pthread_mutex_unlock(&second->mutex);
+    pthread_mutex_unlock(&first->mutex);
+    pthread_mutex_unlock(&device->domain->mutex);
+    return error;
 }
 
 /* The relations are dropped one by one, so that leaving unlocks what entering has locked. */
