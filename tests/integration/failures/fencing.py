@@ -286,7 +286,8 @@ class InFlight(locking.LockTest):
         self.assertEqual(heir.read(session, 0, SECTOR), OLD)
 
     def test_locking_more_meanwhile_is_no_notice(self):
-        """What is being broken is broken whatever the holder does."""
+        """What is being broken is broken whatever the holder does; what it takes meanwhile is its own
+        when it has taken notice."""
         self.holder_client.lock(self.held, **FIRST)
         write = self.begin_write()
         request = self.start_break()
@@ -296,9 +297,15 @@ class InFlight(locking.LockTest):
             self.assert_failed("ESTALE", self.holder_client.write, self.held, SECTOR, OLD)
             refused += 1
         self.assertGreater(refused, 1)
-        self.administrator.finish(request)
-        self.holder_client.wait(lock)
-        self.assertEqual(self.holder_client.get_info(self.held).lock, pb.LOCK_MODE_NONE)
+        self.assertEqual(self.administrator.finish(request)[0].break_lock.broken, 1)
+        self.holder_client.finish(lock)
+        for offset in (0, 4 * KIB):
+            self.assert_failed("ESTALE", self.holder_client.write, self.held, offset, OLD)
+        other, session = self.opened()
+        other.lock(session, **FIRST)
+        self.assert_failed("EBUSY", other.lock, session, **SECOND)
+        self.holder_client.unlock(self.held, **FIRST)
+        self.holder_client.write(self.held, 4 * KIB, OLD)
 
     def test_unlocking_a_part_meanwhile_is_no_notice(self):
         self.holder_client.lock(self.held, **FIRST)
