@@ -231,6 +231,10 @@ int device_flush(struct device *device, struct device_flush *flush);
 /* The device failed by another way than a sync (a FUA write). With the mutex held. */
 void device_fail(struct device *device, struct worker *worker, int error);
 
+/* Whether the mark of the device's failure is still on its way to the disk; if so, wait->on_done
+ * follows when it is there: who is to be told of the failure waits for that. device_sync.c */
+bool device_await_mark(struct device *device, struct device_flush *wait);
+
 /* device_task.c */
 void device_task_submit(struct device *device, struct device_task *task);
 /* The running task has ended; the next one starts. */

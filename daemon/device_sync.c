@@ -94,6 +94,7 @@ static void on_failure_kept(struct helper_job *job)
     pthread_mutex_lock(&device->mutex);
     int failed = device->sync.failed;
     device->failure_kept = true;
+    device_notify(device, NULL, SESSION_EVENT_SYNC_FAILED);
     TAILQ_CONCAT(&answered, &device->failure_answers, link);
     pthread_mutex_unlock(&device->mutex);
     device_answer(&answered, failed);
@@ -110,12 +111,21 @@ void device_fail(struct device *device, struct worker *worker, int error)
     const struct watch_detail detail = {.error = device->sync.failed};
     device_log_failure(device, device->sync.failed);
     watch_publish(&device->server->watch, WATCH_SYNC_FAILED, device, NULL, &detail);
-    device_notify(device, NULL, SESSION_EVENT_SYNC_FAILED);
     device->failure_worker = worker;
     device->failure_job = (struct helper_job){.run = on_failure_run, .on_done = on_failure_kept};
     worker->pending++;
     registry_hold(device);
     worker_submit_job(worker, &device->failure_job);
+}
+
+bool device_await_mark(struct device *device, struct device_flush *wait)
+{
+    pthread_mutex_lock(&device->mutex);
+    bool pending = device->sync.failed != 0 && !device->failure_kept;
+    if (pending)
+        TAILQ_INSERT_TAIL(&device->failure_answers, &wait->waiter, link);
+    pthread_mutex_unlock(&device->mutex);
+    return pending;
 }
 
 /* Of the first whom the sync that begins will answer, who therefore outlasts it. */

@@ -83,20 +83,40 @@ static uint64_t io_end_bytes(const struct request *request)
     return request->transfer_end_bytes > end ? request->transfer_end_bytes : end;
 }
 
+static void io_answer_failure(struct request *request, int error)
+{
+    io_log_failure(request, error);
+    io_fail(request, error, strerror(-error));
+}
+
+static void on_io_failure_marked(struct device_flush *wait, int failed)
+{
+    struct request *request = CONTAINER_OF(wait, struct request, flush);
+    (void)failed; /* the device's, which another may have caused: this one has its own */
+    io_answer_failure(request, request->io.result);
+}
+
+/* A write that was to be stable can fail the device: nobody is told before that is remembered. */
+static bool io_waits_for_mark(struct request *request, int error)
+{
+    request->io.result = error;
+    request->flush =
+        (struct device_flush){.worker = request->conn->worker, .on_done = on_io_failure_marked};
+    return request->io.fua && device_await_mark(request->session->device, &request->flush);
+}
+
 static void on_io_done(struct io *io, int result)
 {
     struct request *request = CONTAINER_OF(io, struct request, io);
     struct session *session = request->session;
     device_end(session->device, session, io->op, io->length_bytes, io->fua, request->ticket,
                result);
-    if (result < 0) {
-        io_log_failure(request, result);
-        io_fail(request, result, strerror(-result));
-    } else if (io->op == IO_READ) {
+    if (result == 0 && io->op == IO_READ)
         request_reply_payload(request);
-    } else {
+    else if (result == 0)
         request_finish(request, 0);
-    }
+    else if (!io_waits_for_mark(request, result))
+        io_answer_failure(request, result);
 }
 
 static void io_submit(struct request *request, enum io_op op, uint8_t *data)
