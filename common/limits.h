@@ -45,7 +45,10 @@ enum {
     CONNECTIONS_MAX = 16384,
     CONNECTIONS_PER_UID_MAX = 12288,
     SESSIONS_PER_UID_MAX = 16384,
-    LOCKS_PER_UID_MAX = 65536,  /* held and waited for; one takes less than 1 KiB */
+    /* Locks held and waited for; one takes about 2 KiB, and some of what a session asks looks at
+       all of its own. */
+    LOCKS_PER_UID_MAX = 16384,
+    LOCKS_PER_SESSION_MAX = 1024,
     WATCHERS_PER_UID_MAX = 256, /* each is told of everything that happens, by whomever */
 
     /* What waits for a watcher that does not read. */

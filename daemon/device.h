@@ -98,6 +98,7 @@ struct device_guard {
     enum lock_mode kept;
     enum lock_mode target;                 /* of the change */
     bool busy;                             /* one is under way */
+    bool pinned_any;                       /* engines keep it */
     unsigned int pins_left;                /* workers that have not answered yet */
     void (*pinned)(struct device *device); /* when they have */
     struct guard_wait_queue waits;         /* for the next change */

@@ -55,7 +55,7 @@ static bool guard_finish(struct device *device)
 {
     struct device_guard *guard = &device->guard;
     if (guard->result < 0 && guard_is_short(device))
-        (void)device_locks_revoke(device, false, SESSION_EVENT_LOCK_LOST);
+        (void)device_locks_revoke(device, 0, SESSION_EVENT_LOCK_LOST);
     pthread_mutex_lock(&device->mutex);
     guard_answer(guard);
     bool again = !TAILQ_EMPTY(&guard->waits);
@@ -122,9 +122,13 @@ static void on_guard_changed(struct io *io, int result)
     guard->kept = (enum lock_mode)io->value;
     guard->result = result;
     bool pin = guard->kept != LOCK_NONE;
+    bool unpin = !pin && guard->pinned_any; /* all was lost in an attempt to strengthen it */
+    guard->pinned_any = pin;
     pthread_mutex_unlock(&device->mutex);
     if (pin)
         guard_tell_workers(device, on_guard_pin, guard_done);
+    else if (unpin)
+        guard_tell_workers(device, on_guard_unpin, guard_done);
     else
         guard_done(device);
 }
@@ -185,6 +189,7 @@ static void guard_next(struct device *device)
             return;
         }
         if (target < kept) {
+            device->guard.pinned_any = false; /* nobody else looks while a change is under way */
             guard_tell_workers(device, on_guard_unpin, guard_begin_change);
             return;
         }

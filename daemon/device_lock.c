@@ -79,6 +79,7 @@ void session_lock_forget(struct session_lock *held)
 {
     struct session *session = held->session;
     TAILQ_REMOVE(&session->locks, held, link);
+    session->lock_count--;
     user_remove_lock(&session->worker->server->users, session->conn->user);
     if (held->counted) {
         held->counted = false;
@@ -238,14 +239,18 @@ static void session_lock_drain(struct session_lock *held)
         session_lock_drain_one(held, device->related[i]);
 }
 
+/* -EAGAIN: the guard has become too weak meanwhile, by another's request that failed. */
 static int session_lock_hold_entered(struct session_lock *held)
 {
     if (held->lock.phase != LOCK_RESERVED)
         return -ESTALE;
+    if (held->session->device->guard.kept < held->asked)
+        return -EAGAIN;
     int error = session_lock_make_drains(held);
     if (error < 0)
         return error;
-    session_lock_forgive(held->session, held->lock.range);
+    if (held->losses == held->session->losses)
+        session_lock_forgive(held->session, held->lock.range);
     lock_hold(&held->lock);
     held->since_unix_ms = worker_unix_ms();
     session_lock_drain(held);
@@ -263,7 +268,9 @@ static void session_lock_hold(struct session_lock *held, uint64_t token)
         held->token = token;
     device_locks_leave(device);
     held->state = SESSION_LOCK_DRAIN;
-    if (error < 0)
+    if (error == -EAGAIN)
+        session_lock_guard(held);
+    else if (error < 0)
         session_lock_undo(held, error);
     else if (held->draining == 0)
         session_lock_pass_tasks(held);
@@ -288,6 +295,8 @@ static void session_lock_keep(struct session_lock *held, bool isolates)
     held->state = SESSION_LOCK_DRAIN;
     held->draining = 0;
     device_locks_enter(device);
+    if (held->lock.held != LOCK_NONE)
+        session_lock_forgive(held->session, held->lock.range);
     int error = session_lock_isolate_entered(held, isolates);
     device_locks_leave(device);
     if (held->draining == 0)
@@ -336,9 +345,11 @@ static void session_lock_token(struct session_lock *held)
 
 static void on_lock_retry(evutil_socket_t fd, short what, void *user_data)
 {
+    struct session_lock *held = user_data;
     (void)fd;
     (void)what;
-    session_lock_guard(user_data);
+    if (held->state == SESSION_LOCK_OUTSIDE)
+        session_lock_guard(held);
 }
 
 /* Outside holders send no word when they let go: one looks again, less and less often (L3). */
@@ -460,6 +471,11 @@ static void session_lock_begin(struct session_lock *held, const struct session_l
     struct device *device = session->device;
     struct lock *blocker = NULL;
     pthread_mutex_lock(&device->domain->mutex);
+    pthread_mutex_lock(&device->mutex);
+    held->losses = session->losses;
+    pthread_mutex_unlock(&device->mutex);
+    if (held->lock.held == LOCK_NONE)
+        held->doomed = 0;
     enum lock_verdict verdict =
         held->lock.held == LOCK_SHARED
             ? lock_upgrade(&held->lock, ask->isolates, held->may_wait, &blocker)
@@ -497,6 +513,8 @@ static int session_lock_new(struct session *session, const struct session_lock_a
 {
     struct server *server = session->worker->server;
     struct lock_domain *domain = session->device->domain;
+    if (session->lock_count >= LOCKS_PER_SESSION_MAX)
+        return -EDQUOT;
     int error = user_add_lock(&server->users, session->conn->user, server->config->locks_per_uid);
     if (error < 0)
         return error;
@@ -515,6 +533,7 @@ static int session_lock_new(struct session *session, const struct session_lock_a
     held->number = ++domain->last_lock;
     pthread_mutex_unlock(&domain->mutex);
     TAILQ_INSERT_TAIL(&session->locks, held, link);
+    session->lock_count++;
     *ret_held = held;
     return 0;
 }

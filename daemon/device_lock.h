@@ -32,6 +32,7 @@ struct lock_domain {
     pthread_mutex_t mutex;
     struct lock_space space;
     uint64_t last_lock;
+    uint64_t last_break;
     atomic_uint_fast64_t last_generation;
 };
 
@@ -63,7 +64,8 @@ struct session_lock {
     uint64_t since_unix_ms;        /* when it was granted, or asked for; under the device's mutex */
     uint64_t token;                /* under the device's mutex */
     char purpose[PURPOSE_MAX + 1]; /* constant while a request is under way or the lock held */
-    bool doomed; /* under the domain's mutex: to be broken when its session's I/O has ended */
+    uint64_t doomed; /* under the domain's mutex: by which break it is taken away, when the I/O in
+                        flight has ended; 0: by none */
     atomic_bool outside;            /* for lists: it waits for a program outside */
     TAILQ_ENTRY(session_lock) link; /* the session's */
 
@@ -72,8 +74,9 @@ struct session_lock {
     void (*on_done)(struct session_lock *held, int result);
     void *user_data;
     enum lock_mode asked;
-    bool counted; /* in conn.locks */
-    bool waited;  /* it was not granted at once */
+    bool counted;    /* in conn.locks */
+    uint64_t losses; /* the session's when it was asked for */
+    bool waited;     /* it was not granted at once */
     bool may_wait;
     bool abandoned; /* the session is closing: take it back at the next step */
     int result;
@@ -167,15 +170,16 @@ void session_lock_forget(struct session_lock *held);
 void session_lock_wake(struct lock_list *reserved);
 
 /*
- * Takes locks away from their sessions, whatever those do meanwhile: those that are doomed, or all
- * that are held. The sessions are told `event` (of enum session_event), and their changes fail with
- * -ESTALE. Returns how many locks. Without the domain's mutex.
+ * Takes locks away from their sessions, whatever those do meanwhile: those that this break has
+ * doomed, or with 0 all that are held. The sessions are told `event` (of enum session_event), and
+ * their changes fail with -ESTALE. Returns how many locks. Without the domain's mutex.
  */
-unsigned int device_locks_revoke(struct device *device, bool doomed_only, unsigned int event);
+unsigned int device_locks_revoke(struct device *device, uint64_t doomed, unsigned int event);
 
-/* From now on the changes of sessions that hold locks are refused, of one (its number) or of all
- * (0), and those locks are doomed. Returns how many. With what device_locks_enter takes. */
-unsigned int device_locks_doom(struct device *device, uint64_t number);
+/* A break begins: from now on the changes of sessions that hold locks are refused, of one (its
+ * number) or of all (0), and those locks are doomed by the break *ret_break, unless another has
+ * doomed them already. Returns how many are. With what device_locks_enter takes. */
+unsigned int device_locks_doom(struct device *device, uint64_t number, uint64_t *ret_break);
 
 /* "session 7 (pid 123, uid 0, qemu) holds the exclusive lock since 12:03:04: nightly backup". With
  * the mutexes of lock_may_*. */

@@ -65,7 +65,8 @@ static bool session_is_doomed(const struct session *session)
 {
     const struct lock *lock = NULL;
     TAILQ_FOREACH (lock, &session->lock.locks, owner_link) {
-        if (lock->held != LOCK_NONE && CONTAINER_OF_CONST(lock, struct session_lock, lock)->doomed)
+        if (lock->held != LOCK_NONE &&
+            CONTAINER_OF_CONST(lock, struct session_lock, lock)->doomed != 0)
             return true;
     }
     return false;
@@ -175,6 +176,12 @@ void session_lock_weaken(struct session_lock *held, struct guard_wait *wait)
 void session_lock_sweep(struct session *session)
 {
     struct session_lock *next = NULL;
+    pthread_mutex_lock(&session->device->mutex);
+    bool swept = session->losses == session->losses_swept;
+    session->losses_swept = session->losses;
+    pthread_mutex_unlock(&session->device->mutex);
+    if (swept)
+        return;
     for (struct session_lock *held = TAILQ_FIRST(&session->locks); held != NULL; held = next) {
         next = TAILQ_NEXT(held, link);
         if (held->state != SESSION_LOCK_IDLE || session_lock_mode(held) != LOCK_NONE)
@@ -225,7 +232,7 @@ static void session_lock_log_lost(const struct session *session, unsigned int lo
 }
 
 /* A request that waits to make the lock exclusive goes on, and sees that it is gone. */
-static unsigned int session_revoke(struct session *session, bool doomed_only,
+static unsigned int session_revoke(struct session *session, uint64_t doomed,
                                    struct lock_list *reserved)
 {
     unsigned int count = 0;
@@ -233,7 +240,7 @@ static unsigned int session_revoke(struct session *session, bool doomed_only,
     for (struct lock *lock = TAILQ_FIRST(&session->lock.locks); lock != NULL; lock = next) {
         struct session_lock *held = CONTAINER_OF(lock, struct session_lock, lock);
         next = TAILQ_NEXT(lock, owner_link);
-        if (lock->held == LOCK_NONE || (doomed_only && !held->doomed))
+        if (lock->held == LOCK_NONE || (doomed != 0 && held->doomed != doomed))
             continue;
         bool waits = lock->phase == LOCK_WAITING;
         session_lock_publish_held(held, WATCH_LOCK_LOST);
@@ -246,17 +253,18 @@ static unsigned int session_revoke(struct session *session, bool doomed_only,
     return count;
 }
 
-unsigned int device_locks_revoke(struct device *device, bool doomed_only, unsigned int event)
+unsigned int device_locks_revoke(struct device *device, uint64_t doomed, unsigned int event)
 {
     struct lock_list reserved = TAILQ_HEAD_INITIALIZER(reserved);
     struct session *session = NULL;
     unsigned int count = 0;
     device_locks_enter(device);
     TAILQ_FOREACH (session, &device->sessions, device_link) {
-        unsigned int locks = session_revoke(session, doomed_only, &reserved);
+        unsigned int locks = session_revoke(session, doomed, &reserved);
         if (locks == 0)
             continue;
         lock_break(&session->lock);
+        session->losses++;
         session_lock_log_lost(session, locks);
         session->lost_locks += locks;
         session_tell(session, event);
@@ -267,28 +275,32 @@ unsigned int device_locks_revoke(struct device *device, bool doomed_only, unsign
     return count;
 }
 
-static unsigned int session_doom(struct session *session)
+static unsigned int session_doom(struct session *session, uint64_t number)
 {
     unsigned int count = 0;
     struct lock *lock = NULL;
     TAILQ_FOREACH (lock, &session->lock.locks, owner_link) {
-        if (lock->held == LOCK_NONE)
+        struct session_lock *held = CONTAINER_OF(lock, struct session_lock, lock);
+        if (lock->held == LOCK_NONE || held->doomed != 0)
             continue;
-        CONTAINER_OF(lock, struct session_lock, lock)->doomed = true;
+        held->doomed = number;
         count++;
     }
-    if (count > 0)
+    if (count > 0) {
         lock_break(&session->lock);
+        session->losses++;
+    }
     return count;
 }
 
-unsigned int device_locks_doom(struct device *device, uint64_t number)
+unsigned int device_locks_doom(struct device *device, uint64_t number, uint64_t *ret_break)
 {
     struct session *session = NULL;
     unsigned int count = 0;
+    *ret_break = ++device->domain->last_break;
     TAILQ_FOREACH (session, &device->sessions, device_link) {
         if (number == 0 || session->number == number)
-            count += session_doom(session);
+            count += session_doom(session, *ret_break);
     }
     return count;
 }

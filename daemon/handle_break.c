@@ -23,6 +23,7 @@ struct breaking {
     struct device *device;   /* held */
     struct user *user;       /* a reference */
     uint64_t session;        /* 0: all */
+    uint64_t number;         /* of this break */
     unsigned int broken;
     struct device_drain drain;
     struct guard_wait guard;
@@ -82,7 +83,8 @@ static void on_break_settled(struct guard_wait *wait, enum lock_mode kept, int r
 static void on_break_drained(struct device_drain *drain)
 {
     struct breaking *breaking = CONTAINER_OF(drain, struct breaking, drain);
-    breaking->broken = device_locks_revoke(breaking->device, true, SESSION_EVENT_LOCK_BROKEN);
+    breaking->broken =
+        device_locks_revoke(breaking->device, breaking->number, SESSION_EVENT_LOCK_BROKEN);
     breaking->guard = (struct guard_wait){.worker = breaking->worker,
                                           .user_share = &breaking->user->helper_share,
                                           .on_done = on_break_settled};
@@ -109,7 +111,7 @@ static void on_break_deadline(evutil_socket_t fd, short what, void *user_data)
 static void break_begin(struct breaking *breaking)
 {
     device_locks_enter(breaking->device);
-    unsigned int count = device_locks_doom(breaking->device, breaking->session);
+    unsigned int count = device_locks_doom(breaking->device, breaking->session, &breaking->number);
     bool wait = count > 0 && device_drain(breaking->device, &breaking->drain);
     device_locks_leave(breaking->device);
     if (!wait)

@@ -78,6 +78,7 @@ static void session_end(struct session *session)
 {
     struct device *device = session->device;
     const char *reason = NULL;
+    session->ending = true;
     pthread_mutex_lock(&device->mutex);
     assert(session->in_flight == 0);
     TAILQ_REMOVE(&device->sessions, session, device_link);
@@ -97,7 +98,7 @@ static void session_end(struct session *session)
 
 void session_drop(struct session *session)
 {
-    assert(session->busy > 0);
+    assert(session->busy > 0 && !session->ending);
     if (--session->busy == 0 && session->closing)
         session_end(session);
 }
@@ -204,6 +205,12 @@ void on_session_events(struct letter *letter)
     if (session->detached) {
         session->events_posted = false;
         (void)session_free(session);
+        return;
+    }
+    if (session->ending) {
+        pthread_mutex_lock(&session->device->mutex);
+        session->events_posted = false;
+        pthread_mutex_unlock(&session->device->mutex);
         return;
     }
     session_hold(session);

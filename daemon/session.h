@@ -86,6 +86,8 @@ struct session {
     /* Under the device's mutex; `lock` as lock.h says. */
     struct lock_owner lock;
     unsigned int lost_locks;      /* not yet told */
+    uint64_t losses;              /* how often locks were doomed or taken away */
+    uint64_t losses_swept;        /* as of the last session_lock_sweep */
     struct lock_range lost_range; /* spans what it has lost without taking notice */
     struct sync_part unsynced;
     struct stats stats;
@@ -105,8 +107,10 @@ struct session {
     bool closing;
     bool detached; /* only event_letter keeps it */
     bool evicted;
+    bool ending; /* its last request has ended: no event is worth a look any more */
     struct request *close_request;
     struct session_lock_list locks;
+    unsigned int lock_count;
     struct guard_wait guard; /* the end waits until the outside world may come in again */
 };
 
