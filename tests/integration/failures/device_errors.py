@@ -6,6 +6,7 @@ import os
 import subprocess
 import unittest
 
+import failing
 import support
 from support import KIB, MIB, SECTOR, NbdImage, pb
 
@@ -89,34 +90,12 @@ class FailedTransfers(support.FailureTest):
 
 @support.needs_root
 @support.needs("losetup", "mount", "umount")
-class FailedSync(support.FailureTest):
-    """Buffered writes to a loop device whose file system has no room for them: they succeed, the sync
-    that follows does not."""
-
-    exit_status = 1
+class FailedSync(failing.FailingTest):
+    """Buffered writes to a loop device whose file system has no room for them."""
 
     def setUp(self):
         super().setUp()
-        small = self.mount_tmpfs(4 * MIB)
-        image = os.path.join(small, "disk.img")
-        with open(image, "wb") as file:
-            file.truncate(64 * MIB)
-        self.path = self.loop(image)
-
-    def write_too_much(self, client, session):
-        for i in range(16):
-            client.write(session, i * MIB, b"d" * MIB)
-
-    def assert_told(self, client, session):
-        """Every later flush and write fails, reads go on."""
-        for _ in range(3):
-            self.assert_failed("EIO", client.flush, session)
-        for flags in (0, pb.WRITE_FLAG_FUA):
-            self.assert_failed("EIO", client.write, session, 0, bytes(SECTOR), flags)
-        self.assert_failed("EIO", client.discard, session, 0, MIB)
-        self.assert_failed("EIO", client.zero, session, 0, MIB)
-        self.assertEqual(len(client.read(session, 60 * MIB, SECTOR)), SECTOR)
-        self.assertTrue(client.get_info(session).failed)
+        self.path = self.full_loop()
 
     def test_it_is_told_to_everybody_for_ever(self):
         writer, other, careless = self.client(), self.client(), self.client()
@@ -149,26 +128,20 @@ class FailedSync(support.FailureTest):
             self.assert_told(writer, opened.session)
             writer.close_session(opened.session)
 
-    def assert_next_opener_is_told(self):
-        client = self.client()
-        opened = client.open(os.fsencode(self.path))
-        self.assertTrue(opened.info.failed)
-        self.assert_told(client, opened.session)
-
     def test_the_sync_of_the_last_close_fails(self):
         """Nobody has flushed. The close itself cannot fail; who opens it next is told."""
         writer = self.client()
         session = writer.open_path(self.path)
         self.write_too_much(writer, session)
         writer.close_session(session)
-        self.assert_next_opener_is_told()
+        self.assert_opener_is_told(self.path)
 
     def test_the_sync_after_a_client_that_died_fails(self):
         writer = self.client()
         self.write_too_much(writer, writer.open_path(self.path))
         writer.close()
         self.daemon.wait_log("device-failed")
-        self.assert_next_opener_is_told()
+        self.assert_opener_is_told(self.path)
 
     def test_many_flushes_in_flight_fail_all(self):
         writer = self.client()
