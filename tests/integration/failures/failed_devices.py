@@ -147,7 +147,11 @@ class FullTmpfs(failing.FailingTest):
         self.exit_status = 0
 
     def test_what_is_read_after_recover_is_what_is_stored(self):
+        """Also while another program has it open, so that its cache does not go with the daemon's own
+        descriptors."""
         client, session = self.fail()
+        outsider = os.open(self.path, os.O_RDONLY)
+        self.addCleanup(os.close, outsider)
 
         def is_lost(number):
             cached = client.read(session, number * MIB, MIB)
