@@ -364,10 +364,6 @@ class Zram(failing.FailingTest):
         self._set(f"/sys/block/zram{number}/mem_limit", "1M")
         self.path = f"/dev/zram{number}"
 
-    def tearDown(self):
-        super().tearDown()
-        self.daemon = None
-
     @staticmethod
     def _set(path, text):
         def write():
@@ -424,10 +420,6 @@ class FullExt4(failing.FailingTest):
         with open(image, "wb") as file:
             file.truncate(64 * MIB)
         return image
-
-    def tearDown(self):
-        super().tearDown()
-        self.daemon = None
 
     def assert_no_room(self, **config):
         self.exit_status = 0
