@@ -252,13 +252,12 @@ static void pass_on(struct lock *blocker, struct lock **ret_blocker)
 static enum lock_verdict decide(struct lock *lock, bool may_wait, struct lock **ret_blocker)
 {
     struct lock_space *space = lock->table->space;
-    struct lock_party *party = lock->owner->party;
     struct lock *blocker = find_blocker(lock), *in_cycle;
 
     if (blocker == NULL) {
         reserve(lock);
         /* Only upgrades can be in the way of those that wait already. */
-        if (lock->held == LOCK_NONE || !lock_deadlock_find(space, party, &in_cycle))
+        if (lock->held == LOCK_NONE || !lock_deadlock_find(space, lock, &in_cycle))
             return LOCK_GRANTED;
         lock_tree_set_strong(&lock->granted_span, false);
         settle(lock);
@@ -267,7 +266,7 @@ static enum lock_verdict decide(struct lock *lock, bool may_wait, struct lock **
     }
     if (may_wait) {
         enqueue(lock);
-        if (!lock_deadlock_find(space, party, &in_cycle))
+        if (!lock_deadlock_find(space, lock, &in_cycle))
             return LOCK_QUEUED;
         dequeue(lock);
     }

@@ -19,7 +19,9 @@
  * each lock on the other, whatever the ranges.
  *
  * Deadlock (L7). Owners belong to a party (a connection). A request that would have to wait is
- * refused when its party would then wait, along any number of other parties, for itself.
+ * refused when its owner would then wait, along any number of others, for itself. An owner that
+ * waits keeps what it has, and what its party has on other tables; owners of one party on one table
+ * may wait for each other, as threads do.
  *
  * Mutexes, the caller's: all calls are made with the space's mutex held. Those marked GATE change
  * what lock_may_read and lock_may_change look at, and are made with the mutexes of the table's
@@ -57,14 +59,18 @@ TAILQ_HEAD(lock_list, lock);
 struct lock_party {
     struct lock_list waits;       /* its requests that wait, on all devices; party_wait_link */
     struct lock_list possessions; /* its locks that are reserved or held; party_link */
-    uint64_t visit;               /* the search that has seen it */
-    STAILQ_ENTRY(lock_party) visit_link;
+    /* The search that has seen it, from which table, and whether from another as well. */
+    uint64_t visit;
+    const struct lock_table *visit_table;
+    bool visit_all;
 };
 
 /* One session's part; embedded in it. All its locks are on one table. */
 struct lock_owner {
     struct lock_party *party; /* constant */
     struct lock_list locks;   /* of any phase, in the order they were made; owner_link */
+    uint64_t visit;           /* the search that has seen it */
+    STAILQ_ENTRY(lock_owner) visit_link;
     bool stale; /* under the device's mutex: a lock of it was broken, and it has not taken notice
                    (lock_forgive): its writes are refused with -ESTALE */
 };

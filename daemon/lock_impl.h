@@ -30,9 +30,9 @@ static inline enum lock_kind lock_conflicting_kind(enum lock_mode mode)
     return mode == LOCK_EXCLUSIVE ? LOCK_KIND_ALL : LOCK_KIND_STRONG;
 }
 
-/* Whether the party, which has just queued or reserved something, waits for itself now.
- * *ret_blocker: a lock that keeps a request of it waiting and belongs to those that wait for it. */
-bool lock_deadlock_find(struct lock_space *space, struct lock_party *party,
+/* Whether somebody waits for itself now that `lock` was just queued or reserved. *ret_blocker: a
+ * lock that keeps one of that circle waiting. */
+bool lock_deadlock_find(struct lock_space *space, const struct lock *lock,
                         struct lock **ret_blocker);
 
 /* What the lock holds is `mode` from now on, LOCK_NONE included (GATE). */

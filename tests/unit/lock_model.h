@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What lock.h promises, said naively, for test_lock_model.c: one plain list of all that wait on any
- * table, every pair asked whether it conflicts, parties that wait for themselves found by closing
+ * table, every pair asked whether it conflicts, owners that wait for themselves found by closing
  * the matrix of who waits for whom.
  */
 #ifndef BLKD_TESTS_LOCK_MODEL_H
@@ -133,52 +133,69 @@ static void queue_take(int i)
             sizeof(int) * (size_t)(model.queue_length - place));
 }
 
-typedef bool party_matrix[MAX_PARTIES][MAX_PARTIES];
+typedef bool owner_matrix[MAX_OWNERS][MAX_OWNERS];
+
+static bool has_waiting(int owner, int other_than_table)
+{
+    for (int place = 0; place < model.queue_length; place++) {
+        const struct model_lock *waiter = &model.locks[model.queue[place]];
+
+        if (waiter->owner == owner && waiter->table != other_than_table)
+            return true;
+    }
+    return false;
+}
+
+/* Who waits for what another has or will have, waits for those of its party, too, that wait on
+ * other tables. */
+static void wait_for_other(bool *row, int waiter, const struct model_lock *other)
+{
+    row[other->owner] = true;
+    if (party_of(waiter) == party_of(other->owner))
+        return;
+    for (int mate = 0; mate < size.owners; mate++) {
+        if (mate != other->owner && party_of(mate) == party_of(other->owner) &&
+            has_waiting(mate, other->table))
+            row[mate] = true;
+    }
+}
 
 /* Who waits for whom, be it along others. */
-static void close_waits(party_matrix waits)
+static void close_waits(owner_matrix waits)
 {
-    memset(waits, 0, sizeof(party_matrix));
+    memset(waits, 0, sizeof(owner_matrix));
     for (int place = 0; place < model.queue_length; place++) {
         int i = model.queue[place];
         const struct model_lock *waiter = &model.locks[i];
-        bool *row = waits[party_of(waiter->owner)];
+        bool *row = waits[waiter->owner];
 
         for (int j = 0; j < size.locks; j++) {
             if (granted_in_way(i, j))
-                row[party_of(model.locks[j].owner)] = true;
+                wait_for_other(row, waiter->owner, &model.locks[j]);
         }
         for (int k = 0; k < place; k++) {
             const struct model_lock *before = &model.locks[model.queue[k]];
 
             if (before->owner != waiter->owner &&
                 clash(waiter, waiter->wanted, before, before->wanted))
-                row[party_of(before->owner)] = true;
+                wait_for_other(row, waiter->owner, before);
         }
     }
-    for (int k = 0; k < size.parties; k++) {
-        for (int i = 0; i < size.parties; i++) {
-            for (int j = 0; j < size.parties; j++)
+    for (int k = 0; k < size.owners; k++) {
+        for (int i = 0; i < size.owners; i++) {
+            for (int j = 0; j < size.owners; j++)
                 waits[i][j] = waits[i][j] || (waits[i][k] && waits[k][j]);
         }
     }
 }
 
-static bool in_cycle(int party)
+static bool any_in_cycle(void)
 {
-    party_matrix waits;
-
-    close_waits(waits);
-    return waits[party][party];
-}
-
-static inline bool any_in_cycle(void)
-{
-    party_matrix waits;
+    owner_matrix waits;
     bool any = false;
 
     close_waits(waits);
-    for (int i = 0; i < size.parties; i++)
+    for (int i = 0; i < size.owners; i++)
         any = any || waits[i][i];
     return any;
 }
@@ -193,11 +210,9 @@ static void model_reserve(int i)
 /* model.locks[i] has all but its phase. */
 static enum lock_verdict model_decide(int i, bool may_wait)
 {
-    int party = party_of(model.locks[i].owner);
-
     if (!blocked(i, new_place(i))) {
         model_reserve(i);
-        if (!in_cycle(party))
+        if (!any_in_cycle())
             return LOCK_GRANTED;
         ck_assert_int_eq(model.locks[i].held, LOCK_SHARED);
         return LOCK_DEADLOCK;
@@ -205,7 +220,7 @@ static enum lock_verdict model_decide(int i, bool may_wait)
     if (!may_wait)
         return LOCK_BUSY;
     queue_put(i);
-    if (!in_cycle(party))
+    if (!any_in_cycle())
         return LOCK_QUEUED;
     queue_take(i);
     return LOCK_DEADLOCK;

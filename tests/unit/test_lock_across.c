@@ -27,13 +27,29 @@ START_TEST(second_upgrader_is_a_deadlock)
 }
 END_TEST
 
-START_TEST(party_does_not_wait_for_itself)
+/* Two threads with a session each on one connection. */
+START_TEST(sessions_of_one_party_wait_for_each_other)
 {
     take(&one, &a, LOCK_WHOLE, LOCK_SHARED);
-    ck_assert_int_eq(ask(&two, &a2, LOCK_WHOLE, LOCK_EXCLUSIVE), LOCK_DEADLOCK);
+    ck_assert_int_eq(ask(&two, &a2, LOCK_WHOLE, LOCK_EXCLUSIVE), LOCK_QUEUED);
+    ck_assert_int_eq(lock_upgrade(&one, false, false, NULL), LOCK_GRANTED);
+}
+END_TEST
+
+START_TEST(two_upgraders_of_one_party_are_a_deadlock)
+{
+    take(&one, &a, LOCK_WHOLE, LOCK_SHARED);
     take(&two, &a2, LOCK_WHOLE, LOCK_SHARED);
-    ck_assert_int_eq(lock_upgrade(&one, false, true, NULL), LOCK_DEADLOCK);
-    ck_assert_int_eq(lock_upgrade(&one, false, false, NULL), LOCK_BUSY);
+    ck_assert_int_eq(lock_upgrade(&one, false, true, NULL), LOCK_QUEUED);
+    ck_assert_int_eq(lock_upgrade(&two, false, true, NULL), LOCK_DEADLOCK);
+}
+END_TEST
+
+START_TEST(sessions_of_one_party_queue_behind_each_other)
+{
+    take(&one, &b, LOCK_WHOLE, LOCK_EXCLUSIVE);
+    ck_assert_int_eq(ask(&two, &a, LOCK_WHOLE, LOCK_EXCLUSIVE), LOCK_QUEUED);
+    ck_assert_int_eq(ask(&three, &a2, LOCK_WHOLE, LOCK_EXCLUSIVE), LOCK_QUEUED);
 }
 END_TEST
 
@@ -205,7 +221,9 @@ int main(void)
     TCase *rules = tcase_create("rules");
 
     tcase_add_test(rules, second_upgrader_is_a_deadlock);
-    tcase_add_test(rules, party_does_not_wait_for_itself);
+    tcase_add_test(rules, sessions_of_one_party_wait_for_each_other);
+    tcase_add_test(rules, two_upgraders_of_one_party_are_a_deadlock);
+    tcase_add_test(rules, sessions_of_one_party_queue_behind_each_other);
     tcase_add_test(rules, deadlock_over_three_devices_is_refused);
     tcase_add_test(rules, two_requests_of_one_owner_are_no_deadlock);
     tcase_add_test(rules, upgrade_that_closes_a_circle_is_refused_though_it_need_not_wait);
