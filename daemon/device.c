@@ -95,7 +95,7 @@ struct device *device_new(struct server *server, uint64_t number, const char *pa
     device_init_sync(device);
     TAILQ_INIT(&device->sessions);
     STAILQ_INIT(&device->tasks);
-    TAILQ_INIT(&device->drains);
+    drain_gate_init(&device->transfers);
     device_looks_init(&device->looks);
     return device;
 }
@@ -105,7 +105,8 @@ struct device *device_free(struct device *device)
     if (device == NULL)
         return NULL;
     assert(TAILQ_EMPTY(&device->sessions) && STAILQ_EMPTY(&device->tasks));
-    assert(TAILQ_EMPTY(&device->drains) && !device->guard.busy && device->related_count == 0);
+    assert(drain_gate_count(&device->transfers) == 0 && !device->guard.busy &&
+           device->related_count == 0);
     (void)pthread_mutex_destroy(&device->mutex);
     free(device->guard.pins);
     free(device->related_identities);
@@ -179,6 +180,18 @@ static int device_check(const struct device *device, const struct session *sessi
                          : device_may_change(device, session, range, refusal);
 }
 
+void device_enter(struct device *device, struct session *session, struct device_ticket *ret_ticket)
+{
+    ret_ticket->device_epoch = drain_gate_enter(&device->transfers);
+    ret_ticket->session_epoch = drain_gate_enter(&session->transfers);
+}
+
+void device_leave(struct device *device, struct session *session, struct device_ticket ticket)
+{
+    drain_gate_leave(&session->transfers, ticket.session_epoch);
+    drain_gate_leave(&device->transfers, ticket.device_epoch);
+}
+
 int device_begin(struct device *device, struct session *session, enum io_op op,
                  uint64_t offset_bytes, uint64_t end_bytes, struct device_ticket *ret_ticket,
                  struct device_refusal *ret_refusal)
@@ -187,9 +200,7 @@ int device_begin(struct device *device, struct session *session, enum io_op op,
     pthread_mutex_lock(&device->mutex);
     int error = device_check(device, session, op, offset_bytes, end_bytes, ret_refusal);
     if (error == 0) {
-        ret_ticket->epoch = device->epoch;
-        device->in_flight[device->epoch]++;
-        session->in_flight++;
+        device_enter(device, session, ret_ticket);
     }
     pthread_mutex_unlock(&device->mutex);
     return error;
@@ -229,13 +240,10 @@ void device_end(struct device *device, struct session *session, enum io_op op,
                 uint64_t length_bytes, bool fua, struct device_ticket ticket, int result)
 {
     pthread_mutex_lock(&device->mutex);
-    session->in_flight--;
     device_count(&session->stats, op, length_bytes, result);
     if (op != IO_READ)
         device_ledger(device, session, fua, result);
-    assert(device->in_flight[ticket.epoch] > 0);
-    if (--device->in_flight[ticket.epoch] == 0)
-        device_drain_step(device, ticket.epoch);
+    device_leave(device, session, ticket);
     pthread_mutex_unlock(&device->mutex);
 }
 

@@ -57,7 +57,7 @@ struct device_task {
     STAILQ_ENTRY(device_task) link;
 };
 
-/* Waits until all transfers have ended that had begun before. device_drain.c */
+/* Waits until all that is in flight has ended that had begun before; device_drain.c. */
 struct device_drain {
     struct worker *worker;
     void (*on_done)(struct device_drain *drain); /* on `worker` */
@@ -65,6 +65,14 @@ struct device_drain {
 
     struct letter letter;
     TAILQ_ENTRY(device_drain) link;
+};
+
+/* What is in flight, of a device or of a session, counted by the epoch it began in. Under the
+ * device's mutex. */
+struct drain_gate {
+    unsigned int in_flight[2];
+    unsigned int epoch;
+    struct device_drain_queue drains; /* the first waits for in_flight[1 - epoch] to end */
 };
 
 /*
@@ -160,11 +168,7 @@ struct device {
     struct device_session_list sessions;
     struct device_task_queue tasks; /* the first one runs */
 
-    /* Transfers in flight are counted by the epoch they began in, so that a shrinking resize or the
-     * grant of a lock can wait for those that began before it. */
-    unsigned int in_flight[2];
-    unsigned int epoch;
-    struct device_drain_queue drains; /* the first waits for in_flight[1 - epoch] to end */
+    struct drain_gate transfers; /* and resizes, in flight */
 
     struct stats retired; /* of the sessions that are gone */
 
@@ -186,7 +190,8 @@ struct device {
 
 /* A transfer's claim on the device, from device_begin to device_end. */
 struct device_ticket {
-    unsigned int epoch;
+    unsigned int device_epoch;
+    unsigned int session_epoch;
 };
 
 /* Why a transfer was refused, for a person. */
@@ -241,11 +246,19 @@ void device_task_submit(struct device *device, struct device_task *task);
 /* The running task has ended; the next one starts. */
 void device_task_done(struct device *device, struct device_task *task);
 
-/* Whether transfers are in flight, all of which began before now; if so, drain->on_done follows
- * when they have ended. With the mutex held. device_drain.c */
-bool device_drain(struct device *device, struct device_drain *drain);
-/* A transfer of this epoch has ended. With the mutex held. */
-void device_drain_step(struct device *device, unsigned int epoch);
+/* device_drain.c; with the device's mutex held. */
+void drain_gate_init(struct drain_gate *gate);
+/* Something begins; the epoch is given back when it has ended. */
+unsigned int drain_gate_enter(struct drain_gate *gate);
+void drain_gate_leave(struct drain_gate *gate, unsigned int epoch);
+unsigned int drain_gate_count(const struct drain_gate *gate);
+/* Whether anything is in flight, all of which began before now; if so, drain->on_done follows when
+ * that has ended. */
+bool drain_gate_wait(struct drain_gate *gate, struct device_drain *drain);
+
+/* A resize begins and ends: it counts as a transfer does. With the mutex held. */
+void device_enter(struct device *device, struct session *session, struct device_ticket *ret_ticket);
+void device_leave(struct device *device, struct session *session, struct device_ticket ticket);
 
 /*
  * The locks have changed: sees to it that the outside world is kept out as they now demand, as well

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/cleanup.h"
 #include "common/container.h"
 #include "daemon/conn.h"
 #include "daemon/session.h"
@@ -110,8 +111,6 @@ static void session_lock_end(struct session_lock *held, int result)
     bool gone = session_lock_mode(held) == LOCK_NONE;
     session_lock_free_event(&held->deadline);
     session_lock_free_event(&held->retry);
-    free(held->drains);
-    held->drains = NULL;
     held->state = SESSION_LOCK_IDLE;
     atomic_store(&held->outside, false);
     if (result == 0 && gone) { /* taken away while others' I/O was waited for */
@@ -185,58 +184,81 @@ static void session_lock_undo(struct session_lock *held, int result)
     session_lock_settle(held, on_lock_undone);
 }
 
-static void on_lock_barrier(struct device_task *task)
-{
-    struct session_lock *held = CONTAINER_OF(task, struct session_lock, barrier);
-    device_task_done(held->session->device, task);
-    session_lock_end(held, 0);
-}
+/* ---- others' transfers ---- */
 
-/* A resize that had begun before ends before the grant as well; one that waits for its turn finds
- * the lock. */
-static void session_lock_pass_tasks(struct session_lock *held)
-{
-    struct device *device = held->session->device;
-    pthread_mutex_lock(&device->mutex);
-    bool wait = !STAILQ_EMPTY(&device->tasks);
-    pthread_mutex_unlock(&device->mutex);
-    if (!wait) {
-        session_lock_end(held, 0);
-        return;
-    }
-    held->barrier = (struct device_task){.worker = held->session->worker, .start = on_lock_barrier};
-    device_task_submit(device, &held->barrier);
-}
+/* What a grant waits for: of the device and those related to it. Outlives the request if that is
+ * given up. */
+struct lock_drains {
+    struct session_lock *held; /* NULL: nobody waits any more */
+    struct worker *worker;
+    unsigned int count;
+    struct device_drain drains[];
+};
 
 static void on_lock_drained(struct device_drain *drain)
 {
-    struct session_lock *held = drain->user_data;
-    if (--held->draining == 0)
-        session_lock_pass_tasks(held);
-}
-
-static void session_lock_drain_one(struct session_lock *held, struct device *device)
-{
-    struct device_drain *drain = &held->drains[held->draining];
-    *drain = (struct device_drain){
-        .worker = held->session->worker, .on_done = on_lock_drained, .user_data = held};
-    if (device_drain(device, drain))
-        held->draining++;
+    struct lock_drains *drains = drain->user_data;
+    struct session_lock *held = drains->held;
+    if (--drains->count > 0)
+        return;
+    drains->worker->pending--;
+    free(drains);
+    if (held != NULL) {
+        held->drains = NULL;
+        session_lock_end(held, 0);
+    }
 }
 
 static int session_lock_make_drains(struct session_lock *held)
 {
-    held->draining = 0;
-    held->drains = calloc(held->session->device->related_count + 1, sizeof(*held->drains));
-    return held->drains == NULL ? -ENOMEM : 0;
+    size_t count = (size_t)held->session->device->related_count + 1;
+    held->drains = calloc(1, sizeof(*held->drains) + count * sizeof(held->drains->drains[0]));
+    if (held->drains == NULL)
+        return -ENOMEM;
+    held->drains->held = held;
+    held->drains->worker = held->session->worker;
+    return 0;
 }
 
+static void session_lock_drain_one(struct lock_drains *drains, struct device *device)
+{
+    struct device_drain *drain = &drains->drains[drains->count];
+    *drain = (struct device_drain){
+        .worker = drains->worker, .on_done = on_lock_drained, .user_data = drains};
+    if (drain_gate_wait(&device->transfers, drain))
+        drains->count++;
+}
+
+/* With what device_locks_enter takes. */
 static void session_lock_drain(struct session_lock *held)
 {
     struct device *device = held->session->device;
-    session_lock_drain_one(held, device);
+    struct lock_drains *drains = held->drains;
+    session_lock_drain_one(drains, device);
     for (unsigned int i = 0; i < device->related_count; i++)
-        session_lock_drain_one(held, device->related[i]);
+        session_lock_drain_one(drains, device->related[i]);
+    if (drains->count > 0)
+        drains->worker->pending++;
+    else
+        free(TAKE_PTR(held->drains));
+}
+
+/* Others' transfers are not waited for any longer: what was granted is taken back. */
+static void session_lock_take_back(struct session_lock *held, int result)
+{
+    struct device *device = held->session->device;
+    struct lock_list reserved = TAILQ_HEAD_INITIALIZER(reserved);
+    TAKE_PTR(held->drains)->held = NULL;
+    device_locks_enter(device);
+    if (held->lock.held == LOCK_EXCLUSIVE && held->before == LOCK_SHARED)
+        lock_downgrade(&held->lock, &reserved);
+    else if (held->lock.held != LOCK_NONE && held->before == LOCK_NONE)
+        lock_release(&held->lock, &reserved);
+    session_lock_wake(&reserved);
+    device_locks_leave(device);
+    held->state = SESSION_LOCK_UNDO;
+    held->result = result;
+    session_lock_settle(held, on_lock_undone);
 }
 
 /* -EAGAIN: the guard has become too weak meanwhile, by another's request that failed. */
@@ -272,8 +294,8 @@ static void session_lock_hold(struct session_lock *held, uint64_t token)
         session_lock_guard(held);
     else if (error < 0)
         session_lock_undo(held, error);
-    else if (held->draining == 0)
-        session_lock_pass_tasks(held);
+    else if (held->drains == NULL)
+        session_lock_end(held, 0);
 }
 
 static int session_lock_isolate_entered(struct session_lock *held, bool isolates)
@@ -293,13 +315,12 @@ static void session_lock_keep(struct session_lock *held, bool isolates)
 {
     struct device *device = held->session->device;
     held->state = SESSION_LOCK_DRAIN;
-    held->draining = 0;
     device_locks_enter(device);
     if (held->lock.held != LOCK_NONE)
         session_lock_forgive(held->session, held->lock.range);
     int error = session_lock_isolate_entered(held, isolates);
     device_locks_leave(device);
-    if (held->draining == 0)
+    if (held->drains == NULL)
         session_lock_end(held, error);
 }
 
@@ -448,10 +469,15 @@ static void on_lock_deadline(evutil_socket_t fd, short what, void *user_data)
     (void)what;
     held->may_wait = false;
     held->waited = true;
-    if (held->state == SESSION_LOCK_OUTSIDE)
+    if (held->state == SESSION_LOCK_OUTSIDE) {
         session_lock_undo(held, -ETIMEDOUT);
-    else if (held->state == SESSION_LOCK_QUEUED && session_lock_leave_queue(held))
+    } else if (held->state == SESSION_LOCK_DRAIN) {
+        (void)snprintf(held->message, sizeof(held->message),
+                       "others' transfers that had begun before did not end in time");
+        session_lock_take_back(held, -ETIMEDOUT);
+    } else if (held->state == SESSION_LOCK_QUEUED && session_lock_leave_queue(held)) {
         session_lock_end(held, -ETIMEDOUT);
+    }
 }
 
 static int session_lock_start_clock(struct session_lock *held, int wait_ms)
@@ -543,6 +569,7 @@ static void session_lock_prepare(struct session_lock *held, const struct session
     held->on_done = ask->on_done;
     held->user_data = ask->user_data;
     held->asked = ask->mode;
+    held->before = session_lock_mode(held);
     held->may_wait = ask->wait_ms != 0;
     held->waited = false;
     held->abandoned = false;
@@ -562,7 +589,7 @@ int session_lock_ask(struct session *session, const struct session_lock_ask *ask
             return error;
     }
     session_lock_prepare(held, ask);
-    if (session_lock_mode(held) == ask->mode)
+    if (held->before == ask->mode)
         session_lock_keep(held, ask->isolates);
     else if (session_lock_start_clock(held, ask->wait_ms) < 0)
         session_lock_end(held, -ENOMEM);
@@ -581,6 +608,8 @@ void session_lock_cancel_all(struct session *session)
         held->abandoned = true;
         if (held->state == SESSION_LOCK_OUTSIDE)
             session_lock_undo(held, -ECANCELED);
+        else if (held->state == SESSION_LOCK_DRAIN)
+            session_lock_take_back(held, -ECANCELED);
         else if (held->state == SESSION_LOCK_QUEUED && session_lock_leave_queue(held))
             session_lock_end(held, -ECANCELED);
     }

@@ -57,6 +57,8 @@ enum session_lock_state {
 
 enum { SESSION_LOCK_WAIT_FOREVER = -1, SESSION_LOCK_MESSAGE_MAX = 640 };
 
+struct lock_drains;
+
 struct session_lock {
     struct lock lock;
     struct session *session;
@@ -86,9 +88,8 @@ struct session_lock {
     struct letter letter; /* it was reserved */
     struct guard_wait guard;
     struct helper_job token_job;
-    struct device_task barrier;  /* behind a resize that had begun before */
-    struct device_drain *drains; /* of the device and those related to it */
-    unsigned int draining;
+    struct lock_drains *drains;             /* while in SESSION_LOCK_DRAIN */
+    enum lock_mode before;                  /* what was held when it was asked for */
     char message[SESSION_LOCK_MESSAGE_MAX]; /* why it was refused */
 };
 

@@ -99,7 +99,7 @@ static void on_break_deadline(evutil_socket_t fd, short what, void *user_data)
     (void)fd;
     (void)what;
     pthread_mutex_lock(&breaking->device->mutex);
-    unsigned int in_flight = breaking->device->in_flight[0] + breaking->device->in_flight[1];
+    unsigned int in_flight = drain_gate_count(&breaking->device->transfers);
     pthread_mutex_unlock(&breaking->device->mutex);
     request_fail(
         request, -ETIMEDOUT,
@@ -112,7 +112,7 @@ static void break_begin(struct breaking *breaking)
 {
     device_locks_enter(breaking->device);
     unsigned int count = device_locks_doom(breaking->device, breaking->session, &breaking->number);
-    bool wait = count > 0 && device_drain(breaking->device, &breaking->drain);
+    bool wait = count > 0 && drain_gate_wait(&breaking->device->transfers, &breaking->drain);
     device_locks_leave(breaking->device);
     if (!wait)
         on_break_drained(&breaking->drain);

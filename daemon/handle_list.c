@@ -118,7 +118,7 @@ static void list_fill_device(const struct device *device, Blkd__DeviceEntry *ent
     entry->read_write = device->read_write;
     entry->direct = device->direct;
     entry->failed = device->sync.failed != 0;
-    entry->in_flight = device->in_flight[0] + device->in_flight[1];
+    entry->in_flight = drain_gate_count(&device->transfers);
     entry->generation = device->generation;
     entry->io_policy = (char *)(uintptr_t)backend_policy(device->backend);
     entry->discard = (Blkd__DiscardMethod)backend_discard_method(device->backend);
@@ -234,7 +234,7 @@ static void list_fill_state(struct session *session, Blkd__SessionEntry *entry,
     entry->lock = (Blkd__LockMode)lock_owner_held(&session->lock);
     pthread_mutex_unlock(&device->domain->mutex);
     pthread_mutex_lock(&device->mutex);
-    entry->in_flight = session->in_flight;
+    entry->in_flight = drain_gate_count(&session->transfers);
     entry->lock_lost = session->lock.stale;
     entry->unsynced_changes =
         sync_part_unsynced(&device->sync, &session->unsynced, &entry->unsynced_since_unix_ms);

@@ -153,14 +153,14 @@ static void on_weaken_drained(struct device_drain *drain)
     session_lock_weaken(call->held, &call->guard);
 }
 
-/* The session's writes that rely on the exclusive lock end first (CONTRACT L5). */
+/* The session's own transfers that rely on the lock end first (CONTRACT L5). */
 static void lock_drain(struct lock_call *call, void (*on_done)(struct device_drain *drain))
 {
     struct session *session = call->request->session;
     struct device *device = session->device;
     call->drain = (struct device_drain){.worker = session->worker, .on_done = on_done};
     pthread_mutex_lock(&device->mutex);
-    bool wait = device_drain(device, &call->drain);
+    bool wait = drain_gate_wait(&session->transfers, &call->drain);
     pthread_mutex_unlock(&device->mutex);
     if (!wait)
         on_done(&call->drain);

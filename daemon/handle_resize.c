@@ -38,7 +38,7 @@ static void on_resized(struct io *io, int result)
     device_notify(device, session, SESSION_EVENT_RESIZED);
     if (result < 0)
         session->stats.errors++;
-    session->in_flight--;
+    device_leave(device, session, request->ticket);
     const struct watch_detail detail = {.size_bytes = device->size_bytes,
                                         .generation = device->generation};
     watch_publish(&session->worker->server->watch, WATCH_RESIZED, device, session, &detail);
@@ -52,23 +52,13 @@ static void on_resized(struct io *io, int result)
         request_finish(request, 0);
 }
 
-static void resize_do(struct request *request)
-{
-    backend_submit(request->session->device->backend, &request->io);
-}
-
-/* What began before the shrinking has ended. */
-static void on_resize_drained(struct device_drain *drain)
-{
-    resize_do(CONTAINER_OF(drain, struct request, drain));
-}
-
-static int resize_check(const struct request *request, struct device_refusal *refusal)
+static int resize_check(const struct request *request, uint64_t size_bytes,
+                        struct device_refusal *refusal)
 {
     const struct session *session = request->session;
     const struct device *device = session->device;
-    bool shrinks = request->value < device->size_bytes;
-    const struct lock_range range = {shrinks ? request->value : device->size_bytes, UINT64_MAX};
+    bool shrinks = request->value < size_bytes;
+    const struct lock_range range = {shrinks ? request->value : size_bytes, UINT64_MAX};
     int error = device_may_change(device, session, range, refusal);
     if (error == 0 && shrinks && !session_lock_covers(session, range) &&
         TAILQ_NEXT(TAILQ_FIRST(&device->sessions), device_link) != NULL) {
@@ -79,40 +69,68 @@ static int resize_check(const struct request *request, struct device_refusal *re
     return error;
 }
 
+static void resize_refuse(struct request *request, int error, const struct device_refusal *refusal)
+{
+    struct session *session = request->session;
+    device_task_done(session->device, &request->task);
+    request_fail(request, error, "resize of %s to %llu bytes: %s", session->path,
+                 (unsigned long long)request->value, refusal->text);
+}
+
+/* A lock that was granted while earlier transfers ended has precedence: the old bound holds again
+ * then. */
+static void resize_do(struct request *request)
+{
+    struct session *session = request->session;
+    struct device *device = session->device;
+    struct device_refusal refusal = {.text = ""};
+    pthread_mutex_lock(&device->mutex);
+    int error = resize_check(request, request->io.size_bytes, &refusal);
+    if (error == 0)
+        device_enter(device, session, &request->ticket);
+    else
+        device->size_bytes = request->io.size_bytes;
+    pthread_mutex_unlock(&device->mutex);
+    if (error < 0)
+        resize_refuse(request, error, &refusal);
+    else
+        backend_submit(device->backend, &request->io);
+}
+
+/* What began before the shrinking has ended. */
+static void on_resize_drained(struct device_drain *drain)
+{
+    resize_do(CONTAINER_OF(drain, struct request, drain));
+}
+
 static void on_resize_start(struct device_task *task)
 {
     struct request *request = CONTAINER_OF(task, struct request, task);
-    struct session *session = request->session;
-    struct device *device = session->device;
+    struct device *device = request->session->device;
     struct device_refusal refusal = {.text = ""};
     bool wait = false;
 
     pthread_mutex_lock(&device->mutex);
-    int error = resize_check(request, &refusal);
-    if (error == 0) {
-        request->io = (struct io){.op = IO_RESIZE,
-                                  .value = request->value,
-                                  .size_bytes = device->size_bytes,
-                                  .worker = request->conn->worker,
-                                  .user_share = &request->conn->user->helper_share,
-                                  .on_done = on_resized};
-        session->in_flight++;
-        if (request->value < device->size_bytes) {
-            device->size_bytes = request->value;
-            request->drain = (struct device_drain){.worker = request->conn->worker,
-                                                   .on_done = on_resize_drained};
-            wait = device_drain(device, &request->drain);
-        }
+    uint64_t size_bytes = device->size_bytes;
+    int error = resize_check(request, size_bytes, &refusal);
+    if (error == 0 && request->value < size_bytes) {
+        device->size_bytes = request->value;
+        request->drain =
+            (struct device_drain){.worker = request->conn->worker, .on_done = on_resize_drained};
+        wait = drain_gate_wait(&device->transfers, &request->drain);
     }
     pthread_mutex_unlock(&device->mutex);
 
-    if (error < 0) {
-        device_task_done(device, task);
-        request_fail(request, error, "resize of %s to %llu bytes: %s", session->path,
-                     (unsigned long long)request->value, refusal.text);
-    } else if (!wait) {
+    request->io = (struct io){.op = IO_RESIZE,
+                              .value = request->value,
+                              .size_bytes = size_bytes,
+                              .worker = request->conn->worker,
+                              .user_share = &request->conn->user->helper_share,
+                              .on_done = on_resized};
+    if (error < 0)
+        resize_refuse(request, error, &refusal);
+    else if (!wait)
         resize_do(request);
-    }
 }
 
 void resize_run(struct request *request)

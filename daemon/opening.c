@@ -155,6 +155,7 @@ static struct session *opening_make_session(const struct opening *opening)
     (void)memcpy(session->purpose, opening->purpose, sizeof(session->purpose));
     TAILQ_INIT(&session->endings);
     TAILQ_INIT(&session->locks);
+    drain_gate_init(&session->transfers);
     session->lost_range = LOCK_NOTHING;
     lock_owner_init(&session->lock, &conn->party);
     return session;

@@ -80,7 +80,7 @@ static void session_end(struct session *session)
     const char *reason = NULL;
     session->ending = true;
     pthread_mutex_lock(&device->mutex);
-    assert(session->in_flight == 0);
+    assert(drain_gate_count(&session->transfers) == 0);
     TAILQ_REMOVE(&device->sessions, session, device_link);
     stats_add(&device->retired, &session->stats);
     pthread_mutex_unlock(&device->mutex);

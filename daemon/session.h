@@ -92,9 +92,9 @@ struct session {
     struct sync_part unsynced;
     struct stats stats;
     TAILQ_ENTRY(session) device_link;
-    unsigned int events; /* of enum session_event, not yet sent */
-    bool events_posted;  /* event_letter is in the worker's mailbox */
-    unsigned int in_flight;
+    unsigned int events;         /* of enum session_event, not yet sent */
+    bool events_posted;          /* event_letter is in the worker's mailbox */
+    struct drain_gate transfers; /* and resizes, in flight */
 
     /* Under the registry's mutex. */
     TAILQ_ENTRY(session) registry_link;
