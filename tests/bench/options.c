@@ -41,8 +41,8 @@ static int parse_seconds(const char *text, double *ret_seconds)
 
 static int set_target(struct bench_options *options, const char *text)
 {
-    static const struct target_type *const types[] = {&target_direct, &target_uring, &target_blkd,
-                                                      &target_nbd};
+    static const struct target_type *const types[] = {&target_direct, &target_group, &target_uring,
+                                                      &target_blkd, &target_nbd};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         size_t length = strlen(types[i]->scheme);
         if (strncmp(text, types[i]->scheme, length) == 0 && text[length] == ':') {
@@ -160,7 +160,7 @@ SWITCH(no_calibration)
 
 static const struct option_row rows[] = {
     {"target", "TARGET", set_target,
-     "direct:PATH, uring:PATH, blkd:PATH-OR-CONFIG or nbd:URI; for example\n"
+     "direct:PATH, group:PATH, uring:PATH, blkd:PATH-OR-CONFIG or nbd:URI; for example\n"
      "blkd:file:///disk.img?sync=os and nbd:nbd+unix:///?socket=/run/nbd.sock"},
     {"rw", "WORKLOAD", set_workload,
      "randread (default), randwrite, read, write, flush, or writeflush\n"

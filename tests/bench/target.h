@@ -66,12 +66,16 @@ struct target_type {
 };
 
 extern const struct target_type target_direct;
+extern const struct target_type target_group;
 extern const struct target_type target_uring;
 extern const struct target_type target_blkd;
 extern const struct target_type target_nbd;
 
-/* Opens a file or block device and finds its size; for target_direct and target_uring. Errors are
- * said on stderr. */
+/* Opens a file or block device and finds its size; for target_direct, target_group and
+ * target_uring. Errors are said on stderr. */
 int target_open_file(const struct target_options *options, int *ret_fd, uint64_t *ret_size_bytes);
+
+/* Does a read or a write, waiting for it: 0 or a negative errno. */
+int target_transfer_file(int fd, const struct op *op);
 
 #endif

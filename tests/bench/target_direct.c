@@ -70,19 +70,22 @@ static int whole(ssize_t transferred, size_t wanted)
     return (size_t)transferred == wanted ? 0 : -EIO;
 }
 
+int target_transfer_file(int fd, const struct op *op)
+{
+    const struct iovec *buffer = &op->buffer;
+    off_t offset = (off_t)op->offset_bytes;
+    if (op->kind == OP_READ)
+        return whole(pread(fd, buffer->iov_base, buffer->iov_len, offset), buffer->iov_len);
+    return whole(pwrite(fd, buffer->iov_base, buffer->iov_len, offset), buffer->iov_len);
+}
+
 static int direct_submit(struct target *target, struct op *op)
 {
     int fd = ((struct direct *)target)->fd;
-    const struct iovec *buffer = &op->buffer;
-    off_t offset = (off_t)op->offset_bytes;
-    int r;
-    if (op->kind == OP_READ)
-        r = whole(pread(fd, buffer->iov_base, buffer->iov_len, offset), buffer->iov_len);
-    else if (op->kind == OP_WRITE)
-        r = whole(pwrite(fd, buffer->iov_base, buffer->iov_len, offset), buffer->iov_len);
+    if (op->kind == OP_READ || op->kind == OP_WRITE)
+        op_complete(op, target_transfer_file(fd, op));
     else
-        r = fdatasync(fd) < 0 ? -errno : 0;
-    op_complete(op, r);
+        op_complete(op, fdatasync(fd) < 0 ? -errno : 0);
     return 0;
 }
 
