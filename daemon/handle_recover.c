@@ -157,6 +157,20 @@ static void recover_refuse(struct opening *opening, int error, const char *reaso
     recover_fail(opening, error, reason);
 }
 
+static void recover_take(struct recovering *recovering)
+{
+    struct opening *opening = recovering->opening;
+    int error = registry_take_alone(&opening->worker->server->registry, opening->device);
+    if (error == -EBUSY)
+        recover_refuse(
+            opening, error,
+            "sessions have it open: end them, or throw them out (blkd-cli session evict)");
+    else if (error < 0)
+        recover_refuse(opening, error, "its failure is being written down this moment: try again");
+    else
+        recover_alone(recovering);
+}
+
 static void on_recover_claimed(struct opening *opening)
 {
     struct recovering *recovering = opening->request->extra;
@@ -170,12 +184,8 @@ static void on_recover_claimed(struct opening *opening)
                        "this name leads to another device now: name it by a path");
     else if (recovering->failure.error == 0)
         recover_refuse(opening, -EALREADY, "it has not failed: there is nothing to recover");
-    else if (registry_take_alone(&opening->worker->server->registry, device) < 0)
-        recover_refuse(
-            opening, -EBUSY,
-            "sessions have it open: end them, or throw them out (blkd-cli session evict)");
     else
-        recover_alone(recovering);
+        recover_take(recovering);
 }
 
 void recover_run(struct request *request)

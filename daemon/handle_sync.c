@@ -34,9 +34,12 @@ static void on_flushed(struct device_flush *flush, int result)
         request_finish(request, 0);
 }
 
-/* With sync none it does nothing (but does not hide that the device has failed). */
-static int flush_none(struct device *device)
+/* With sync none it does nothing (but does not hide that the device has failed, once that is
+ * written down). */
+static int flush_none(struct device *device, struct device_flush *flush)
 {
+    if (device_await_mark(device, flush))
+        return 1;
     pthread_mutex_lock(&device->mutex);
     int failed = device->sync.failed;
     pthread_mutex_unlock(&device->mutex);
@@ -51,7 +54,7 @@ void flush_run(struct request *request)
     request->flush.user_share = &request->conn->user->helper_share;
     request->flush.on_done = on_flushed;
     if (session->asked.sync == SESSION_SYNC_NONE)
-        result = flush_none(session->device);
+        result = flush_none(session->device, &request->flush);
     else
         result = device_flush(session->device, &request->flush);
     if (result <= 0)

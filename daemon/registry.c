@@ -392,8 +392,10 @@ int registry_take_alone(struct registry *registry, struct device *device)
 {
     int error = 0;
     pthread_mutex_lock(&registry->mutex);
-    if (device->session_count > 1 || atomic_load(&device->holds) > 0)
+    if (device->session_count > 1)
         error = -EBUSY;
+    else if (atomic_load(&device->holds) > 0)
+        error = -EAGAIN;
     else
         device->state = DEVICE_CLOSING;
     pthread_mutex_unlock(&registry->mutex);

@@ -96,7 +96,8 @@ char *registry_path(struct registry *registry, uint64_t number);
 
 /*
  * The caller's claim becomes the only one: openers wait until registry_give_back or
- * registry_forget. Returns 0, or -EBUSY: there are other sessions, or such that are just opening.
+ * registry_forget. Returns 0, or -EBUSY: there are other sessions, or such that are just opening;
+ * -EAGAIN: somebody holds it for a moment.
  */
 int registry_take_alone(struct registry *registry, struct device *device);
 
