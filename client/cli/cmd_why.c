@@ -84,7 +84,7 @@ static const char *why_plural(size_t count)
 static void why_print_holders(const struct blkd_holders *holders, const struct why_count *count)
 {
     if (count->sessions + count->outside == 0)
-        (void)printf("nobody holds it");
+        (void)printf("nobody is seen to hold it");
     else
         (void)printf("held by ");
     if (count->sessions > 0)

@@ -201,7 +201,7 @@ const struct command COMMANDS[] = {
         .name = "why",
         .operands = "PATH",
         .summary = "who holds a device, inside blkd and outside, and is it safe",
-        .details = "0: nobody holds it. 4: somebody does.\n",
+        .details = "0: nobody is seen to hold it. 4: somebody does.\n",
         .examples = "  blkd-cli why /dev/sdb\n"
                     "  blkd-cli why --json disk.img | jq .holders\n",
         .groups = OPTIONS_JSON,
