@@ -426,7 +426,8 @@ START_TEST(why_is_a_sentence_and_an_exit_code)
     held = safe = false;
     RUN(serve, "why", image);
     check_code(0);
-    check_has(run.out, "nobody is seen to hold it, 1 waits for it; blkd does not have it open. Not all");
+    check_has(run.out,
+              "nobody is seen to hold it, 1 waits for it; blkd does not have it open. Not all");
     failed = true;
     RUN(serve, "why", image);
     check_code(0);
