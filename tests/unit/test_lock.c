@@ -121,6 +121,27 @@ START_TEST(only_isolation_keeps_readers_out)
 }
 END_TEST
 
+START_TEST(isolation_begins_and_ends_while_the_lock_is_held)
+{
+    take(&one, &a, LOCK_WHOLE, LOCK_EXCLUSIVE);
+    ck_assert_int_eq(lock_may_read(&table, &b, bytes(0, 9), NULL), 0);
+    lock_isolate(&one, true);
+    ck_assert_int_eq(lock_may_read(&table, &b, bytes(0, 9), NULL), -EBUSY);
+    ck_assert_int_eq(lock_may_read(&table, &a, bytes(0, 9), NULL), 0);
+    lock_isolate(&one, false);
+    ck_assert_int_eq(lock_may_read(&table, &b, bytes(0, 9), NULL), 0);
+    ck_assert_int_eq(lock_may_change(&table, &b, bytes(0, 9), NULL), -EBUSY);
+}
+END_TEST
+
+START_TEST(one_who_waits_can_be_told_for_whom)
+{
+    take(&one, &a, LOCK_WHOLE, LOCK_EXCLUSIVE);
+    ck_assert_int_eq(ask(&two, &b, LOCK_WHOLE, LOCK_EXCLUSIVE), LOCK_QUEUED);
+    ck_assert_ptr_eq(lock_blocker(&two), &one);
+}
+END_TEST
+
 START_TEST(stream_of_readers_does_not_starve_a_writer)
 {
     take(&one, &a, LOCK_WHOLE, LOCK_SHARED);
@@ -360,6 +381,8 @@ int main(void)
     tcase_add_test(rules, ranges_that_only_touch_do_not_conflict);
     tcase_add_test(rules, whole_device_covers_its_last_byte);
     tcase_add_test(rules, only_isolation_keeps_readers_out);
+    tcase_add_test(rules, isolation_begins_and_ends_while_the_lock_is_held);
+    tcase_add_test(rules, one_who_waits_can_be_told_for_whom);
     tcase_add_test(rules, stream_of_readers_does_not_starve_a_writer);
     tcase_add_test(rules, one_who_gives_up_lets_by_those_behind);
     tcase_add_test(rules, reserved_lock_that_is_given_back_goes_to_the_next);
