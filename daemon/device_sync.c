@@ -136,12 +136,10 @@ static struct helper_share *device_first_share(struct device *device)
 }
 
 /* With the device's mutex held. Those who are answered with a failure wait for the mark. */
-static bool device_hold_answers(struct device *device, struct sync_waiter_list *answered)
+static void device_hold_answers(struct device *device, struct sync_waiter_list *answered)
 {
-    if (device->sync.failed == 0 || device->failure_kept)
-        return false;
-    TAILQ_CONCAT(&device->failure_answers, answered, link);
-    return true;
+    if (device->sync.failed != 0 && !device->failure_kept)
+        TAILQ_CONCAT(&device->failure_answers, answered, link);
 }
 
 static void on_device_synced(struct io *io, int result)
@@ -156,7 +154,7 @@ static void on_device_synced(struct io *io, int result)
     int failed = device->sync.failed;
     if (failed != 0)
         device_fail(device, worker, failed);
-    (void)device_hold_answers(device, &answered);
+    device_hold_answers(device, &answered);
     if (!again && failed == 0 && !sync_unsynced(&device->sync))
         device->close_sync = false;
     struct helper_share *user_share = again ? device_first_share(device) : NULL;

@@ -316,27 +316,20 @@ void registry_unhold(struct registry *registry, struct device *device)
     pthread_mutex_unlock(&registry->mutex);
 }
 
-struct device *registry_next(struct registry *registry, uint64_t after)
+struct device *registry_find(struct registry *registry, uint64_t number)
 {
     struct device *device = NULL;
     pthread_mutex_lock(&registry->mutex);
     TAILQ_FOREACH (device, &registry->devices, link) {
-        if (device->number > after && device->state == DEVICE_OPEN && device->session_count > 0)
+        if (device->number == number)
             break;
     }
+    if (device != NULL && (device->state != DEVICE_OPEN || device->session_count == 0))
+        device = NULL;
     if (device != NULL)
         registry_hold(device);
     pthread_mutex_unlock(&registry->mutex);
     return device;
-}
-
-struct device *registry_find(struct registry *registry, uint64_t number)
-{
-    struct device *device = number == 0 ? NULL : registry_next(registry, number - 1);
-    if (device == NULL || device->number == number)
-        return device;
-    registry_unhold(registry, device);
-    return NULL;
 }
 
 /* With the registry's mutex held. */

@@ -78,9 +78,6 @@ void registry_unhold(struct registry *registry, struct device *device);
 /* Finds an open device by its number and holds it. NULL: there is none. */
 struct device *registry_find(struct registry *registry, uint64_t number);
 
-/* Holds the first open device with a number greater than `after`; NULL: there is none. */
-struct device *registry_next(struct registry *registry, uint64_t after);
-
 /* Holds open devices with numbers greater than `after` that have not failed, at most `max`; how
  * many. */
 size_t registry_hold_sound(struct registry *registry, uint64_t after, struct device **ret_devices,
