@@ -141,6 +141,14 @@ struct blkd_info {
     uint64_t reserved[6];
 };
 
+/* How reads, writes, flushes, discards and zeroings reach the daemon. All else always goes through
+ * the socket. */
+enum blkd_tier {
+    BLKD_TIER_AUTO = 0,   /* rings in shared memory where they can be had, the socket until then */
+    BLKD_TIER_SOCKET = 1, /* never rings */
+    BLKD_TIER_RING = 2,   /* never the socket: without rings those calls fail */
+};
+
 enum { BLKD_BUSY_POLL_DEFAULT = -1 };
 
 /* How to connect. Start from BLKD_OPTIONS_INIT; the reserved members stay 0. */
@@ -153,12 +161,13 @@ struct blkd_options {
     int connect_timeout_ms; /* for connecting and the first exchange; -1: no limit */
     bool send_on_dispatch;  /* what is submitted without waiting is not sent at once but, all of it
                                together, by the next blkd_dispatch or waiting call */
+    enum blkd_tier tier;    /* $BLKD_TIER ("socket" or "ring"), if it is set, is taken instead */
     uint64_t reserved[8];
 };
 
 #define BLKD_OPTIONS_INIT                                                                          \
     {                                                                                              \
-        NULL, NULL, BLKD_BUSY_POLL_DEFAULT, 10000, false,                                          \
+        NULL, NULL, BLKD_BUSY_POLL_DEFAULT, 10000, false, BLKD_TIER_AUTO,                          \
         {                                                                                          \
             0                                                                                      \
         }                                                                                          \
@@ -216,6 +225,11 @@ struct blkd_server_info {
 
 /* Tells about the daemon, from memory: does not block, and works on a lost connection too. */
 BLKD_API int blkd_get_server_info(struct blkd *connection, struct blkd_server_info *ret_info);
+
+/* The way that a transfer would take now: BLKD_TIER_RING or BLKD_TIER_SOCKET. With BLKD_TIER_AUTO
+ * the rings are made when the first transfer or blkd_buffer_alloc asks for them, and used from when
+ * they are there. Does not block. */
+BLKD_API int blkd_get_tier(struct blkd *connection, enum blkd_tier *ret_tier);
 
 /* Sends a request that does nothing, and waits for the answer. */
 BLKD_API int blkd_ping(struct blkd *connection);
@@ -434,6 +448,40 @@ BLKD_API int blkd_lock(struct blkd_device *device, const struct blkd_lock_reques
  * -EALREADY   a call of blkd_lock for a range in it is not answered yet
  */
 BLKD_API int blkd_unlock(struct blkd_device *device, uint64_t first_sector, uint64_t count_sectors);
+
+/* ---- buffers ---- */
+
+/*
+ * Memory for transfers that the daemon shares: the device is read into it and written from it
+ * directly, "the data will not be copied". Other memory is as good for every call, and is copied
+ * once on its way.
+ *
+ * size_bytes   at least 1
+ * ret_buffer   aligned to 4096 bytes, all zero; the caller's until blkd_buffer_free or
+ *              blkd_disconnect, whichever is first
+ *
+ * Any part of it that is a whole number of sectors can be given to any call on any device of this
+ * connection, and it can be used as ordinary memory besides. Where the daemon shares no memory (no
+ * rings, or its quota is used up) it is ordinary memory, and transfers are copied. After the
+ * connection is lost it stays valid memory until blkd_disconnect, but what was in it may have
+ * become zeroes: fill it anew before it is written somewhere else. In the child of a fork it is
+ * gone.
+ *
+ * Whole pages are handed out. Blocks for a round trip, or a few, when the daemon has to be asked for
+ * more memory, else not at all; inside a callback it never asks, and on a lost connection it gives
+ * ordinary memory.
+ *
+ * -EINVAL     size_bytes is 0
+ * -ENOMEM     the process cannot have so much memory
+ * -ENOTCONN   only in the child of a fork
+ */
+BLKD_API int blkd_buffer_alloc(struct blkd *connection, size_t size_bytes, void **ret_buffer);
+
+/* Gives a buffer back. No call that uses it may be pending. NULL is allowed. An address that
+ * blkd_buffer_alloc did not return, or that was given back already, is ignored. Memory of which
+ * nothing is in use goes back to the daemon, but for one piece that is kept for the next buffers.
+ * Does not block. */
+BLKD_API void blkd_buffer_free(struct blkd *connection, void *buffer);
 
 /* ---- the same without waiting ---- */
 

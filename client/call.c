@@ -10,6 +10,7 @@
 #include "client/dispatch.h"
 #include "client/error.h"
 #include "client/handle.h"
+#include "client/ring.h"
 #include "client/sender.h"
 #include "client/wait.h"
 #include "common/cleanup.h"
@@ -20,6 +21,7 @@ void call_table_init(struct call_table *table)
 {
     TAILQ_INIT(&table->active);
     TAILQ_INIT(&table->backlog);
+    TAILQ_INIT(&table->ring_backlog);
     TAILQ_INIT(&table->done);
     TAILQ_INIT(&table->pool);
     table->pooled = 0;
@@ -34,6 +36,11 @@ static void call_deinit(struct call *call)
     device_free(call->opening);
     if (call->fd >= 0)
         (void)close(call->fd);
+}
+
+bool call_table_waits(const struct call_table *table)
+{
+    return !TAILQ_EMPTY(&table->backlog) || !TAILQ_EMPTY(&table->ring_backlog);
 }
 
 void call_table_deinit(struct call_table *table)
@@ -168,12 +175,33 @@ void call_tell_message(const struct call *call)
         error_set("%s", call->message != NULL ? call->message : blkd_strerror(call->result));
 }
 
-void call_leave_backlog(struct call *call)
+static struct call_list *call_backlog(const struct call *call)
+{
+    struct call_table *table = &call->connection->calls;
+
+    return call->by_ring ? &table->ring_backlog : &table->backlog;
+}
+
+static void call_enter_backlog(struct call *call)
+{
+    TAILQ_INSERT_TAIL(call_backlog(call), call, backlog_link);
+    call->in_backlog = true;
+}
+
+static void call_leave_backlog(struct call *call)
 {
     if (!call->in_backlog)
         return;
-    TAILQ_REMOVE(&call->connection->calls.backlog, call, backlog_link);
+    TAILQ_REMOVE(call_backlog(call), call, backlog_link);
     call->in_backlog = false;
+}
+
+void call_part_started(struct call *call, bool more)
+{
+    call->parts_in_flight++;
+    call_leave_backlog(call);
+    if (more)
+        call_enter_backlog(call);
 }
 
 static void call_complete(struct call *call)
@@ -197,9 +225,19 @@ static void call_complete(struct call *call)
         call_release(call);
 }
 
+/* Which way the call takes: 0, or why there is none. */
+static int call_choose_way(struct call *call)
+{
+    int way = call->operation->ring != 0 ? rings_choose(call->connection) : 0;
+
+    call->by_ring = way > 0;
+    return way < 0 ? way : 0;
+}
+
 void call_submit(struct call *call)
 {
     struct blkd *connection = call->connection;
+    int r = 0;
 
     free(TAKE_PTR(call->message));
     call->result = 0;
@@ -208,14 +246,18 @@ void call_submit(struct call *call)
     TAILQ_INSERT_TAIL(&connection->calls.active, call, link);
     if (call->device != NULL)
         device_call_began(call->device, call->parked);
-    if (connection->lost)
-        call_set_failure(call, -ENOTCONN, connection->lost_reason);
-    if (connection->lost || call->empty) {
-        call_complete(call);
-        return;
+    if (connection->lost) {
+        r = -ENOTCONN;
+        call_set_failure(call, r, connection->lost_reason);
+    } else if (!call->empty) {
+        r = call_choose_way(call);
+        if (r < 0)
+            call_set_failure(call, r, connection->rings.reason);
     }
-    TAILQ_INSERT_TAIL(&connection->calls.backlog, call, backlog_link);
-    call->in_backlog = true;
+    if (r < 0 || call->empty)
+        call_complete(call);
+    else
+        call_enter_backlog(call);
 }
 
 void call_part_failed(struct call *call, uint64_t offset_bytes, int error, const char *detail)
@@ -286,8 +328,8 @@ int call_run(struct call *call)
             sender_push(connection);
         if (waits)
             result = call_wait(call);
-        else if (dispatch_pending(connection))
-            dispatch_announce(connection);
+        else
+            wait_leave(connection);
     }
     pthread_mutex_unlock(&connection->mutex);
     return result;

@@ -17,6 +17,7 @@
 
 #include "client/blkd.h"
 #include "client/cursor.h"
+#include "common/ring.h"
 #include "proto/blkd.pb-c.h"
 
 struct call;
@@ -62,6 +63,9 @@ union call_body {
     Blkd__BreakLock break_lock;
     Blkd__Evict evict;
     Blkd__Recover recover;
+    Blkd__SetupRing setup_ring;
+    Blkd__AddArena add_arena;
+    Blkd__RemoveArena remove_arena;
 };
 
 enum call_payload {
@@ -73,6 +77,7 @@ enum call_payload {
 /* What differs between operations. */
 struct operation {
     enum call_payload payload;
+    enum ring_operation ring; /* 0: always goes through the socket */
     /* Fills in the message of one part; everything it points to outlives the packing. */
     void (*build)(const struct call *call, const struct request *part, Blkd__Request *message,
                   union call_body *body);
@@ -106,6 +111,7 @@ struct call {
     struct waiter *waiter; /* who sleeps until the call is done */
     enum call_state state;
     bool in_backlog; /* has parts that are not in flight yet */
+    bool by_ring;    /* chosen once, when it is submitted */
     bool started;
     bool empty; /* a transfer of nothing: succeeds without a request */
     uint32_t parts_in_flight;
@@ -142,14 +148,17 @@ TAILQ_HEAD(call_list, call);
 
 /* A connection's calls. */
 struct call_table {
-    struct call_list active;  /* submitted, not done */
-    struct call_list backlog; /* those of them with parts that are not in flight yet */
-    struct call_list done;    /* for blkd_dispatch */
+    struct call_list active;       /* submitted, not done */
+    struct call_list backlog;      /* those of them with parts that are not in flight yet */
+    struct call_list ring_backlog; /* the same of those that go by ring */
+    struct call_list done;         /* for blkd_dispatch */
     struct call_list pool;
     uint32_t pooled;
 };
 
 void call_table_init(struct call_table *table);
+/* Whether calls have parts that are not in flight yet. */
+bool call_table_waits(const struct call_table *table);
 void call_table_deinit(struct call_table *table);
 
 /* Whether a call may start at all, before anything is locked: 0, -ENOTCONN in a forked child,
@@ -183,8 +192,9 @@ void call_submit(struct call *call);
 void call_part_failed(struct call *call, uint64_t offset_bytes, int error, const char *detail);
 /* A part came to its end, well or not; the last one's end is that of the call. */
 void call_part_ended(struct call *call);
-/* The call's last part has started. */
-void call_leave_backlog(struct call *call);
+/* A part is in flight now. Calls with several take turns, so that a huge transfer does not hold up
+ * what comes after. */
+void call_part_started(struct call *call, bool more);
 
 /* Sets result and message of a call that fails before it is done. */
 void call_set_failure(struct call *call, int error, const char *detail);

@@ -21,7 +21,7 @@ enum { CONNECT_TRIES = 3 };
 void connect_close_descriptors(const struct blkd *connection)
 {
     const int fds[] = {connection->epoll_fd, connection->event_fd, connection->kick_fd,
-                       connection->socket};
+                       connection->socket, connection->rings.doorbell};
 
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         if (fds[i] >= 0)
@@ -34,6 +34,9 @@ void connect_free(struct blkd *connection)
     request_table_deinit(&connection->requests);
     receiver_deinit(&connection->receiver);
     call_table_deinit(&connection->calls);
+    rings_deinit(&connection->rings);
+    arena_set_deinit(&connection->arenas, ring_unmap);
+    buffers_deinit(&connection->buffers);
     event_queue_clear(&connection->events);
     forkguard_deinit(&connection->forkguard);
     (void)pthread_mutex_destroy(&connection->mutex);
@@ -70,7 +73,8 @@ static uint64_t connect_spin_ns(int busy_poll_us)
 }
 
 /* Takes over `socket` when it succeeds. */
-static int connect_new(const struct blkd_options *options, int socket, struct blkd **ret_connection)
+static int connect_new(const struct blkd_options *options, enum blkd_tier tier, int socket,
+                       struct blkd **ret_connection)
 {
     struct blkd *connection = calloc(1, sizeof(*connection));
     int r;
@@ -86,6 +90,9 @@ static int connect_new(const struct blkd_options *options, int socket, struct bl
     STAILQ_INIT(&connection->events);
     call_table_init(&connection->calls);
     sender_init(&connection->sender);
+    rings_init(&connection->rings, tier);
+    arena_set_init(&connection->arenas);
+    buffers_init(&connection->buffers);
     spin_init(&connection->spin, connect_spin_ns(options->busy_poll_us));
     (void)snprintf(connection->client_name, sizeof(connection->client_name), "%s",
                    options->client_name != NULL ? options->client_name
@@ -114,6 +121,8 @@ static void hello_build(const struct call *call, const struct request *part, Blk
     (void)part;
     blkd__hello__init(&body->hello);
     body->hello.version = PROTOCOL_VERSION;
+    if (call->connection->rings.tier != BLKD_TIER_SOCKET)
+        body->hello.features = BLKD__FEATURE__FEATURE_RING;
     body->hello.client_name = call->connection->client_name;
     message->op_case = BLKD__REQUEST__OP_HELLO;
     message->hello = &body->hello;
@@ -154,6 +163,7 @@ static int hello_reply(struct call *call, const Blkd__Reply *reply)
     server->session_epoch = hello->session_epoch;
     server->connection_number = hello->connection;
     memcpy(server->instance, hello->instance.data, sizeof(server->instance));
+    connection->rings.offered = (hello->features & BLKD__FEATURE__FEATURE_RING) != 0;
     hello_take_limits(connection, hello->limits);
     return 0;
 }
@@ -194,8 +204,32 @@ static int connect_hello(struct blkd *connection, const char *path, uint64_t dea
     return r;
 }
 
+/* $BLKD_TIER, or what the program asks for. */
+static int connect_find_tier(const struct blkd_options *options, enum blkd_tier *ret_tier)
+{
+    const char *name = secure_getenv("BLKD_TIER");
+
+    if (name == NULL || name[0] == '\0')
+        *ret_tier = options->tier;
+    else if (strcmp(name, "socket") == 0)
+        *ret_tier = BLKD_TIER_SOCKET;
+    else if (strcmp(name, "ring") == 0)
+        *ret_tier = BLKD_TIER_RING;
+    else
+        return error_report(-EINVAL,
+                            "the environment variable BLKD_TIER is \"%s\", but may be \"socket\" "
+                            "or \"ring\" only, or not be set",
+                            name);
+    return 0;
+}
+
 static int connect_check(const struct blkd_options *options)
 {
+    if (options->tier > BLKD_TIER_RING)
+        return error_report(-EINVAL,
+                            "blkd_options.tier is %d, which is none of BLKD_TIER_AUTO, "
+                            "BLKD_TIER_SOCKET and BLKD_TIER_RING",
+                            (int)options->tier);
     if (options->busy_poll_us < BLKD_BUSY_POLL_DEFAULT)
         return error_report(-EINVAL, "blkd_options.busy_poll_us is %d microseconds",
                             options->busy_poll_us);
@@ -205,8 +239,9 @@ static int connect_check(const struct blkd_options *options)
     return 0;
 }
 
-static int connect_try(const struct blkd_options *options, const struct sockaddr_un *address,
-                       uint64_t deadline_ns, struct blkd **ret_connection)
+static int connect_try(const struct blkd_options *options, enum blkd_tier tier,
+                       const struct sockaddr_un *address, uint64_t deadline_ns,
+                       struct blkd **ret_connection)
 {
     struct blkd *connection;
     int socket;
@@ -214,7 +249,7 @@ static int connect_try(const struct blkd_options *options, const struct sockaddr
 
     if (r < 0)
         return r;
-    r = connect_new(options, socket, &connection);
+    r = connect_new(options, tier, socket, &connection);
     if (r < 0) {
         (void)close(socket);
         return error_report(r, "connecting to blkd at %s failed: %s", address->sun_path,
@@ -232,14 +267,14 @@ static int connect_try(const struct blkd_options *options, const struct sockaddr
 /* A daemon that stops may take a connection and close it before the first exchange. Nothing has
  * been asked of it by then, so the next one (systemd starts it for the waiting connection) is asked
  * instead. */
-static int connect_open(const struct blkd_options *options, const struct sockaddr_un *address,
-                        struct blkd **ret_connection)
+static int connect_open(const struct blkd_options *options, enum blkd_tier tier,
+                        const struct sockaddr_un *address, struct blkd **ret_connection)
 {
     uint64_t deadline_ns = wait_deadline_ns(options->connect_timeout_ms);
     int r = -ENOTCONN;
 
     for (int i = 0; i < CONNECT_TRIES && r == -ENOTCONN; i++)
-        r = connect_try(options, address, deadline_ns, ret_connection);
+        r = connect_try(options, tier, address, deadline_ns, ret_connection);
     return r;
 }
 
@@ -247,6 +282,7 @@ int blkd_connect(const struct blkd_options *options, struct blkd **ret_connectio
 {
     static const struct blkd_options defaults = BLKD_OPTIONS_INIT;
     struct sockaddr_un address;
+    enum blkd_tier tier;
     int r;
 
     if (ret_connection == NULL)
@@ -255,6 +291,8 @@ int blkd_connect(const struct blkd_options *options, struct blkd **ret_connectio
         options = &defaults;
     r = connect_check(options);
     if (r == 0)
+        r = connect_find_tier(options, &tier);
+    if (r == 0)
         r = address_find(options->socket_path, &address);
-    return r < 0 ? r : connect_open(options, &address, ret_connection);
+    return r < 0 ? r : connect_open(options, tier, &address, ret_connection);
 }

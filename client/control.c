@@ -28,6 +28,7 @@ static void flush_describe(const struct call *call, char *text, size_t size)
 }
 
 static const struct operation flush_operation = {
+    .ring = RING_FLUSH,
     .build = flush_build,
     .describe = flush_describe,
 };
@@ -59,6 +60,7 @@ static void discard_describe(const struct call *call, char *text, size_t size)
 }
 
 static const struct operation discard_operation = {
+    .ring = RING_DISCARD,
     .build = discard_build,
     .describe = discard_describe,
 };
@@ -82,6 +84,7 @@ static void zeroes_describe(const struct call *call, char *text, size_t size)
 }
 
 static const struct operation zeroes_operation = {
+    .ring = RING_WRITE_ZEROES,
     .build = zeroes_build,
     .describe = zeroes_describe,
 };

@@ -8,6 +8,7 @@
 #define BLKD_CLIENT_CURSOR_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/uio.h>
 
 struct cursor {
@@ -24,7 +25,14 @@ void cursor_advance(struct cursor *cursor, size_t bytes);
 size_t cursor_view(const struct cursor *cursor, size_t bytes, struct iovec *entries, size_t max,
                    size_t *ret_bytes);
 
+/* Copies `bytes` bytes out of the buffers and moves past them. */
+void cursor_drain(struct cursor *cursor, void *target, size_t bytes);
+
 /* Copies `bytes` bytes into the buffers and moves past them. */
 void cursor_fill(struct cursor *cursor, const void *source, size_t bytes);
+
+/* How many of the next bytes, at most `most` (not 0, and not past the end), lie together, be it in
+ * several buffers; and where. */
+size_t cursor_run(const struct cursor *cursor, size_t most, uint8_t **ret_run);
 
 #endif

@@ -134,8 +134,8 @@ static int device_close(struct blkd_device *device, struct call_mode mode)
         (void)wait_for_call(call, WAIT_NO_DEADLINE);
         call_tell_message(call);
         call_release(call);
-    } else if (!dispatch_inside(connection) && dispatch_pending(connection)) {
-        dispatch_announce(connection);
+    } else if (!dispatch_inside(connection)) {
+        wait_leave(connection);
     }
     pthread_mutex_unlock(&connection->mutex);
     return result;

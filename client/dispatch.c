@@ -8,6 +8,7 @@
 #include "client/error.h"
 #include "client/event.h"
 #include "client/handle.h"
+#include "client/ring.h"
 #include "client/sender.h"
 #include "client/wait.h"
 
@@ -111,14 +112,19 @@ int dispatch_run(struct blkd *connection)
     return count;
 }
 
-/* Until there are callbacks to run or there is no more to wait for. One look at the socket is taken
- * in any case, so that a program that submits in every callback also receives. */
+/* Until there are callbacks to run or there is no more to wait for. A look at the socket is taken
+ * in any case, if the last is not just over, so that a program that submits in every callback also
+ * receives. */
 static void dispatch_wait(struct blkd *connection, uint64_t deadline_ns)
 {
     int r = 0;
 
+    if (!connection->reading) {
+        rings_wake(&connection->rings);
+        rings_reap(connection);
+    }
     if (dispatch_pending(connection)) {
-        if (!connection->reading && !connection->lost)
+        if (!connection->reading && !connection->lost && wait_socket_due(connection))
             (void)wait_step(connection, NULL, WAIT_TO_DISPATCH, 0);
         return;
     }
@@ -139,8 +145,7 @@ int blkd_dispatch(struct blkd *connection, int timeout_ms)
     wait_hand_over(connection);
     count = dispatch_run(connection);
     sender_push(connection);
-    if (dispatch_pending(connection))
-        dispatch_announce(connection);
+    wait_leave(connection);
     if (count == 0 && connection->lost && !dispatch_pending(connection))
         r = error_report(-ENOTCONN, "not connected to blkd any more: %s", connection->lost_reason);
     pthread_mutex_unlock(&connection->mutex);

@@ -31,6 +31,7 @@ void handle_lose(struct blkd *connection, const char *format, ...)
     connection->receiver.target = NULL;
     connection->receiver.begin = connection->receiver.end = 0;
     request_table_clear(&connection->requests);
+    rings_lose(&connection->rings);
     call_fail_all(&connection->calls);
     event_disconnected(connection, -ENOTCONN);
 }
@@ -93,6 +94,22 @@ int blkd_set_event_callback(struct blkd *connection, blkd_event_callback *callba
     connection->event_callback = callback;
     connection->event_user_data = user_data;
     pthread_mutex_unlock(&connection->mutex);
+    return 0;
+}
+
+int blkd_get_tier(struct blkd *connection, enum blkd_tier *ret_tier)
+{
+    bool by_ring;
+
+    if (connection == NULL || ret_tier == NULL)
+        return error_report(-EINVAL, "asking for the tier without %s",
+                            connection == NULL ? "a connection" : "a place for the answer");
+    if (forkguard_tripped(&connection->forkguard))
+        return call_check(connection, CALL_WAITS);
+    pthread_mutex_lock(&connection->mutex);
+    by_ring = rings_ready(&connection->rings) || connection->rings.tier == BLKD_TIER_RING;
+    pthread_mutex_unlock(&connection->mutex);
+    *ret_tier = by_ring ? BLKD_TIER_RING : BLKD_TIER_SOCKET;
     return 0;
 }
 

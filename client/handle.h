@@ -2,7 +2,7 @@
 /*
  * A connection to the daemon. One mutex guards all of it but what is constant after blkd_connect
  * (descriptors, the server's description, forkguard) and what belongs to the thread that reads
- * (`receiver`, `spin`, while `reading`).
+ * (`receiver`, `spin`, `rings.completions`, while `reading`).
  *
  * A connection is lost once and for good: `lost` never goes back, and with it no call is active.
  */
@@ -14,12 +14,14 @@
 #include <stdint.h>
 
 #include "client/blkd.h"
+#include "client/buffer.h"
 #include "client/call.h"
 #include "client/device.h"
 #include "client/event.h"
 #include "client/forkguard.h"
 #include "client/receiver.h"
 #include "client/request.h"
+#include "client/ring.h"
 #include "client/sender.h"
 #include "client/wait.h"
 #include "common/spin.h"
@@ -41,12 +43,16 @@ struct blkd {
     enum wait_role reader_role;
     struct waiter_list waiters;
     struct spin spin;
+    uint64_t looked_ns; /* when the socket was last looked at; the reading thread's */
 
     struct call_table calls;
     struct request_table requests;
     struct sender sender;
     struct receiver receiver;
     struct device_list devices;
+    struct rings rings;
+    struct arena_set arenas; /* the program's shared buffers are in them */
+    struct buffers buffers;
 
     bool announced;
     struct event_queue events;

@@ -74,12 +74,14 @@ static void write_describe(const struct call *call, char *text, size_t size)
 
 static const struct operation read_operation = {
     .payload = CALL_PAYLOAD_IN,
+    .ring = RING_READ,
     .build = read_build,
     .describe = read_describe,
 };
 
 static const struct operation write_operation = {
     .payload = CALL_PAYLOAD_OUT,
+    .ring = RING_WRITE,
     .build = write_build,
     .describe = write_describe,
 };

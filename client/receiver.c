@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "client/handle.h"
 #include "client/reply.h"
@@ -14,12 +15,44 @@
 
 int receiver_init(struct receiver *receiver)
 {
+    receiver->received.count = receiver->fd_count = 0;
     receiver->buffer = malloc(RECEIVER_BUFFER_BYTES);
     return receiver->buffer != NULL ? 0 : -ENOMEM;
 }
 
+int receiver_claim_fd(struct receiver *receiver)
+{
+    int fd;
+
+    if (receiver->fd_count == 0)
+        return -1;
+    fd = receiver->fds[0];
+    receiver->fd_count--;
+    memmove(receiver->fds, receiver->fds + 1, receiver->fd_count * sizeof(fd));
+    return fd;
+}
+
+static void receiver_close_fds(struct receiver *receiver)
+{
+    while (receiver->fd_count > 0)
+        (void)close(receiver->fds[--receiver->fd_count]);
+}
+
+/* No two replies that are at hand at once bring more than there is room for. */
+static void receiver_take_fds(struct receiver *receiver)
+{
+    for (size_t i = 0; i < receiver->received.count; i++) {
+        if (receiver->fd_count < FDPASS_MAX)
+            receiver->fds[receiver->fd_count++] = receiver->received.fds[i];
+        else
+            (void)close(receiver->received.fds[i]);
+    }
+    receiver->received.count = 0;
+}
+
 void receiver_deinit(struct receiver *receiver)
 {
+    receiver_close_fds(receiver);
     wire_arena_deinit(&receiver->arena);
     free(receiver->buffer);
     receiver->buffer = NULL;
@@ -75,12 +108,8 @@ ssize_t receiver_receive(struct blkd *connection)
 {
     struct receiver *receiver = &connection->receiver;
     struct msghdr message = {.msg_iov = receiver->iov, .msg_iovlen = receiver->iov_count};
-    ssize_t n;
 
-    do
-        n = recvmsg(connection->socket, &message, MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
+    return fdpass_receive(connection->socket, &message, MSG_DONTWAIT, &receiver->received);
 }
 
 /* Payload that came into the buffer with what was before it. */
@@ -147,6 +176,7 @@ void receiver_take(struct blkd *connection, size_t bytes)
     struct receiver *receiver = &connection->receiver;
     size_t direct = bytes < receiver->direct_bytes ? bytes : receiver->direct_bytes;
 
+    receiver_take_fds(receiver);
     if (direct > 0)
         cursor_advance(&receiver->cursor, direct);
     receiver->target_left_bytes -= direct;
@@ -154,4 +184,6 @@ void receiver_take(struct blkd *connection, size_t bytes)
     while (receiver->target != NULL ? receiver_step_payload(connection)
                                     : receiver_step_header(connection))
         ;
+    if (receiver->begin == receiver->end)
+        receiver_close_fds(receiver);
 }

@@ -6,6 +6,9 @@
  *
  * Only the thread that reads (blkd.reading) may call receiver_receive, without the mutex;
  * everything else is done with the mutex held.
+ *
+ * Descriptors come with the first byte of their frame, and recvmsg(2) returns no bytes behind that
+ * frame's sendmsg(2) with them; those that no reply claims are closed.
  */
 #ifndef BLKD_CLIENT_RECEIVER_H
 #define BLKD_CLIENT_RECEIVER_H
@@ -16,6 +19,7 @@
 #include <sys/uio.h>
 
 #include "client/cursor.h"
+#include "common/fdpass.h"
 #include "common/limits.h"
 #include "common/wire.h"
 
@@ -34,6 +38,11 @@ struct receiver {
     size_t begin, end;   /* of the bytes that are not used yet */
     size_t wanted_bytes; /* more of them that the frame at hand needs */
     struct wire_arena arena;
+
+    struct fdpass received; /* by the last receiver_receive; the reading thread's */
+    /* Came with a frame that is being taken in, and are not claimed by it yet. */
+    int fds[FDPASS_MAX];
+    size_t fd_count;
 
     /* The reply whose payload is coming in. */
     struct request *target;
@@ -57,6 +66,10 @@ void receiver_prepare(struct blkd *connection);
 
 /* Receives once without blocking. Returns the bytes, 0 at the end, or a negative errno. */
 ssize_t receiver_receive(struct blkd *connection);
+
+/* The next of the descriptors that came with the reply that is being taken in; the caller's from
+ * then on. -1: none is left. */
+int receiver_claim_fd(struct receiver *receiver);
 
 /* Takes in `bytes` received bytes and completes what they complete. Bytes that make no sense lose
  * the connection. */

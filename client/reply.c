@@ -66,7 +66,8 @@ bool reply_take(struct blkd *connection, const Blkd__Reply *reply, uint32_t payl
     if (reply->id == 0)
         return reply_unasked(connection, reply, payload_bytes);
     request = request_find(&connection->requests, reply->id);
-    if (request == NULL || request->answered || request->header_sent_bytes == 0) {
+    if (request == NULL || request->by_ring || request->answered ||
+        request->header_sent_bytes == 0) {
         handle_lose(connection, "the daemon answered a request that is not in flight");
         return false;
     }

@@ -12,7 +12,7 @@
 int request_table_init(struct request_table *table)
 {
     *table = (struct request_table){
-        .requests = calloc(REQUESTS_MAX, sizeof(struct request)),
+        .requests = calloc(REQUEST_PLACES, sizeof(struct request)),
         .limit = 1, /* until the daemon's Hello tells */
         .max_io_bytes = SECTOR_SIZE_MAX,
     };
@@ -37,12 +37,12 @@ void request_table_clear(struct request_table *table)
 
 uint64_t request_id(const struct request_table *table, const struct request *request)
 {
-    return (uint64_t)request->generation * REQUESTS_MAX + (uint64_t)(request - table->requests);
+    return (uint64_t)request->generation * REQUEST_PLACES + (uint64_t)(request - table->requests);
 }
 
 struct request *request_find(struct request_table *table, uint64_t id)
 {
-    struct request *request = &table->requests[id % REQUESTS_MAX];
+    struct request *request = &table->requests[id % REQUEST_PLACES];
 
     return request->call != NULL && request_id(table, request) == id ? request : NULL;
 }
@@ -114,17 +114,36 @@ static void request_count(struct request_table *table, const struct request *req
         table->large_reads_in_flight++;
 }
 
-int request_start(struct request_table *table, struct call *call, struct request **ret_request)
+static struct request *request_make(struct request_table *table, struct call *call,
+                                    uint32_t length_bytes)
 {
     struct request *request = request_place(table);
-    int r;
 
     request->call = call;
+    request->by_ring = call->by_ring;
     request->answered = false;
     request->header_sent_bytes = 0;
     request->payload = call->cursor;
     request->offset_bytes = call->offset_bytes + call->started_bytes;
-    request->length_bytes = request_part_bytes(table, call);
+    request->length_bytes = length_bytes;
+    request->bounce = NULL;
+    return request;
+}
+
+/* The call's next part is what follows. */
+static void request_move_call(const struct request *request, struct call *call)
+{
+    call->started = true;
+    call->started_bytes += request->length_bytes;
+    if (request->length_bytes > 0 && call->started_bytes < call->length_bytes)
+        cursor_advance(&call->cursor, request->length_bytes);
+}
+
+int request_start(struct request_table *table, struct call *call, struct request **ret_request)
+{
+    struct request *request = request_make(table, call, request_part_bytes(table, call));
+    int r;
+
     request->payload_unsent_bytes =
         call->operation->payload == CALL_PAYLOAD_OUT ? request->length_bytes : 0;
     request_count(table, request);
@@ -133,15 +152,21 @@ int request_start(struct request_table *table, struct call *call, struct request
         request_free(table, request);
         return r;
     }
-    call->started = true;
-    call->started_bytes += request->length_bytes;
-    if (request->length_bytes > 0 && call->started_bytes < call->length_bytes)
-        cursor_advance(&call->cursor, request->length_bytes);
+    request_move_call(request, call);
     *ret_request = request;
     return 0;
 }
 
-void request_free(struct request_table *table, struct request *request)
+struct request *request_start_by_ring(struct request_table *table, struct call *call,
+                                      uint32_t length_bytes)
+{
+    struct request *request = request_make(table, call, length_bytes);
+
+    request_move_call(request, call);
+    return request;
+}
+
+static void request_uncount(struct request_table *table, struct request *request)
 {
     table->in_flight--;
     table->bytes_in_flight -= request->length_bytes;
@@ -150,6 +175,12 @@ void request_free(struct request_table *table, struct request *request)
     if (request->header != request->header_inline)
         free(request->header);
     request->header = NULL;
+}
+
+void request_free(struct request_table *table, struct request *request)
+{
+    if (!request->by_ring)
+        request_uncount(table, request);
     request->call = NULL;
     STAILQ_INSERT_HEAD(&table->free, request, link);
 }

@@ -19,25 +19,18 @@ void sender_init(struct sender *sender)
     STAILQ_INIT(&sender->queue);
 }
 
-/* Calls with several parts take turns, so that a huge transfer does not hold up what comes after.
- */
 static void sender_start_next(struct blkd *connection, struct call *call)
 {
     struct request *request;
     int r = request_start(&connection->requests, call, &request);
 
     if (r < 0) {
-        call->parts_in_flight++;
+        call_part_started(call, false);
         call_part_failed(call, call->offset_bytes + call->started_bytes, r, NULL);
         call_part_ended(call);
         return;
     }
-    call->parts_in_flight++;
-    call_leave_backlog(call);
-    if (call->started_bytes < call->length_bytes && request->length_bytes > 0) {
-        TAILQ_INSERT_TAIL(&connection->calls.backlog, call, backlog_link);
-        call->in_backlog = true;
-    }
+    call_part_started(call, request->length_bytes > 0 && call->started_bytes < call->length_bytes);
     STAILQ_INSERT_TAIL(&connection->sender.queue, request, link);
     request->in_send_queue = true;
 }
@@ -167,6 +160,7 @@ static bool sender_flush_once(struct blkd *connection)
 
 void sender_push(struct blkd *connection)
 {
+    rings_push(connection);
     do
         sender_fill(connection);
     while (sender_flush_once(connection));

@@ -27,7 +27,7 @@ struct sender {
 
 void sender_init(struct sender *sender);
 
-/* Sends what can be sent now. Mutex held. */
+/* Sends what can be sent now, by ring and by socket. Mutex held. */
 void sender_push(struct blkd *connection);
 
 #endif

@@ -4,15 +4,25 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "client/dispatch.h"
 #include "client/handle.h"
+#include "client/ring.h"
 #include "client/sender.h"
 
-enum { NS_PER_MS = 1000000, NS_PER_S = 1000000000, SPIN_PAUSES = 8 };
+enum {
+    NS_PER_MS = 1000000,
+    NS_PER_S = 1000000000,
+    SPIN_PAUSES = 8, /* between two system calls */
+    /* Between looks at the socket while the ring is waited for: with answers to come through it as
+       well, and without. */
+    LOOK_NS = 8000,
+    LOOK_SELDOM_NS = 50000,
+};
 
 uint64_t wait_clock_ns(void)
 {
@@ -36,9 +46,9 @@ static struct timespec wait_timespec(uint64_t ns)
     return (struct timespec){(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
 }
 
-static void wait_pause(void)
+static void wait_pause(int pauses)
 {
-    for (int i = 0; i < SPIN_PAUSES; i++) {
+    for (int i = 0; i < pauses; i++) {
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -47,42 +57,107 @@ static void wait_pause(void)
     }
 }
 
-/* Polls the socket until the budget is spent. */
-static ssize_t wait_spin_for(struct blkd *connection, uint64_t budget_ns)
+/* What the thread that leads waits for, as it was when it began. */
+struct wait_plan {
+    bool unsent;
+    bool ring; /* there is one to look at */
+    /* How seldom to look at the socket, which takes a system call: 0 while nothing is expected of
+     * the ring. */
+    uint64_t look_ns;
+};
+
+static struct wait_plan wait_make_plan(const struct blkd *connection)
+{
+    struct wait_plan plan = {
+        .unsent = connection->sender.blocked,
+        .ring = rings_ready(&connection->rings),
+    };
+
+    if (plan.ring && connection->rings.in_flight > 0)
+        plan.look_ns = connection->requests.in_flight > 0 ? LOOK_NS : LOOK_SELDOM_NS;
+    return plan;
+}
+
+static bool wait_ring_has(const struct blkd *connection, const struct wait_plan *plan)
+{
+    return plan->ring && ring_consumer_ready(&connection->rings.completions);
+}
+
+bool wait_socket_due(const struct blkd *connection)
+{
+    return !rings_ready(&connection->rings) ||
+           wait_clock_ns() - connection->looked_ns >= LOOK_SELDOM_NS;
+}
+
+/* Looks at the socket if it is time to. */
+static ssize_t wait_look(struct blkd *connection, const struct wait_plan *plan, uint64_t now_ns)
+{
+    if (now_ns - connection->looked_ns < plan->look_ns)
+        return -EAGAIN;
+    connection->looked_ns = now_ns;
+    return receiver_receive(connection);
+}
+
+static ssize_t wait_look_now(struct blkd *connection, const struct wait_plan *plan)
+{
+    if (plan->ring)
+        connection->looked_ns = wait_clock_ns();
+    return receiver_receive(connection);
+}
+
+/* Polls ring and socket until the budget is spent. */
+static ssize_t wait_spin_for(struct blkd *connection, const struct wait_plan *plan,
+                             uint64_t budget_ns)
 {
     uint64_t start_ns = wait_clock_ns();
     uint64_t last_ns = start_ns;
 
     for (;;) {
         uint64_t now_ns;
-        bool preempted;
+        bool preempted, found;
         ssize_t n;
 
-        wait_pause();
+        wait_pause(plan->look_ns > 0 ? 1 : SPIN_PAUSES);
         now_ns = wait_clock_ns();
         preempted = now_ns - last_ns > SPIN_GAP_NS;
         last_ns = now_ns;
-        n = receiver_receive(connection);
-        if (n != -EAGAIN && !preempted) {
+        n = wait_look(connection, plan, now_ns);
+        found = n != -EAGAIN || wait_ring_has(connection, plan);
+        if (found && !preempted) {
             spin_found(&connection->spin, now_ns - start_ns);
             return n;
         }
-        if (n != -EAGAIN || preempted || now_ns - start_ns >= budget_ns) {
+        if (found || preempted || now_ns - start_ns >= budget_ns) {
             spin_failed(&connection->spin);
             return n;
         }
     }
 }
 
-/* Polls the socket for as long as it is worth it. The mutex is not held. */
-static ssize_t wait_spin(struct blkd *connection)
+/* Whether the daemon last ran on this CPU: then it waits for this thread. Tells it the CPU. */
+static bool wait_shares_cpu(struct blkd *connection, const struct wait_plan *plan)
 {
-    uint64_t budget_ns = spin_begin(&connection->spin);
+    int cpu;
+
+    if (!plan->ring)
+        return false;
+    cpu = sched_getcpu();
+    ring_consumer_set_cpu(&connection->rings.completions, cpu);
+    return plan->look_ns > 0 && ring_producer_shares_cpu(&connection->rings.submissions, cpu);
+}
+
+/* Polls for as long as it is worth it. The mutex is not held. */
+static ssize_t wait_spin(struct blkd *connection, const struct wait_plan *plan)
+{
+    uint64_t budget_ns;
     ssize_t n;
 
+    if (wait_shares_cpu(connection, plan))
+        return -EAGAIN;
+    budget_ns = spin_begin(&connection->spin);
     if (budget_ns == 0 || !spin_enter())
         return -EAGAIN;
-    n = wait_spin_for(connection, budget_ns);
+    n = wait_spin_for(connection, plan, budget_ns);
     spin_leave();
     return n;
 }
@@ -114,20 +189,39 @@ static int wait_sleep(struct blkd *connection, bool unsent, uint64_t deadline_ns
     return 0;
 }
 
-/* Receives, waiting for it if need be. Returns what receiver_receive does; -EAGAIN: look again. */
-static ssize_t wait_receive(struct blkd *connection, bool unsent, uint64_t deadline_ns)
+/* The daemon wakes the thread that sleeps here through the socket when completions come. */
+static ssize_t wait_sleep_and_receive(struct blkd *connection, const struct wait_plan *plan,
+                                      uint64_t deadline_ns)
 {
-    ssize_t n = receiver_receive(connection);
+    struct ring_consumer *completions = &connection->rings.completions;
     int r;
 
-    if (n == -EAGAIN && deadline_ns == 0)
-        return -ETIMEDOUT;
-    if (n == -EAGAIN && !unsent)
-        n = wait_spin(connection);
-    if (n != -EAGAIN)
-        return n;
-    r = wait_sleep(connection, unsent, deadline_ns);
+    if (plan->ring && !ring_consumer_sleep(completions))
+        return -EAGAIN;
+    r = wait_sleep(connection, plan->unsent, deadline_ns);
+    if (plan->ring)
+        ring_consumer_wake(completions);
     return r < 0 ? r : receiver_receive(connection);
+}
+
+/* Receives, waiting for it if need be. Returns what receiver_receive does; -EAGAIN: look again, at
+ * the ring too. */
+static ssize_t wait_receive(struct blkd *connection, const struct wait_plan *plan,
+                            uint64_t deadline_ns)
+{
+    ssize_t n = -EAGAIN;
+
+    if (plan->look_ns == 0 || deadline_ns == 0)
+        n = wait_look_now(connection, plan);
+    if (n != -EAGAIN || wait_ring_has(connection, plan))
+        return n;
+    if (deadline_ns == 0)
+        return -ETIMEDOUT;
+    if (!plan->unsent)
+        n = wait_spin(connection, plan);
+    if (n != -EAGAIN || wait_ring_has(connection, plan))
+        return n;
+    return wait_sleep_and_receive(connection, plan, deadline_ns);
 }
 
 static void wait_lose(struct blkd *connection, int error)
@@ -142,14 +236,15 @@ static void wait_lose(struct blkd *connection, int error)
 
 static int wait_lead(struct blkd *connection, enum wait_role role, uint64_t deadline_ns)
 {
-    bool unsent = connection->sender.blocked;
+    struct wait_plan plan = wait_make_plan(connection);
     ssize_t n;
 
     connection->reading = true;
     connection->reader_role = role;
+    rings_wake(&connection->rings);
     receiver_prepare(connection);
     pthread_mutex_unlock(&connection->mutex);
-    n = wait_receive(connection, unsent, deadline_ns);
+    n = wait_receive(connection, &plan, deadline_ns);
     pthread_mutex_lock(&connection->mutex);
     connection->reading = false;
 
@@ -157,7 +252,8 @@ static int wait_lead(struct blkd *connection, enum wait_role role, uint64_t dead
         receiver_take(connection, (size_t)n);
     else if (n != -EAGAIN && n != -ETIMEDOUT && n != -EINTR)
         wait_lose(connection, (int)n);
-    if (unsent || !TAILQ_EMPTY(&connection->calls.backlog))
+    rings_reap(connection);
+    if (plan.unsent || call_table_waits(&connection->calls))
         sender_push(connection);
     if (role != WAIT_TO_DISPATCH && dispatch_pending(connection))
         dispatch_announce(connection);
@@ -203,6 +299,7 @@ int wait_for_call(struct call *call, uint64_t deadline_ns)
     while (call->state != CALL_DONE && r != -ETIMEDOUT)
         r = wait_step(connection, call, WAIT_FOR_CALL, deadline_ns);
     wait_hand_over(connection);
+    wait_leave(connection);
     return call->state == CALL_DONE ? 0 : r;
 }
 
@@ -212,6 +309,13 @@ void wait_hand_over(struct blkd *connection)
 
     if (!connection->reading && first != NULL)
         pthread_cond_signal(&first->wake);
+}
+
+void wait_leave(struct blkd *connection)
+{
+    rings_rest(connection);
+    if (dispatch_pending(connection))
+        dispatch_announce(connection);
 }
 
 void wait_kick(struct blkd *connection)

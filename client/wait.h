@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting, when several threads wait on one socket. One of them leads: it reads the socket, without
- * holding the mutex, for all. The others sleep, each on a condition variable of its own, until
- * their call is done or the lead is handed to them. A leader whose own wait is over hands the lead
- * on.
+ * Waiting, when several threads wait on one connection. One of them leads: it reads the socket and
+ * watches the ring, without holding the mutex, for all. The others sleep, each on a condition
+ * variable of its own, until their call is done or the lead is handed to them. A leader whose own
+ * wait is over hands the lead on.
  */
 #ifndef BLKD_CLIENT_WAIT_H
 #define BLKD_CLIENT_WAIT_H
@@ -47,6 +47,14 @@ int wait_for_call(struct call *call, uint64_t deadline_ns);
 
 /* Passes the lead to a sleeping thread if nobody has it. */
 void wait_hand_over(struct blkd *connection);
+
+/* The library is being left, not from inside blkd_dispatch: who polls the descriptor hears of what
+ * is complete, and of what completes from now on. */
+void wait_leave(struct blkd *connection);
+
+/* Whether a thread that has found something in the ring should look at the socket too. Mutex held,
+ * nobody reads. */
+bool wait_socket_due(const struct blkd *connection);
 
 /* Wakes the thread that polls, so that it looks again at what it polls for. */
 void wait_kick(struct blkd *connection);

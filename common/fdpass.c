@@ -6,6 +6,7 @@
  */
 #include "common/fdpass.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -19,33 +20,42 @@ union control {
 _Static_assert(CMSG_SPACE(sizeof(int) * FDPASS_MAX) == CMSG_LEN(sizeof(int) * FDPASS_MAX),
                "no room for a descriptor beyond FDPASS_MAX");
 
-static void attach(struct msghdr *message, union control *control, int fd)
+static void attach(struct msghdr *message, union control *control, const int *fds, size_t count)
 {
+    const size_t bytes = count * sizeof(*fds);
+
     memset(control, 0, sizeof(*control));
     message->msg_control = control->bytes;
-    message->msg_controllen = CMSG_SPACE(sizeof(fd));
+    message->msg_controllen = CMSG_SPACE(bytes);
 
     struct cmsghdr *header = CMSG_FIRSTHDR(message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(fd));
-    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+    header->cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(header), fds, bytes);
 }
 
-ssize_t fdpass_send(int socket, struct msghdr *message, int fd, int flags)
+ssize_t fdpass_send_many(int socket, struct msghdr *message, const int *fds, size_t count,
+                         int flags)
 {
     struct msghdr local = *message;
     union control control;
     ssize_t sent;
 
+    assert(count <= FDPASS_MAX);
     local.msg_control = NULL;
     local.msg_controllen = 0;
-    if (fd >= 0)
-        attach(&local, &control, fd);
+    if (count > 0)
+        attach(&local, &control, fds, count);
     do {
         sent = sendmsg(socket, &local, flags | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
     return sent < 0 ? -errno : sent;
+}
+
+ssize_t fdpass_send(int socket, struct msghdr *message, int fd, int flags)
+{
+    return fdpass_send_many(socket, message, &fd, fd >= 0 ? 1 : 0, flags);
 }
 
 static void collect(struct msghdr *message, struct fdpass *fds)

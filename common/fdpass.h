@@ -23,6 +23,10 @@ struct fdpass {
  * Returns the bytes sent or a negative errno; EINTR is retried. */
 ssize_t fdpass_send(int socket, struct msghdr *message, int fd, int flags);
 
+/* The same with `count` descriptors, at most FDPASS_MAX. */
+ssize_t fdpass_send_many(int socket, struct msghdr *message, const int *fds, size_t count,
+                         int flags);
+
 /* recvmsg(2) into `message`'s vector. Descriptors that came along are in *ret_fds, close-on-exec,
  * the caller's to close. Returns the bytes received, 0 at the peer's end, or a negative errno with
  * no descriptors; EINTR is retried. */

@@ -27,6 +27,16 @@ enum {
     SPIN_BACKOFF_MAX = 1024,
 };
 
+/* Between two looks: leaves the core's resources to its other thread for a moment. */
+static inline void spin_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 void spin_init(struct spin *spin, uint64_t max_ns);
 
 /* `max_us` in nanoseconds, or 0 where this process may run on one CPU only: there a spin just keeps

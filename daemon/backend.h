@@ -44,6 +44,7 @@ struct io {
     uint64_t length_bytes;
     bool borrowed; /* IO_WRITE: backend_writes_inline has said that `data` need not last */
     uint8_t *data; /* IO_READ, IO_WRITE; aligned to a page where the backend is direct */
+    const struct engine_memory *memory; /* that `data` lies in; or NULL */
     uint64_t value;
     uint64_t size_bytes;      /* IO_SEEK: where the device ends */
     uint32_t sector_size;     /* IO_SEEK */

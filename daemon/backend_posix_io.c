@@ -84,6 +84,7 @@ static void posix_engine(struct posix *posix, struct io *io)
         .rw_flags = io->fua ? RWF_DSYNC : 0,
         .punts = posix->punts || (!posix->direct && io->op == IO_WRITE),
         .target = &posix->target,
+        .memory = io->memory,
         .on_done = on_posix_transferred,
     };
     engine_submit(io->worker->engine, &io->engine_io);

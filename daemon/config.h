@@ -28,6 +28,8 @@ struct config {
     unsigned int locks_per_uid;
     unsigned int sessions_per_connection;
     unsigned int requests_per_connection;
+    unsigned int arena_mib_per_connection; /* 0: no rings */
+    unsigned int arena_mib_per_uid;        /* with the rings' own memory */
     unsigned int hello_timeout_ms;
     unsigned int frame_timeout_ms;
     unsigned int unread_timeout_ms;

@@ -15,6 +15,7 @@
 #include "common/cleanup.h"
 #include "common/container.h"
 #include "common/status.h"
+#include "daemon/channel.h"
 #include "daemon/disposal.h"
 #include "daemon/request.h"
 
@@ -133,6 +134,8 @@ void conn_close(struct conn *conn)
         request_finish(request, -ECANCELED);
     }
     conn_drop_outgoing(conn);
+    if (conn->channel != NULL)
+        channel_stop(conn->channel);
     watch_stop(&conn->worker->server->watch, conn);
     conn_close_sessions(conn);
     conn_touch(conn);
@@ -157,6 +160,8 @@ void conn_drain(struct conn *conn)
     conn->drained_ms = worker_now_ms();
     watch_stop(&conn->worker->server->watch, conn);
     (void)event_del(conn->read_event);
+    if (conn->channel != NULL)
+        channel_hold(conn->channel);
     if (conn->receiving != NULL) {
         struct request *request = TAKE_PTR(conn->receiving);
         request_fail(request, -ESHUTDOWN, "the daemon is stopping");
@@ -207,6 +212,7 @@ static void conn_free(struct conn *conn)
 {
     struct server *server = conn->worker->server;
     LIST_REMOVE(conn, link);
+    conn->channel = channel_free(conn->channel);
     helper_share_deinit(&conn->helper_share);
     user_remove_connection(&server->users, conn->user);
     conn->user = user_unref(&server->users, conn->user);
@@ -252,9 +258,13 @@ void conn_end_round(struct conn *conn)
 
 struct session *conn_find_session(struct conn *conn, uint64_t number)
 {
-    struct session *session = NULL;
-    HASH_FIND(hh, conn->sessions, &number, sizeof(number), session);
-    return session == NULL || session->closing ? NULL : session;
+    struct session *session = conn->last_session;
+    if (session == NULL || session->number != number)
+        HASH_FIND(hh, conn->sessions, &number, sizeof(number), session);
+    if (session == NULL || session->closing)
+        return NULL;
+    conn->last_session = session;
+    return session;
 }
 
 void conn_add_session(struct conn *conn, struct session *session)
@@ -266,6 +276,8 @@ void conn_add_session(struct conn *conn, struct session *session)
 void conn_remove_session(struct conn *conn, struct session *session)
 {
     HASH_DEL(conn->sessions, session);
+    if (conn->last_session == session)
+        conn->last_session = NULL;
     conn->session_count--;
 }
 

@@ -12,10 +12,12 @@
 #define BLKD_DAEMON_CONN_H
 
 #include <event2/event.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "common/limits.h"
 #include "daemon/outgoing.h"
 #include "daemon/peer.h"
 #include "daemon/session.h"
@@ -78,11 +80,16 @@ struct conn {
     struct request_id_list ids[CONN_ID_BUCKETS]; /* requests that are not answered yet */
     unsigned int requests;                       /* how many */
     size_t buffered_bytes;
-    struct session *sessions; /* by number */
+    struct session *sessions;     /* by number */
+    struct session *last_session; /* that was looked up: mostly it is the next one too; or NULL */
     unsigned int session_count;
     unsigned int openings;
     unsigned int locks;      /* that its sessions hold */
     struct lock_party party; /* in a deadlock; under the lock domain's mutex */
+    bool ring_feature;       /* Hello has agreed on FEATURE_RING */
+    struct channel *channel; /* NULL: none was asked for */
+    atomic_bool has_rings;   /* for lists, which other threads make */
+    atomic_uint_fast64_t arena_bytes;
     struct watcher *watcher; /* NULL: it does not watch */
     uint64_t last_event;
     bool events_held; /* sessions or the watcher have some that wait for the client to read */
@@ -126,6 +133,12 @@ void conn_remove_request(struct conn *conn, struct request *request);
  * it be read again. */
 void conn_charge(struct conn *conn, struct request *request, size_t bytes);
 void conn_credit(struct conn *conn, struct request *request);
+
+/* Whether what is held for the client leaves room for more. */
+static inline bool conn_has_room(const struct conn *conn)
+{
+    return conn->buffered_bytes < CONN_BUFFERED_MAX;
+}
 
 /* Queues a frame; it leaves at the end of the round. A closing connection drops it. */
 void conn_queue(struct conn *conn, struct outgoing *outgoing);

@@ -14,6 +14,7 @@
 #include "common/cleanup.h"
 #include "common/fdpass.h"
 #include "common/frame.h"
+#include "daemon/channel.h"
 #include "daemon/conn.h"
 #include "daemon/dispatch.h"
 #include "daemon/disposal.h"
@@ -38,11 +39,6 @@ static void input_advance(struct input *input, size_t bytes)
 {
     input->bytes += bytes;
     input->length -= bytes;
-}
-
-static bool conn_has_room(const struct conn *conn)
-{
-    return conn->buffered_bytes < CONN_BUFFERED_MAX;
 }
 
 static void conn_pause(struct conn *conn)
@@ -370,6 +366,8 @@ void on_conn_readable(evutil_socket_t fd, short what, void *user_data)
 
 void conn_resume(struct conn *conn)
 {
+    if (conn->channel != NULL && conn->state == CONN_SERVING && conn_has_room(conn))
+        channel_resume(conn->channel);
     if (!conn->paused || conn->state > CONN_SERVING || !conn_has_room(conn))
         return;
     conn->paused = false;

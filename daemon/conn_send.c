@@ -15,7 +15,7 @@ static int conn_gather(const struct conn *conn, struct iovec vectors[CONN_SEND_V
     size_t skip = conn->sent_bytes; /* of the first frame only */
     int count = 0;
     STAILQ_FOREACH (outgoing, &conn->outgoing, link) {
-        if (count + 2 > CONN_SEND_VECTORS)
+        if (count + 2 > CONN_SEND_VECTORS || (count > 0 && outgoing->fd_count > 0))
             break;
         if (skip < outgoing->head_bytes)
             vectors[count++] = (struct iovec){.iov_base = outgoing->head + skip,
@@ -60,7 +60,10 @@ int conn_send(struct conn *conn)
         struct iovec vectors[CONN_SEND_VECTORS];
         struct msghdr message = {.msg_iov = vectors};
         message.msg_iovlen = (size_t)conn_gather(conn, vectors);
-        ssize_t sent = fdpass_send(conn->fd, &message, -1, MSG_DONTWAIT);
+        /* Descriptors go with the first byte of their frame, which begins a message of its own. */
+        const struct outgoing *first = STAILQ_FIRST(&conn->outgoing);
+        size_t fds = conn->sent_bytes == 0 ? first->fd_count : 0;
+        ssize_t sent = fdpass_send_many(conn->fd, &message, first->fds, fds, MSG_DONTWAIT);
         if (sent == -EAGAIN) {
             conn_send_blocked(conn);
             return 0;

@@ -71,13 +71,24 @@ static struct device *device_alloc(struct server *server, const char *path,
     return device;
 }
 
+/* Held for some tens of nanoseconds at each transfer: who finds it taken looks again for a moment
+ * before it sleeps. */
+static void device_init_mutex(struct device *device)
+{
+    pthread_mutexattr_t attributes;
+    (void)pthread_mutexattr_init(&attributes);
+    (void)pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+    (void)pthread_mutex_init(&device->mutex, &attributes);
+    (void)pthread_mutexattr_destroy(&attributes);
+}
+
 struct device *device_new(struct server *server, uint64_t number, const char *path,
                           struct backend *backend, const struct backend_info *info)
 {
     struct device *device = device_alloc(server, path, info);
     if (device == NULL)
         return NULL;
-    (void)pthread_mutex_init(&device->mutex, NULL);
+    device_init_mutex(device);
     STAILQ_INIT(&device->reopeners);
     device->identity = info->identity;
     device->key = info->key;

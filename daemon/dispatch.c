@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "common/range.h"
+#include "common/ring.h"
 #include "daemon/conn.h"
 #include "daemon/handlers.h"
 #include "daemon/request.h"
@@ -35,6 +36,9 @@ static const struct operation operations[] = {
     [BLKD__REQUEST__OP_LIST_SESSIONS] = {"list_sessions", 0, list_sessions_prepare,
                                          list_sessions_run},
     [BLKD__REQUEST__OP_WHO] = {"who", 0, who_prepare, who_run},
+    [BLKD__REQUEST__OP_SETUP_RING] = {"setup_ring", 0, setup_ring_prepare, setup_ring_run},
+    [BLKD__REQUEST__OP_ADD_ARENA] = {"add_arena", 0, add_arena_prepare, add_arena_run},
+    [BLKD__REQUEST__OP_REMOVE_ARENA] = {"remove_arena", 0, remove_arena_prepare, remove_arena_run},
     [BLKD__REQUEST__OP_LIST_LOCKS] = {"list_locks", 0, list_locks_prepare, list_locks_run},
 };
 
@@ -44,6 +48,20 @@ const struct operation *dispatch_find(const Blkd__Request *message)
     if (number >= sizeof(operations) / sizeof(operations[0]) || operations[number].run == NULL)
         return NULL;
     return &operations[number];
+}
+
+const struct operation *dispatch_find_ring(unsigned int number)
+{
+    static const Blkd__Request__OpCase ring_operations[] = {
+        [RING_READ] = BLKD__REQUEST__OP_READ,
+        [RING_WRITE] = BLKD__REQUEST__OP_WRITE,
+        [RING_FLUSH] = BLKD__REQUEST__OP_FLUSH,
+        [RING_DISCARD] = BLKD__REQUEST__OP_DISCARD,
+        [RING_WRITE_ZEROES] = BLKD__REQUEST__OP_WRITE_ZEROES,
+    };
+    if (number == 0 || number >= sizeof(ring_operations) / sizeof(ring_operations[0]))
+        return NULL;
+    return &operations[ring_operations[number]];
 }
 
 static bool dispatch_is_aligned(struct request *request)

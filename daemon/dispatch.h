@@ -33,6 +33,9 @@ struct operation {
 /* The operation that the message names; NULL for one that this daemon does not know. */
 const struct operation *dispatch_find(const Blkd__Request *message);
 
+/* The same for a ring's submission (enum ring_operation). */
+const struct operation *dispatch_find_ring(unsigned int number);
+
 /* Checks what the operation's flags ask for, and runs it. Its payload has arrived. */
 void dispatch_run(struct request *request);
 

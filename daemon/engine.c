@@ -146,6 +146,21 @@ void engine_unpin(struct engine *engine, struct engine_pin *pin)
     engine->ops->unpin(engine, pin);
 }
 
+void engine_register(struct engine *engine, struct engine_memory *memory, void *base,
+                     size_t size_bytes)
+{
+    *memory = (struct engine_memory){.base = base, .size_bytes = size_bytes};
+    if (engine->ops->register_memory)
+        engine->ops->register_memory(engine, memory);
+}
+
+void engine_unregister(struct engine *engine, struct engine_memory *memory)
+{
+    if (memory->registered)
+        engine->ops->unregister_memory(engine, memory);
+    *memory = (struct engine_memory){0};
+}
+
 void engine_verb_fault(struct engine *engine, uint64_t *ret_delay_us, int *ret_error)
 {
     *ret_delay_us = 0;

@@ -48,6 +48,18 @@ struct engine_target {
 void engine_target_init(struct engine_target *target);
 void engine_target_deinit(struct engine_target *target); /* nothing of it in flight */
 
+/*
+ * Memory that many transfers use (a client's arena). io_uring registers it where the memlock limit
+ * allows (RLIMIT_MEMLOCK counts it for other users than root), so that its pages need not be pinned
+ * for each transfer; else it is used as any other memory. Zeroed at first.
+ */
+struct engine_memory {
+    bool registered;
+    unsigned int slot;
+    void *base;
+    size_t size_bytes;
+};
+
 enum engine_op {
     ENGINE_READ,
     ENGINE_WRITE,
@@ -66,6 +78,8 @@ struct engine_io {
      * it. */
     bool punts;
     struct engine_target *target;
+    /* That all of its buffers lie in; or NULL. */
+    const struct engine_memory *memory;
     /* Bytes transferred (>= 0) or a negative errno; never -EINTR, and -EAGAIN only with RWF_NOWAIT.
      */
     void (*on_done)(struct engine_io *io, ssize_t result);
@@ -129,6 +143,13 @@ struct engine_pin {
 };
 int engine_pin(struct engine *engine, struct engine_pin *pin, const int *fds, unsigned int count);
 void engine_unpin(struct engine *engine, struct engine_pin *pin);
+
+/* The engine will see many transfers in this memory, from engine_register to engine_unregister,
+ * when none of them is in flight any more. Cannot fail: what cannot be registered is used all the
+ * same. Does not block for longer than it takes to pin the pages. */
+void engine_register(struct engine *engine, struct engine_memory *memory, void *base,
+                     size_t size_bytes);
+void engine_unregister(struct engine *engine, struct engine_memory *memory);
 
 /* What is to go wrong with a verb of the helper pool (a sync), by the rules of the fault engine:
  * how long it is to be delayed first, and the errno (or 0) that it is to fail with instead of being

@@ -231,6 +231,16 @@ static void fault_unpin(struct engine *engine, struct engine_pin *pin)
     engine_unpin(fault_of(engine)->inner, pin);
 }
 
+static void fault_register_memory(struct engine *engine, struct engine_memory *memory)
+{
+    engine_register(fault_of(engine)->inner, memory, memory->base, memory->size_bytes);
+}
+
+static void fault_unregister_memory(struct engine *engine, struct engine_memory *memory)
+{
+    engine_unregister(fault_of(engine)->inner, memory);
+}
+
 static void fault_verb_fault(struct engine *engine, uint64_t *ret_delay_us, int *ret_error)
 {
     struct fault_outcome outcome = fault_rules_next(&fault_of(engine)->rules, FAULT_SYNC, 0, 0);
@@ -260,6 +270,8 @@ static const struct engine_ops fault_ops = {
     .fd = fault_fd,
     .pin = fault_pin,
     .unpin = fault_unpin,
+    .register_memory = fault_register_memory,
+    .unregister_memory = fault_unregister_memory,
     .verb_fault = fault_verb_fault,
 };
 

@@ -17,6 +17,10 @@ struct engine_ops {
     int (*fd)(const struct engine *engine);
     int (*pin)(struct engine *engine, struct engine_pin *pin, const int *fds, unsigned int count);
     void (*unpin)(struct engine *engine, struct engine_pin *pin);
+    /* Or NULL: no memory is ever registered. `memory` has its base and size; unregister is only
+     * called for what register has set registered in. */
+    void (*register_memory)(struct engine *engine, struct engine_memory *memory);
+    void (*unregister_memory)(struct engine *engine, struct engine_memory *memory);
     /* Or NULL: nothing ever goes wrong with a verb. */
     void (*verb_fault)(struct engine *engine, uint64_t *ret_delay_us, int *ret_error);
 };

@@ -21,6 +21,7 @@
 #include "common/cleanup.h"
 #include "common/limits.h"
 #include "daemon/engine_impl.h"
+#include "daemon/uring_memory.h"
 #include "daemon/uring_pins.h"
 
 enum {
@@ -43,6 +44,7 @@ struct engine_uring {
     bool enabled;
     struct engine_io_queue queued;
     struct uring_pins pins;
+    struct uring_memory memory;
 };
 
 /* What the ring is tried with, from best to plainest. Enabling later lets an engine be made on a
@@ -84,24 +86,40 @@ static struct engine_uring *uring_of(const struct engine *engine)
 
 /* --- Into the ring --- */
 
+/* One buffer needs no vector that the kernel would have to copy. Where pages are copied anyway
+ * (punts) it does not matter whether they are pinned. */
+static void sqe_fill_single(struct io_uring_sqe *sqe, const struct engine_io *io)
+{
+    void *data = io->iov->iov_base;
+    unsigned int length = (unsigned int)io->iov->iov_len;
+    bool fixed = io->memory && io->memory->registered && !io->punts;
+
+    if (io->op == ENGINE_READ)
+        io_uring_prep_read(sqe, io->fd, data, length, io->offset_bytes);
+    else
+        io_uring_prep_write(sqe, io->fd, data, length, io->offset_bytes);
+    if (fixed) {
+        sqe->opcode = io->op == ENGINE_READ ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;
+        sqe->buf_index = (uint16_t)io->memory->slot;
+    }
+}
+
+static void sqe_fill_vector(struct io_uring_sqe *sqe, const struct engine_io *io)
+{
+    unsigned int count = (unsigned int)io->iov_count;
+
+    if (io->op == ENGINE_READ)
+        io_uring_prep_readv(sqe, io->fd, io->iov, count, io->offset_bytes);
+    else
+        io_uring_prep_writev(sqe, io->fd, io->iov, count, io->offset_bytes);
+}
+
 static void sqe_fill(struct io_uring_sqe *sqe, struct engine_io *io)
 {
-    bool read = io->op == ENGINE_READ;
-
-    /* One buffer needs no vector that the kernel would have to copy. */
-    if (io->iov_count == 1 && io->iov->iov_len <= INT32_MAX) {
-        unsigned int length = (unsigned int)io->iov->iov_len;
-        if (read)
-            io_uring_prep_read(sqe, io->fd, io->iov->iov_base, length, io->offset_bytes);
-        else
-            io_uring_prep_write(sqe, io->fd, io->iov->iov_base, length, io->offset_bytes);
-    } else {
-        unsigned int count = (unsigned int)io->iov_count;
-        if (read)
-            io_uring_prep_readv(sqe, io->fd, io->iov, count, io->offset_bytes);
-        else
-            io_uring_prep_writev(sqe, io->fd, io->iov, count, io->offset_bytes);
-    }
+    if (io->iov_count == 1 && io->iov->iov_len <= INT32_MAX)
+        sqe_fill_single(sqe, io);
+    else
+        sqe_fill_vector(sqe, io);
     sqe->rw_flags = io->rw_flags;
     if (io->blocking)
         io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
@@ -314,6 +332,21 @@ static void uring_unpin(struct engine *engine, struct engine_pin *pin)
     uring_pins_drop(&uring->pins, &uring->ring, pin);
 }
 
+static void uring_register_memory(struct engine *engine, struct engine_memory *memory)
+{
+    struct engine_uring *uring = uring_of(engine);
+
+    uring_enable(uring);
+    uring_memory_put(&uring->memory, &uring->ring, memory);
+}
+
+static void uring_unregister_memory(struct engine *engine, struct engine_memory *memory)
+{
+    struct engine_uring *uring = uring_of(engine);
+
+    uring_memory_drop(&uring->memory, &uring->ring, memory);
+}
+
 /* --- Life --- */
 
 static void uring_free(struct engine *engine)
@@ -336,6 +369,8 @@ static const struct engine_ops uring_ops = {
     .fd = uring_fd,
     .pin = uring_pin,
     .unpin = uring_unpin,
+    .register_memory = uring_register_memory,
+    .unregister_memory = uring_unregister_memory,
 };
 
 static int ring_open(struct io_uring *ring)

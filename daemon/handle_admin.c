@@ -18,6 +18,8 @@ int hello_prepare(struct request *request, const Blkd__Request *message)
     struct conn *conn = request->conn;
     size_t length = strnlen(hello->client_name, CLIENT_NAME_MAX);
     request->value = hello->version;
+    conn->ring_feature = (hello->features & BLKD__FEATURE__FEATURE_RING) != 0 &&
+                         conn->worker->server->config->arena_mib_per_connection > 0;
     (void)memcpy(conn->client_name, hello->client_name, length);
     conn->client_name[length] = '\0';
     text_make_utf8(conn->client_name);
@@ -60,6 +62,7 @@ void hello_run(struct request *request)
     limits.max_requests = server->config->requests_per_connection;
     limits.max_sessions = server->config->sessions_per_connection;
     body.version = PROTOCOL_VERSION;
+    body.features = conn->ring_feature ? BLKD__FEATURE__FEATURE_RING : 0;
     body.limits = &limits;
     body.instance.data = (uint8_t *)(uintptr_t)server->instance;
     body.instance.len = SERVER_INSTANCE_BYTES;

@@ -9,6 +9,7 @@
 
 #include "common/container.h"
 #include "common/limits.h"
+#include "daemon/channel.h"
 #include "daemon/conn.h"
 #include "daemon/dispatch.h"
 #include "daemon/handlers.h"
@@ -127,6 +128,9 @@ static void io_submit(struct request *request, enum io_op op, uint8_t *data)
     io->offset_bytes = request->offset_bytes;
     io->length_bytes = request->length_bytes;
     io->data = data;
+    io->memory = request->channel != NULL && request->buffer == NULL && data != NULL
+                     ? &request->arena->piece->memory
+                     : NULL;
     io->worker = request->conn->worker;
     io->user_share = &request->conn->user->helper_share;
     io->on_done = on_io_done;
@@ -152,7 +156,7 @@ static int io_begin_at(struct request *request, enum io_op op, struct device_ref
 static uint8_t *io_data(struct request *request, enum io_op op)
 {
     if (op == IO_READ)
-        return request->buffer->data;
+        return request->buffer != NULL ? request->buffer->data : request->memory;
     return op == IO_WRITE ? (uint8_t *)(uintptr_t)request->payload : NULL;
 }
 
@@ -206,34 +210,66 @@ static bool io_check_flags(struct request *request)
     return false;
 }
 
+/* Direct I/O of what a client has put anywhere in its arena goes through a buffer: some drivers
+ * (zram, 6.18) write whole pages around memory that is not aligned to them. */
+static bool io_is_in_place(const struct request *request)
+{
+    return request->channel != NULL && (!request->session->device->direct ||
+                                        ((uintptr_t)request->memory & (PIECE_PAGE_BYTES - 1)) == 0);
+}
+
+/* False: no memory. */
+static bool io_get_buffer(struct request *request)
+{
+    if (request->buffer == NULL)
+        request->buffer = buffer_get(&request->conn->worker->buffers, request->length_bytes);
+    if (request->buffer == NULL) {
+        io_fail(request, -ENOMEM, "no memory for its buffer");
+        return false;
+    }
+    conn_charge(request->conn, request, request->length_bytes);
+    return true;
+}
+
 void read_run(struct request *request)
 {
     if (request->length_bytes > IO_BYTES_MAX) {
         io_fail(request, -EINVAL, "more than the largest read; split it");
         return;
     }
-    request->buffer = buffer_get(&request->conn->worker->buffers, request->length_bytes);
-    if (request->buffer == NULL) {
-        io_fail(request, -ENOMEM, "no memory for its buffer");
+    if (!io_is_in_place(request) && !io_get_buffer(request))
         return;
-    }
-    conn_charge(request->conn, request, request->length_bytes);
     if (io_begin(request, IO_READ))
-        io_submit(request, IO_READ, request->buffer->data);
+        io_submit(request, IO_READ, io_data(request, IO_READ));
+}
+
+/* Where the bytes stay until they are written. False: no memory. */
+static bool write_take_payload(struct request *request)
+{
+    request->io.borrowed = false;
+    if (request->channel == NULL) {
+        request->io.borrowed = backend_writes_inline(request->session->device->backend);
+        if (request->io.borrowed || request_own_payload(request) == 0)
+            return true;
+        io_fail(request, -ENOMEM, "no memory for its payload");
+        return false;
+    }
+    request->payload = request->memory;
+    if (io_is_in_place(request))
+        return true;
+    if (!io_get_buffer(request))
+        return false;
+    (void)memcpy(request->buffer->data, request->memory, request->length_bytes);
+    request->payload = request->buffer->data;
+    return true;
 }
 
 void write_run(struct request *request)
 {
-    bool borrow = backend_writes_inline(request->session->device->backend);
-    if (!io_check_flags(request))
+    if (!io_check_flags(request) || !write_take_payload(request))
         return;
-    if (!borrow && request_own_payload(request) < 0) {
-        io_fail(request, -ENOMEM, "no memory for its payload");
-        return;
-    }
-    request->io.borrowed = borrow;
     if (io_begin(request, IO_WRITE))
-        io_submit(request, IO_WRITE, (uint8_t *)(uintptr_t)request->payload);
+        io_submit(request, IO_WRITE, io_data(request, IO_WRITE));
 }
 
 void zero_run(struct request *request)

@@ -236,6 +236,8 @@ static void list_fill_state(struct session *session, Blkd__SessionEntry *entry,
     pthread_mutex_lock(&device->mutex);
     entry->in_flight = drain_gate_count(&session->transfers);
     entry->lock_lost = session->lock.stale;
+    entry->ring = atomic_load(&session->conn->has_rings);
+    entry->arena_bytes = atomic_load(&session->conn->arena_bytes);
     entry->unsynced_changes =
         sync_part_unsynced(&device->sync, &session->unsynced, &entry->unsynced_since_unix_ms);
     list_page_fill_counters(counters, &session->stats);

@@ -80,6 +80,14 @@ void who_run(struct request *request);
 int watch_prepare(struct request *request, const Blkd__Request *message);
 void watch_run(struct request *request);
 
+/* handle_ring.c */
+int setup_ring_prepare(struct request *request, const Blkd__Request *message);
+void setup_ring_run(struct request *request);
+int add_arena_prepare(struct request *request, const Blkd__Request *message);
+void add_arena_run(struct request *request);
+int remove_arena_prepare(struct request *request, const Blkd__Request *message);
+void remove_arena_run(struct request *request);
+
 /* handle_sync.c */
 int flush_prepare(struct request *request, const Blkd__Request *message);
 void flush_run(struct request *request);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/wire.h"
 
@@ -21,16 +22,19 @@ int outgoing_pack(struct outgoing *outgoing, const Blkd__Reply *reply, size_t pa
     return 0;
 }
 
-void outgoing_free_head(struct outgoing *outgoing)
+void outgoing_deinit(struct outgoing *outgoing)
 {
     if (outgoing->head != outgoing->inline_bytes)
         free(outgoing->head);
     outgoing->head = NULL;
+    for (unsigned int i = 0; i < outgoing->fd_count; i++)
+        (void)close(outgoing->fds[i]);
+    outgoing->fd_count = 0;
 }
 
 static void on_outgoing_release(struct outgoing *outgoing)
 {
-    outgoing_free_head(outgoing);
+    outgoing_deinit(outgoing);
     free(outgoing);
 }
 

@@ -11,7 +11,7 @@
 
 #include "proto/blkd.pb-c.h"
 
-enum { OUTGOING_INLINE_BYTES = 96 };
+enum { OUTGOING_INLINE_BYTES = 96, OUTGOING_FDS = 2 };
 
 struct outgoing {
     STAILQ_ENTRY(outgoing) link;
@@ -20,6 +20,8 @@ struct outgoing {
     const uint8_t *payload; /* owned by whoever `release` belongs to */
     size_t payload_bytes;
     void (*release)(struct outgoing *outgoing); /* sent, or dropped with the connection */
+    unsigned int fd_count;
+    int fds[OUTGOING_FDS]; /* its own: they go with its first byte */
     uint8_t inline_bytes[OUTGOING_INLINE_BYTES];
 };
 
@@ -27,7 +29,8 @@ STAILQ_HEAD(outgoing_queue, outgoing);
 
 /* Packs prefix and header. 0 or -ENOMEM. */
 int outgoing_pack(struct outgoing *outgoing, const Blkd__Reply *reply, size_t payload_bytes);
-void outgoing_free_head(struct outgoing *outgoing);
+/* Frees the head and closes the descriptors. */
+void outgoing_deinit(struct outgoing *outgoing);
 
 /* A frame by itself, for events and reasons of closing; frees itself. NULL: no memory. */
 struct outgoing *outgoing_new(const Blkd__Reply *reply);

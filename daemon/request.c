@@ -9,6 +9,7 @@
 
 #include "common/status.h"
 #include "common/text.h"
+#include "daemon/channel.h"
 #include "daemon/conn.h"
 #include "daemon/opening.h"
 
@@ -23,7 +24,7 @@ enum {
 void request_release(struct request *request)
 {
     struct conn *conn = request->conn;
-    outgoing_free_head(&request->out);
+    outgoing_deinit(&request->out);
     request->buffer = buffer_put(&conn->worker->buffers, request->buffer);
     request->opening = opening_free(request->opening);
     free(request->extra);
@@ -37,16 +38,21 @@ static void on_request_sent(struct outgoing *outgoing)
     request_release((struct request *)(void *)outgoing);
 }
 
+static void request_leave_session(struct request *request)
+{
+    struct session *session = request->session;
+    if (session == NULL)
+        return;
+    request->session = NULL;
+    session_drop(session);
+}
+
 static void request_end(struct request *request, Blkd__Reply *reply, size_t payload_bytes)
 {
     struct conn *conn = request->conn;
     reply->id = request->id;
     conn_remove_request(conn, request);
-    if (request->session != NULL) {
-        struct session *session = request->session;
-        request->session = NULL;
-        session_drop(session);
-    }
+    request_leave_session(request);
     request->out.release = on_request_sent;
     request->out.payload = request->buffer != NULL ? request->buffer->data : NULL;
     int error = outgoing_pack(&request->out, reply, payload_bytes);
@@ -63,8 +69,19 @@ static void request_end(struct request *request, Blkd__Reply *reply, size_t payl
         (void)conn_send(conn);
 }
 
+/* One that came by the channel: its completion says all. */
+static void request_end_by_channel(struct request *request, int result, const char *message)
+{
+    request_leave_session(request);
+    channel_complete(request, result, message);
+}
+
 void request_finish(struct request *request, int result)
 {
+    if (request->channel != NULL) {
+        request_end_by_channel(request, result, NULL);
+        return;
+    }
     Blkd__Reply reply = BLKD__REPLY__INIT;
     reply.status = status_from_errno(result);
     request_end(request, &reply, 0);
@@ -80,6 +97,10 @@ void request_fail(struct request *request, int error, const char *format, ...)
 
     text_make_utf8(message);
     assert(error < 0);
+    if (request->channel != NULL) {
+        request_end_by_channel(request, error, message);
+        return;
+    }
     Blkd__Reply reply = BLKD__REPLY__INIT;
     reply.status = status_from_errno(error);
     reply.message = message;
@@ -91,15 +112,37 @@ void request_reply(struct request *request, Blkd__Reply *reply)
     request_end(request, reply, 0);
 }
 
+/* What was read is where the client wants it, but for direct I/O to memory that was not aligned. */
+static void request_deliver(struct request *request)
+{
+    if (request->buffer != NULL)
+        (void)memcpy(request->memory, request->buffer->data, request->length_bytes);
+    request_finish(request, 0);
+}
+
 void request_reply_payload(struct request *request)
 {
+    if (request->channel != NULL) {
+        request_deliver(request);
+        return;
+    }
     Blkd__Reply reply = BLKD__REPLY__INIT;
     request_end(request, &reply, (size_t)request->length_bytes);
 }
 
+int request_attach(struct request *request, int fd)
+{
+    struct outgoing *out = &request->out;
+    if (fd < 0)
+        return fd;
+    assert(out->fd_count < OUTGOING_FDS);
+    out->fds[out->fd_count++] = fd;
+    return 0;
+}
+
 int request_own_payload(struct request *request)
 {
-    if (request->buffer != NULL)
+    if (request->buffer != NULL || request->channel != NULL)
         return 0;
     request->buffer = buffer_get(&request->conn->worker->buffers, request->payload_bytes);
     if (request->buffer == NULL)

@@ -17,6 +17,8 @@
 #include "daemon/outgoing.h"
 #include "proto/blkd.pb-c.h"
 
+struct channel;
+struct channel_arena;
 struct conn;
 struct operation;
 struct opening;
@@ -25,7 +27,10 @@ struct session;
 struct request {
     struct outgoing out; /* first: the reply, when the request is done */
     struct conn *conn;
-    struct session *session; /* held from dispatch on, if the operation needs one */
+    struct channel *channel;     /* that it came by, or NULL: by the socket */
+    struct channel_arena *arena; /* of a transfer by the channel, and what it reads to */
+    uint8_t *memory;             /* or writes from there */
+    struct session *session;     /* held from dispatch on, if the operation needs one */
     const struct operation *operation;
     LIST_ENTRY(request) id_link;
     uint64_t id;
@@ -45,13 +50,15 @@ struct request {
     struct buffer *buffer;   /* a write's payload or a read's answer */
     size_t charged_bytes;    /* against CONN_BUFFERED_MAX */
 
-    struct io io;
+    void *extra; /* what rare operations need beside; freed with the request */
+    STAILQ_ENTRY(request) spare_link;
+
+    /* From here on a new request is not zeroed: its users fill these whole. */
     struct device_ticket ticket;
+    struct io io;
     struct device_flush flush;
     struct device_task task;
     struct device_drain drain;
-    void *extra; /* what rare operations need beside; freed with the request */
-    STAILQ_ENTRY(request) spare_link;
 };
 
 /* Answers: status OK and nothing else, or an errno with no more than its name. */
@@ -67,6 +74,10 @@ void request_reply(struct request *request, Blkd__Reply *reply);
 
 /* Answers OK with the buffer's first length_bytes as payload. */
 void request_reply_payload(struct request *request);
+
+/* A descriptor, which becomes the request's, is to go with its reply. 0; or a negative `fd` is
+ * passed on. */
+int request_attach(struct request *request, int fd);
 
 /* Makes the payload the request's own if it is borrowed. 0 or -ENOMEM. */
 int request_own_payload(struct request *request);

@@ -108,3 +108,23 @@ void user_remove_lock(struct user_table *table, struct user *user)
 {
     user_remove(table, &user->locks);
 }
+
+int user_add_memory(struct user_table *table, struct user *user, uint64_t bytes, uint64_t limit)
+{
+    int result = -EDQUOT;
+    pthread_mutex_lock(&table->mutex);
+    if (bytes <= limit && user->memory_bytes <= limit - bytes) {
+        user->memory_bytes += bytes;
+        result = 0;
+    }
+    pthread_mutex_unlock(&table->mutex);
+    return result;
+}
+
+void user_remove_memory(struct user_table *table, struct user *user, uint64_t bytes)
+{
+    pthread_mutex_lock(&table->mutex);
+    assert(user->memory_bytes >= bytes);
+    user->memory_bytes -= bytes;
+    pthread_mutex_unlock(&table->mutex);
+}

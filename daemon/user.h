@@ -8,6 +8,7 @@
 #define BLKD_DAEMON_USER_H
 
 #include <pthread.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <uthash.h>
 
@@ -18,7 +19,8 @@ struct user {
     unsigned int references;
     unsigned int connections;
     unsigned int sessions;
-    unsigned int locks; /* held and waited for */
+    unsigned int locks;    /* held and waited for */
+    uint64_t memory_bytes; /* shared with its clients */
     struct helper_share helper_share;
     struct helper_share look_share; /* looks that nobody waits for (device_look.h) */
     UT_hash_handle hh;
@@ -41,8 +43,10 @@ struct user *user_unref(struct user_table *table, struct user *user);
 int user_add_connection(struct user_table *table, struct user *user, unsigned int limit);
 int user_add_session(struct user_table *table, struct user *user, unsigned int limit);
 int user_add_lock(struct user_table *table, struct user *user, unsigned int limit);
+int user_add_memory(struct user_table *table, struct user *user, uint64_t bytes, uint64_t limit);
 void user_remove_connection(struct user_table *table, struct user *user);
 void user_remove_session(struct user_table *table, struct user *user);
 void user_remove_lock(struct user_table *table, struct user *user);
+void user_remove_memory(struct user_table *table, struct user *user, uint64_t bytes);
 
 #endif

@@ -3,7 +3,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,17 @@
 #include "daemon/log.h"
 #include "daemon/request.h"
 #include "daemon/state.h"
+
+enum {
+    /* With rings busy, everything else is looked at after so many submissions. */
+    WORKER_BUSY_LOOK = 64,
+    /* Spinning, sockets are looked at this often while there are rings: it takes a system call. */
+    WORKER_LOOK_NS = 5000,
+    /* A client that has completions and sleeps is woken after this time without anything to do. */
+    CLIENT_WAKE_NS = 2000,
+    /* A channel on which nothing came for so long is not looked at any more. */
+    CHANNEL_IDLE_NS = 1000000,
+};
 
 uint64_t worker_now_ms(void)
 {
@@ -111,6 +124,9 @@ int worker_init(struct worker *worker, struct server *server, unsigned int index
     worker->stop_letter.deliver = on_worker_stop;
     LIST_INIT(&worker->conns);
     TAILQ_INIT(&worker->touched);
+    TAILQ_INIT(&worker->awake);
+    TAILQ_INIT(&worker->dirty);
+    TAILQ_INIT(&worker->due);
     STAILQ_INIT(&worker->spare_requests);
     buffer_pool_init(&worker->buffers);
     spin_init(&worker->spin, spin_max_ns(server->config->busy_poll_us));
@@ -124,30 +140,130 @@ int worker_init(struct worker *worker, struct server *server, unsigned int index
     return worker_add_events(worker);
 }
 
+/* ---- a round ---- */
+
+static void worker_publish(struct worker *worker)
+{
+    while (!TAILQ_EMPTY(&worker->dirty))
+        channel_publish(TAILQ_FIRST(&worker->dirty));
+}
+
 /* What is touched or submitted while others are looked at belongs to the same round: nothing may
  * wait for the next one, which can be long in coming. */
 static void worker_end_round(struct worker *worker)
 {
     bool ready = false;
     do {
+        worker_publish(worker);
         while (!TAILQ_EMPTY(&worker->touched))
             conn_end_round(TAILQ_FIRST(&worker->touched));
         engine_kick(worker->engine);
         ready = engine_ready(worker->engine);
         if (ready)
             worker->activity += engine_process(worker->engine);
-    } while (ready || !TAILQ_EMPTY(&worker->touched));
+    } while (ready || !TAILQ_EMPTY(&worker->touched) || !TAILQ_EMPTY(&worker->dirty));
 }
 
-/* Looks again and again whether something is to be done, and does it. */
-static void worker_spin_for(struct worker *worker, uint64_t budget_ns)
+/* Those that are awake have their turn, one after another, until it is time to look at everything
+ * else; whether anything was submitted. */
+static bool worker_poll(struct worker *worker)
+{
+    bool found = false;
+    for (unsigned int left = worker->awake_count; left > 0 && worker->since_look < WORKER_BUSY_LOOK;
+         left--) {
+        struct channel *channel = TAILQ_FIRST(&worker->awake);
+        if (channel == NULL)
+            break;
+        TAILQ_REMOVE(&worker->awake, channel, awake_link);
+        TAILQ_INSERT_TAIL(&worker->awake, channel, awake_link);
+        found = channel_poll(channel) || found;
+    }
+    return found;
+}
+
+static void worker_wake_clients(struct worker *worker)
+{
+    while (!TAILQ_EMPTY(&worker->due))
+        channel_wake_client(TAILQ_FIRST(&worker->due));
+}
+
+/* True if all of them will ring when there is something. */
+static bool worker_let_sleep(struct worker *worker, uint64_t idle_since_ns)
+{
+    bool all = true;
+    struct channel *channel = TAILQ_FIRST(&worker->awake);
+    while (channel != NULL) {
+        struct channel *next = TAILQ_NEXT(channel, awake_link);
+        if (channel->busy_ns > idle_since_ns || !channel_sleep(channel))
+            all = false;
+        channel = next;
+    }
+    return all;
+}
+
+/* Sockets, mailbox, timers, and clients that sleep: everything that is not looked at in each round
+ * while rings are busy. */
+static void worker_look(struct worker *worker, int flags)
+{
+    (void)event_base_loop(worker->base, EVLOOP_ONCE | flags);
+    worker->looked_ns = worker_now_ns();
+    worker->since_look = 0;
+    worker_end_round(worker);
+}
+
+static void worker_look_while_busy(struct worker *worker)
+{
+    worker_wake_clients(worker);
+    worker_look(worker, EVLOOP_NONBLOCK);
+    (void)worker_let_sleep(worker, worker->looked_ns - CHANNEL_IDLE_NS);
+}
+
+static void worker_sleep(struct worker *worker)
+{
+    worker_wake_clients(worker);
+    worker_end_round(worker);
+    bool sleep = worker_let_sleep(worker, UINT64_MAX);
+    worker_look(worker, sleep ? 0 : EVLOOP_NONBLOCK);
+}
+
+/* ---- polling before it sleeps ---- */
+
+/* Whether something is to be done, as far as that is seen without a system call. */
+static bool worker_glance(struct worker *worker)
+{
+    struct channel *channel = NULL;
+    TAILQ_FOREACH (channel, &worker->awake, awake_link) {
+        if (channel_ready(channel))
+            return true;
+    }
+    return engine_ready(worker->engine);
+}
+
+/* Looks again and again whether something is to be done: with rings mostly at those. */
+static bool worker_spin_once(struct worker *worker, uint64_t now_ns)
 {
     unsigned int before = worker->activity;
+    if (worker_glance(worker))
+        return true;
+    if (mailbox_ready(&worker->mailbox)) {
+        worker->activity += mailbox_drain(&worker->mailbox);
+        return true;
+    }
+    if (worker->awake_count > 0 && now_ns - worker->looked_ns < WORKER_LOOK_NS) {
+        spin_pause();
+        return false;
+    }
+    worker_look(worker, EVLOOP_NONBLOCK);
+    return worker->activity != before;
+}
+
+static void worker_spin_for(struct worker *worker, uint64_t budget_ns)
+{
     uint64_t start_ns = worker_now_ns();
     uint64_t last_ns = start_ns;
+    worker->looked_ns = start_ns;
     for (;;) {
-        (void)event_base_loop(worker->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-        bool found = worker->activity != before;
+        bool found = worker_spin_once(worker, last_ns);
         uint64_t now_ns = worker_now_ns();
         if (found) {
             spin_found(&worker->spin, last_ns - start_ns);
@@ -157,15 +273,30 @@ static void worker_spin_for(struct worker *worker, uint64_t budget_ns)
             spin_failed(&worker->spin);
             return;
         }
+        if (now_ns - start_ns > CLIENT_WAKE_NS)
+            worker_wake_clients(worker);
         last_ns = now_ns;
     }
+}
+
+/* Who spins on its client's CPU keeps it from submitting. */
+static bool worker_shares_cpu(struct worker *worker)
+{
+    int cpu = sched_getcpu();
+    bool shares = worker->awake_count > 0;
+    struct channel *channel = NULL;
+    TAILQ_FOREACH (channel, &worker->awake, awake_link) {
+        ring_consumer_set_cpu(&channel->submissions, cpu);
+        shares = shares && channel_shares_cpu(channel, cpu);
+    }
+    return shares;
 }
 
 /* Polls for as long as it is worth it. */
 static void worker_spin(struct worker *worker)
 {
     uint64_t budget_ns = LIST_EMPTY(&worker->conns) ? 0 : spin_begin(&worker->spin);
-    if (budget_ns == 0 || !spin_enter())
+    if (worker_shares_cpu(worker) || budget_ns == 0 || !spin_enter())
         return;
     worker_spin_for(worker, budget_ns);
     spin_leave();
@@ -193,18 +324,28 @@ static void worker_pin_state(struct worker *worker)
     log_end(&line);
 }
 
+static void worker_round(struct worker *worker)
+{
+    unsigned int before = worker->activity;
+    if (worker_poll(worker)) {
+        worker_end_round(worker);
+        if (worker->since_look >= WORKER_BUSY_LOOK)
+            worker_look_while_busy(worker);
+        return;
+    }
+    worker_spin(worker);
+    if (worker->activity == before && !worker_glance(worker))
+        worker_sleep(worker);
+    worker_end_round(worker);
+}
+
 static void *worker_run(void *user_data)
 {
     struct worker *worker = user_data;
     worker_pin_state(worker);
     worker_end_round(worker);
-    while (!worker_is_done(worker)) {
-        unsigned int before = worker->activity;
-        worker_spin(worker);
-        if (worker->activity == before)
-            (void)event_base_loop(worker->base, EVLOOP_ONCE);
-        worker_end_round(worker);
-    }
+    while (!worker_is_done(worker))
+        worker_round(worker);
     mailbox_post(&worker->server->mailbox, &worker->ended_letter);
     return NULL;
 }
@@ -242,7 +383,7 @@ struct request *worker_get_request(struct worker *worker)
         return calloc(1, sizeof(*request));
     STAILQ_REMOVE_HEAD(&worker->spare_requests, spare_link);
     worker->spare_count--;
-    (void)memset(request, 0, sizeof(*request));
+    (void)memset(request, 0, offsetof(struct request, ticket));
     return request;
 }
 

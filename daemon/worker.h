@@ -3,8 +3,10 @@
  * A worker: a thread with an event loop, an engine, and the connections it was given, for their
  * whole life. Everything in it but the mailbox is the thread's own.
  *
- * One round of the loop: what is ready is received, checked and carried out; then the engine is
- * handed what was submitted, and the replies that are ready leave, a connection's in one message.
+ * One round of the loop: what is ready is received or taken out of rings, checked and carried out;
+ * then the engine is handed what was submitted, and the replies that are ready leave, a
+ * connection's in one message. While rings are busy, everything else (sockets, mailbox, timers),
+ * which costs a system call to find, is looked at only now and then.
  */
 #ifndef BLKD_DAEMON_WORKER_H
 #define BLKD_DAEMON_WORKER_H
@@ -18,6 +20,7 @@
 #include "common/spin.h"
 #include "common/wire.h"
 #include "daemon/buffer.h"
+#include "daemon/channel.h"
 #include "daemon/engine.h"
 #include "daemon/mailbox.h"
 #include "daemon/server.h"
@@ -49,6 +52,14 @@ struct worker {
     uint8_t *receive_buffer;
     struct request_list spare_requests;
     unsigned int spare_count;
+    /* Channels (channel.h): those that are looked at again and again; those with completions to
+     * publish; those whose clients may have to be woken. */
+    struct channel_list awake;
+    struct channel_list dirty;
+    struct channel_list due;
+    unsigned int awake_count;
+    unsigned int since_look; /* submissions taken since everything else was looked at */
+    uint64_t looked_ns;      /* when that was */
     struct spin spin;
     unsigned int activity; /* grows with everything that is worth polling for */
     unsigned int pending;  /* closings and the like that must end before the thread does */
@@ -78,7 +89,7 @@ uint64_t worker_now_ns(void);
 /* The wall clock in milliseconds, good to a few of them. */
 uint64_t worker_unix_ms(void);
 
-/* A request with everything zero but what request_list needs. NULL: no memory. */
+/* A request, zeroed as request.h says. NULL: no memory. */
 struct request *worker_get_request(struct worker *worker);
 void worker_put_request(struct worker *worker, struct request *request);
 

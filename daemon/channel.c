@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/* A channel's life, its completions and its sleep. What is submitted is taken in channel_take.c. */
+#include "daemon/channel.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/container.h"
+#include "common/status.h"
+#include "daemon/conn.h"
+#include "daemon/request.h"
+
+/* So many completions are shown to the client at once, so that it works on them while the worker
+ * works on the rest. */
+enum { CHANNEL_PUBLISH = 8 };
+
+struct channel *channel_new(struct conn *conn)
+{
+    struct channel *channel = calloc(1, sizeof(*channel));
+    if (channel == NULL)
+        return NULL;
+    channel->conn = conn;
+    channel->doorbell_fd = -1;
+    return channel;
+}
+
+static void channel_free_piece(struct channel *channel, struct piece *piece)
+{
+    if (piece == NULL)
+        return;
+    engine_unregister(channel->conn->worker->engine, &piece->memory);
+    piece_give_back(piece);
+}
+
+struct channel *channel_free(struct channel *channel)
+{
+    if (channel == NULL)
+        return NULL;
+    assert(channel->in_flight == 0 && !channel->ready_queued);
+    channel_stop(channel);
+    for (uint32_t i = 0; i < ARENAS_PER_CONNECTION; i++) {
+        if (channel->arenas[i] == NULL)
+            continue;
+        channel_free_piece(channel, channel->arenas[i]->piece);
+        free(channel->arenas[i]);
+    }
+    piece_give_back(channel->rings);
+    free(channel);
+    return NULL;
+}
+
+/* ---- sleeping and waking ---- */
+
+static void channel_awaken(struct channel *channel)
+{
+    struct worker *worker = channel->conn->worker;
+    if (channel->state == CHANNEL_AWAKE)
+        return;
+    ring_consumer_wake(&channel->submissions);
+    channel->state = CHANNEL_AWAKE;
+    channel->busy_ns = worker->looked_ns;
+    TAILQ_INSERT_TAIL(&worker->awake, channel, awake_link);
+    worker->awake_count++;
+    worker->activity++;
+}
+
+static void channel_leave(struct channel *channel)
+{
+    struct worker *worker = channel->conn->worker;
+    if (channel->state != CHANNEL_AWAKE)
+        return;
+    channel->state = CHANNEL_ASLEEP;
+    TAILQ_REMOVE(&worker->awake, channel, awake_link);
+    worker->awake_count--;
+}
+
+void channel_hold(struct channel *channel)
+{
+    channel_leave(channel);
+    channel->held = true;
+}
+
+void channel_resume(struct channel *channel)
+{
+    if (!channel->held)
+        return;
+    channel->held = false;
+    channel_awaken(channel);
+}
+
+bool channel_sleep(struct channel *channel)
+{
+    if (!ring_consumer_sleep(&channel->submissions))
+        return false;
+    channel_leave(channel);
+    return true;
+}
+
+/* The eventfd is never read: it is watched for edges, and a client could have read it, or have made
+ * reading block. */
+static void on_channel_doorbell(evutil_socket_t fd, short what, void *user_data)
+{
+    struct channel *channel = user_data;
+    (void)fd;
+    (void)what;
+    if (channel->conn->state == CONN_SERVING && !channel->held)
+        channel_awaken(channel);
+}
+
+int channel_start(struct channel *channel, struct piece *rings)
+{
+    CLEANUP_CLOSE int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    channel->doorbell = event_new(channel->conn->worker->base, fd, EV_READ | EV_ET | EV_PERSIST,
+                                  on_channel_doorbell, channel);
+    if (channel->doorbell == NULL || event_add(channel->doorbell, NULL) < 0)
+        return -ENOMEM; /* channel_stop frees the event */
+    channel->doorbell_fd = TAKE_FD(fd);
+    channel->rings = rings;
+    struct ring_words *words = (struct ring_words *)(void *)rings->base;
+    const struct ring_layout *layout = &channel->layout;
+    ring_consumer_init(&channel->submissions, &words[0], rings->base + layout->submissions,
+                       layout->entries, sizeof(struct ring_submission));
+    ring_producer_init(&channel->completions, &words[1], rings->base + layout->completions,
+                       layout->entries, sizeof(struct ring_completion));
+    channel_awaken(channel);
+    return 0;
+}
+
+int channel_dup_doorbell(const struct channel *channel)
+{
+    int fd = fcntl(channel->doorbell_fd, F_DUPFD_CLOEXEC, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+void channel_stop(struct channel *channel)
+{
+    struct worker *worker = channel->conn->worker;
+    channel_leave(channel);
+    if (channel->dirty)
+        TAILQ_REMOVE(&worker->dirty, channel, dirty_link);
+    if (channel->wake_due)
+        TAILQ_REMOVE(&worker->due, channel, due_link);
+    channel->dirty = false;
+    channel->wake_due = false;
+    if (channel->doorbell != NULL)
+        event_free(channel->doorbell);
+    channel->doorbell = NULL;
+    if (channel->doorbell_fd >= 0)
+        (void)close(TAKE_FD(channel->doorbell_fd));
+}
+
+/* ---- completions ---- */
+
+void channel_publish(struct channel *channel)
+{
+    if (channel->dirty)
+        TAILQ_REMOVE(&channel->conn->worker->dirty, channel, dirty_link);
+    channel->dirty = false;
+    channel->unpublished = 0;
+    if (ring_producer_publish(&channel->completions) && !channel->wake_due) {
+        channel->wake_due = true;
+        TAILQ_INSERT_TAIL(&channel->conn->worker->due, channel, due_link);
+    }
+}
+
+static void channel_put(struct channel *channel, uint64_t id, int error, const char *message)
+{
+    struct ring_completion completion = {.id = id, .status = (uint32_t)status_from_errno(error)};
+    if (message != NULL) {
+        uint32_t place = ring_producer_place(&channel->completions);
+        size_t bytes = strnlen(message, RING_MESSAGE_BYTES - 1);
+        (void)memcpy(channel->rings->base + channel->layout.messages +
+                         (size_t)place * RING_MESSAGE_BYTES,
+                     message, bytes);
+        completion.message_bytes = (uint32_t)bytes;
+    }
+    (void)ring_producer_put(&channel->completions, &completion);
+    if (++channel->unpublished == CHANNEL_PUBLISH) {
+        channel_publish(channel);
+    } else if (!channel->dirty) {
+        channel->dirty = true;
+        TAILQ_INSERT_TAIL(&channel->conn->worker->dirty, channel, dirty_link);
+    }
+}
+
+void channel_complete(struct request *request, int error, const char *message)
+{
+    struct conn *conn = request->conn;
+    struct channel *channel = conn->channel;
+    struct channel_arena *arena = request->arena;
+    if (conn->state != CONN_CLOSING)
+        channel_put(channel, request->id, error, message);
+    channel->in_flight--;
+    conn->requests--;
+    if (arena != NULL && --arena->users == 0 && arena->removal != NULL)
+        channel_end_arena(channel, arena);
+    bool last = conn->state > CONN_SERVING;
+    request_release(request);
+    if (last || channel->held)
+        conn_touch(conn);
+}
+
+/* ---- waking the client ---- */
+
+static void on_channel_ready_sent(struct outgoing *outgoing)
+{
+    struct channel *channel = CONTAINER_OF(outgoing, struct channel, ready);
+    outgoing_deinit(outgoing);
+    channel->ready_queued = false;
+}
+
+void channel_wake_client(struct channel *channel)
+{
+    struct conn *conn = channel->conn;
+    TAILQ_REMOVE(&conn->worker->due, channel, due_link);
+    channel->wake_due = false;
+    if (conn->state == CONN_CLOSING || channel->ready_queued ||
+        !ring_producer_must_wake(&channel->completions))
+        return;
+    Blkd__RingReady ready = BLKD__RING_READY__INIT;
+    Blkd__Event event = BLKD__EVENT__INIT;
+    Blkd__Reply reply = BLKD__REPLY__INIT;
+    event.sequence = ++conn->last_event;
+    event.what_case = BLKD__EVENT__WHAT_RING_READY;
+    event.ring_ready = &ready;
+    reply.body_case = BLKD__REPLY__BODY_EVENT;
+    reply.event = &event;
+    channel->ready = (struct outgoing){.release = on_channel_ready_sent};
+    /* So small that it is packed in place. */
+    if (outgoing_pack(&channel->ready, &reply, 0) < 0)
+        return;
+    channel->ready_queued = true;
+    conn_queue(conn, &channel->ready);
+}
+
+bool channel_shares_cpu(const struct channel *channel, int cpu)
+{
+    return ring_producer_shares_cpu(&channel->completions, cpu);
+}
+
+bool channel_ready(const struct channel *channel)
+{
+    return ring_consumer_ready(&channel->submissions);
+}
+
+/* ---- arenas ---- */
+
+int channel_reserve(struct channel *channel, struct channel_arena *arena, uint32_t *ret_number)
+{
+    for (uint32_t i = 0; i < ARENAS_PER_CONNECTION; i++) {
+        if (channel->arenas[i] != NULL)
+            continue;
+        channel->arenas[i] = arena;
+        arena->number = i;
+        *ret_number = i;
+        return 0;
+    }
+    return -EDQUOT;
+}
+
+struct channel_arena *channel_find_arena(const struct channel *channel, uint32_t number)
+{
+    struct channel_arena *arena = number < ARENAS_PER_CONNECTION ? channel->arenas[number] : NULL;
+    return arena == NULL || arena->piece == NULL || arena->removal != NULL ? NULL : arena;
+}
+
+void channel_drop_arena(struct channel *channel, uint32_t number)
+{
+    free(channel->arenas[number]);
+    channel->arenas[number] = NULL;
+}
+
+void channel_end_arena(struct channel *channel, struct channel_arena *arena)
+{
+    struct conn *conn = channel->conn;
+    struct request *removal = arena->removal;
+    struct piece *piece = arena->piece;
+    channel_drop_arena(channel, arena->number);
+    atomic_fetch_sub(&conn->arena_bytes, piece->size_bytes);
+    channel_free_piece(channel, piece);
+    request_finish(removal, 0);
+}
