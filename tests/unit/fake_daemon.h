@@ -58,6 +58,8 @@ struct fake {
     unsigned int hold;  /* this many replies are gathered and then sent, the last first */
     bool deny_paths;    /* EACCES for every open without a descriptor */
     fake_handler *on_request;
+    bool (*on_wait)(struct fake *fake); /* until there is something to receive; false: no more */
+    uint64_t features;                  /* that the daemon has */
     void *user_data;
     /* ------------------------------------------------------------------ */
     char directory[32];
@@ -75,6 +77,7 @@ struct fake {
     bool hung_up;
     char opened_path[4096];
     char client_name[128];
+    uint64_t client_features;
     bool opened_strict, opened_discard;
     char opened_purpose[128];
     uint64_t last_token;
@@ -152,6 +155,8 @@ static inline void fake_hello(struct fake *fake, const Blkd__Request *request)
     char engine[] = "fake";
 
     (void)snprintf(fake->client_name, sizeof(fake->client_name), "%s", request->hello->client_name);
+    fake->client_features = request->hello->features;
+    hello.features = request->hello->features & fake->features;
     limits.max_io_bytes = fake->max_io_bytes;
     limits.max_requests = fake->max_requests;
     limits.max_sessions = 7;
@@ -417,7 +422,8 @@ static inline void *fake_main(void *argument)
     struct fake *fake = argument;
 
     fake->socket = accept(fake->listener, NULL, NULL);
-    while (fake->socket >= 0 && !fake->hung_up && fake_receive(fake)) {
+    while (fake->socket >= 0 && !fake->hung_up && (fake->on_wait == NULL || fake->on_wait(fake)) &&
+           fake_receive(fake)) {
         fake->frames_in_receive = 0;
         while (!fake->hung_up && fake_serve_frame(fake))
             ;
