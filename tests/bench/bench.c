@@ -24,7 +24,12 @@
 
 enum {
     EXIT_USAGE = 2,
-    START_DELAY_NS = 1000000, /* for the word to begin to reach every client */
+    /* For the word to begin to reach every client. */
+    START_DELAY_NS = 1000000,
+    START_DELAY_EACH_NS = 100000,
+    STACK_BYTES = 512 * 1024,
+    DESCRIPTORS_EACH = 12, /* of a client, generously */
+    DESCRIPTORS_OTHER = 64,
 };
 
 /* A client as the main thread sees it. Over the socket goes the client's error (int) once it is
@@ -61,6 +66,20 @@ static void *runner_thread(void *user_data)
     return NULL;
 }
 
+/* With a stack of its own size: hundreds of the default one are gibibytes of address space. */
+static int runner_spawn(struct runner *runner)
+{
+    pthread_attr_t attributes;
+    int r = pthread_attr_init(&attributes);
+    if (r)
+        return -r;
+    r = pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    if (r == 0)
+        r = pthread_create(&runner->thread, &attributes, runner_thread, runner);
+    (void)pthread_attr_destroy(&attributes);
+    return -r;
+}
+
 static int runner_fork(struct runner *runner)
 {
     pid_t parent = getpid();
@@ -85,9 +104,7 @@ static int runner_start(struct runner *runner)
         return -errno;
     runner->main_socket = sockets[0];
     runner->client_socket = sockets[1];
-    int r = runner->options->processes
-                ? runner_fork(runner)
-                : -pthread_create(&runner->thread, NULL, runner_thread, runner);
+    int r = runner->options->processes ? runner_fork(runner) : runner_spawn(runner);
     runner->started = r == 0;
     return r;
 }
@@ -136,7 +153,7 @@ static int runners_start(struct runner *runners, unsigned int count)
         if (r < 0)
             return r; /* the client has said why */
     }
-    uint64_t start_ns = clock_ns(CLOCK_MONOTONIC) + START_DELAY_NS;
+    uint64_t start_ns = clock_ns(CLOCK_MONOTONIC) + START_DELAY_NS + count * START_DELAY_EACH_NS;
     for (unsigned int i = 0; i < count; i++)
         (void)send(runners[i].main_socket, &start_ns, sizeof(start_ns), MSG_NOSIGNAL);
     return 0;
@@ -180,18 +197,32 @@ static int run_pass(const struct bench_options *options, enum workload_type work
     return r;
 }
 
-static int run(const struct bench_options *options, struct client_result *results)
+static int run(const struct bench_options *options, struct client_result *results,
+               struct idle_cost *idle_cost)
 {
+    struct idle *idle = NULL;
     int r = options->verify ? run_pass(options, WORKLOAD_WRITE) : 0;
+    if (r == 0 && options->idle)
+        r = idle_start(options, idle_cost, &idle);
     if (r == 0)
         r = run_clients(options, results);
+    idle_stop(idle);
     if (r == 0 && options->verify)
         r = run_pass(options, WORKLOAD_READ);
     return r;
 }
 
-static void report(const struct bench_options *options, const struct summary *summary)
+/* What was found out, for the report. */
+struct findings {
+    struct summary summary;
+    struct idle_cost idle;
+};
+
+static void report(const struct bench_options *options, const struct findings *findings)
 {
+    const struct summary *summary = findings ? &findings->summary : NULL;
+    const struct idle_cost *idle = findings && options->idle ? &findings->idle : NULL;
+
     struct calibration calibration;
     bool calibrated = false;
     if (options->calibrate || (options->json && !options->no_calibration)) {
@@ -201,11 +232,13 @@ static void report(const struct bench_options *options, const struct summary *su
         calibrated = r == 0;
     }
     if (options->json) {
-        report_json(options, summary, calibrated ? &calibration : NULL);
+        report_json(options, summary, idle, calibrated ? &calibration : NULL);
         return;
     }
     if (summary)
         report_plain(options, summary);
+    if (idle)
+        report_idle(options, idle);
     if (calibrated)
         report_calibration(&calibration);
 }
@@ -215,16 +248,15 @@ static int bench(const struct bench_options *options)
     size_t length = options->clients * sizeof(struct client_result);
     struct client_result *results =
         mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    struct summary *summary = calloc(1, sizeof(*summary));
-    int r = results == MAP_FAILED || !summary ? -ENOMEM : run(options, results);
+    CLEANUP_FREE struct findings *findings = calloc(1, sizeof(*findings));
+    int r = results == MAP_FAILED || !findings ? -ENOMEM : run(options, results, &findings->idle);
     if (r == -ENOMEM)
         warnx("out of memory");
-    if (results != MAP_FAILED && summary) {
-        summary_make(options, results, summary);
-        if (r == 0 || summary->failed_ops)
-            report(options, summary);
+    if (results != MAP_FAILED && findings) {
+        summary_make(options, results, &findings->summary);
+        if (r == 0 || findings->summary.failed_ops)
+            report(options, findings);
     }
-    free(summary);
     if (results != MAP_FAILED)
         (void)munmap(results, length);
     return r;
@@ -236,10 +268,10 @@ int main(int argc, char **argv)
     int r = options_parse(argc, argv, &options);
     if (r)
         return r == OPTIONS_EXIT ? EXIT_SUCCESS : EXIT_USAGE;
-    if (options.tier && setenv("BLKD_TIER", options.tier, 1) < 0)
-        err(EXIT_FAILURE, "cannot set BLKD_TIER");
-    clockid_t clock;
-    if (options.server_pid && clock_getcpuclockid(options.server_pid, &clock) != 0) {
+    if (options.tier)
+        (void)unsetenv("BLKD_TIER"); /* libblkd would believe it more than the option */
+    uint64_t cpu_ns;
+    if (options.server_pid && process_read_cpu(options.server_pid, &cpu_ns) < 0) {
         warnx("--server-pid=%d: there is no such process", (int)options.server_pid);
         return EXIT_USAGE;
     }
@@ -247,5 +279,6 @@ int main(int argc, char **argv)
         report(&options, NULL);
         return EXIT_SUCCESS;
     }
+    (void)process_raise_descriptors(options.clients * DESCRIPTORS_EACH + DESCRIPTORS_OTHER);
     return bench(&options) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

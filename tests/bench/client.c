@@ -4,13 +4,15 @@
 
 #include <err.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "tests/bench/memory.h"
+#include "tests/bench/process.h"
 
 enum { NS_PER_SECOND = 1000000000 };
 
@@ -27,8 +29,9 @@ struct client {
     uint64_t remaining; /* operations still to begin */
     uint64_t now_ns;    /* when the last operation completed */
     bool measuring;
-    bool lost; /* the target cannot say any more what is in flight */
-    struct iovec memory;
+    bool lost;    /* the target cannot say any more what is in flight */
+    void *memory; /* the buffers of all operations, memory_bytes of it */
+    size_t memory_bytes;
 };
 
 uint64_t clock_ns(clockid_t clock)
@@ -166,17 +169,14 @@ struct sample {
     uint64_t server_cpu_ns;
 };
 
-/* The CPU clock of a process counts all its threads, also those that have ended and io_uring's
- * workers, in nanoseconds; /proc/PID/stat would count in ticks. */
+/* CPU time is that of whole processes: one client speaks for all that are threads of one. */
 static struct sample client_sample(const struct client *client)
 {
     struct sample sample = {.time_ns = clock_ns(CLOCK_MONOTONIC)};
-    clockid_t server_clock;
     if (client->index == 0 || client->options->processes)
         sample.cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-    if (client->index == 0 && client->options->server_pid &&
-        clock_getcpuclockid(client->options->server_pid, &server_clock) == 0)
-        sample.server_cpu_ns = clock_ns(server_clock);
+    if (client->index == 0 && client->options->server_pid)
+        (void)process_read_cpu(client->options->server_pid, &sample.server_cpu_ns);
     return sample;
 }
 
@@ -185,19 +185,45 @@ static uint64_t seconds_ns(double seconds)
     return (uint64_t)(seconds * NS_PER_SECOND);
 }
 
+static const char *client_tier(const struct client *client)
+{
+    const struct target_type *type = client->target->type;
+    const char *tier = type->tier ? type->tier(client->target) : NULL;
+    return tier ? tier : "";
+}
+
+/* That what is about to be measured is what was asked for: rings are made in the background, and
+ * $BLKD_TIER or the daemon may have refused them. */
+static void client_check_tier(struct client *client)
+{
+    const char *asked = client->options->tier;
+    const char *tier = client_tier(client);
+    (void)snprintf(client->result->tier, sizeof(client->result->tier), "%s", tier);
+    if (!*tier || !asked || strcmp(asked, "auto") == 0 || strcmp(asked, tier) == 0)
+        return;
+    client->result->error = client->result->error ? client->result->error : -EOPNOTSUPP;
+    client->remaining = 0;
+    warnx("--tier=%s: after the warm-up of %g s %s still goes by %s; is the daemon able to, and "
+          "the warm-up long enough?",
+          asked, client->options->warmup_seconds, client->options->target_text, tier);
+}
+
 void client_measure(struct client *client, uint64_t start_ns)
 {
     uint64_t begin_ns = start_ns + seconds_ns(client->options->warmup_seconds);
     client_start(client, UINT64_MAX);
     client_run_until(client, begin_ns);
+    client_check_tier(client);
     struct sample begin = client_sample(client);
     client->measuring = true;
     client_run_until(client, begin_ns + seconds_ns(client->options->seconds));
     client->measuring = false;
     struct sample end = client_sample(client);
+    struct client_result *result = client->result;
+    if (strcmp(result->tier, client_tier(client)) != 0)
+        (void)snprintf(result->tier, sizeof(result->tier), "%s", CLIENT_TIER_MIXED);
     client_drain(client);
 
-    struct client_result *result = client->result;
     result->window_ns = end.time_ns - begin.time_ns;
     result->cpu_ns = end.cpu_ns - begin.cpu_ns;
     if (end.server_cpu_ns > begin.server_cpu_ns)
@@ -217,19 +243,40 @@ int client_pass(struct client *client)
 
 static int client_map(struct client *client)
 {
+    struct target *target = client->target;
+    size_t size_bytes = (size_t)client->options->depth * client->options->block_bytes;
+    int r = target->type->alloc ? target->type->alloc(target, size_bytes, &client->memory)
+                                : memory_map(size_bytes, &client->memory);
+    if (r == 0)
+        client->memory_bytes = size_bytes;
+    return r;
+}
+
+/* Not while the target may still transfer into it. */
+static void client_unmap(struct client *client)
+{
+    if (!client->memory || client->lost)
+        return;
+    if (client->target->type->free)
+        client->target->type->free(client->target, client->memory, client->memory_bytes);
+    else
+        memory_unmap(client->memory, client->memory_bytes);
+}
+
+static int client_prepare_ops(struct client *client)
+{
     const struct bench_options *options = client->options;
-    size_t length = (size_t)options->depth * options->block_bytes;
-    void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return -errno;
-    memset(memory, 0xb1, length);
-    client->memory = (struct iovec){.iov_base = memory, .iov_len = length};
-    client->ops = calloc(options->depth, sizeof(*client->ops));
-    if (!client->ops)
-        return -ENOMEM;
+    int r = client_map(client);
+    if (r == 0 && !(client->ops = calloc(options->depth, sizeof(*client->ops))))
+        r = -ENOMEM;
+    if (r < 0) {
+        warnx("no memory for %u buffers of %u bytes: %s", options->depth, options->block_bytes,
+              strerror(-r));
+        return r;
+    }
     for (unsigned int i = 0; i < options->depth; i++) {
         client->ops[i].client = client;
-        client->ops[i].buffer.iov_base = (char *)memory + (size_t)i * options->block_bytes;
+        client->ops[i].buffer.iov_base = (char *)client->memory + (size_t)i * options->block_bytes;
         client->ops[i].buffer.iov_len = options->block_bytes;
     }
     return 0;
@@ -241,11 +288,12 @@ static int client_open(struct client *client)
     struct target_options target_options = {
         .address = options->address,
         .socket = options->socket,
-        .memory = client->memory,
+        .tier = options->tier,
         .depth = options->depth,
         .busy_poll_us = options->busy_poll_us,
         .read_write = workload_writes(options->workload),
         .o_direct = options->o_direct,
+        .arena_buffers = options->buffers == BUFFERS_ARENA,
     };
     int r = options->target->open(&target_options, &client->target);
     if (r < 0)
@@ -278,13 +326,9 @@ int client_new(const struct bench_options *options, unsigned int index,
     client->options = options;
     client->index = index;
     client->result = result;
-    int r = client_map(client);
-    if (r < 0) {
-        warnx("no memory for %u buffers of %u bytes: %s", options->depth, options->block_bytes,
-              strerror(-r));
-        return r;
-    }
-    r = client_open(client);
+    int r = client_open(client);
+    if (r == 0)
+        r = client_prepare_ops(client);
     if (r < 0)
         return r;
     client->first_kind = workload_first_kind(&client->workload);
@@ -296,10 +340,9 @@ struct client *client_free(struct client *client)
 {
     if (!client)
         return NULL;
+    client_unmap(client);
     if (client->target)
         client->target->type->close(client->target);
-    if (client->memory.iov_base)
-        (void)munmap(client->memory.iov_base, client->memory.iov_len);
     free(client->ops);
     free(client);
     return NULL;

@@ -12,6 +12,8 @@
 #include "tests/bench/histogram.h"
 #include "tests/bench/options.h"
 
+#define CLIENT_TIER_MIXED "mixed"
+
 /* Holds no pointers: it lies in memory that processes share. */
 struct client_result {
     int error; /* why the client stopped; 0 or a negative errno */
@@ -19,6 +21,7 @@ struct client_result {
     uint64_t window_ns; /* how long it measured */
     uint64_t cpu_ns;    /* of the process, from one client of each */
     uint64_t server_cpu_ns;
+    char tier[8]; /* that it went by while it was measured; "": the target has none */
     struct histogram latency_ns;
 };
 

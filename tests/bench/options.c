@@ -111,6 +111,26 @@ static int set_clients(struct bench_options *options, const char *text)
     return r;
 }
 
+static int set_idle(struct bench_options *options, const char *text)
+{
+    uint64_t value;
+    int r = parse_number(text, 0, 100000, &value);
+    if (r == 0)
+        options->idle = (unsigned int)value;
+    return r;
+}
+
+static int set_buffers(struct bench_options *options, const char *text)
+{
+    if (strcmp(text, "arena") == 0)
+        options->buffers = BUFFERS_ARENA;
+    else if (strcmp(text, "foreign") == 0)
+        options->buffers = BUFFERS_FOREIGN;
+    else
+        return -EINVAL;
+    return 0;
+}
+
 static int set_seconds(struct bench_options *options, const char *text)
 {
     return parse_seconds(text, &options->seconds);
@@ -152,6 +172,7 @@ static int set_server_pid(struct bench_options *options, const char *text)
         return 0;                                                                                  \
     }
 SWITCH(processes)
+SWITCH(idle_open)
 SWITCH(o_direct)
 SWITCH(verify)
 SWITCH(json)
@@ -169,16 +190,26 @@ static const struct option_row rows[] = {
     {"depth", "N", set_depth, "operations that a client keeps in flight (default 1)"},
     {"clients", "N", set_clients, "each with a thread and a connection of its own (default 1)"},
     {"processes", NULL, set_processes, "clients are processes, not threads"},
+    {"idle", "N", set_idle,
+     "further connections, held by other processes, that do nothing meanwhile\n"
+     "(default 0)"},
+    {"idle-open", NULL, set_idle_open, "each of those has the device open"},
     {"seconds", "S", set_seconds, "length of the measurement (default 5)"},
     {"warmup", "S", set_warmup, "what is run before it, not measured (default 0.5)"},
     {"seed", "N", set_seed, "of the random offsets (default 1)"},
     {"o-direct", NULL, set_o_direct,
      "open with O_DIRECT (direct:, uring:; for blkd: it is in the configuration,\n"
      "buffered=0)"},
-    {"tier", "TIER", set_tier, "how libblkd moves data: socket, ring or auto (its default)"},
+    {"tier", "TIER", set_tier,
+     "how libblkd moves data: socket, ring or auto (the default, unless $BLKD_TIER\n"
+     "says another); it is an error if it turns out to be the other one"},
+    {"buffers", "MEMORY", set_buffers,
+     "for blkd: arena, memory that the daemon shares, is the default for --tier=ring;\n"
+     "foreign, the program's own, for the others"},
     {"socket", "PATH", set_socket, "blkd's socket (default: where libblkd looks)"},
     {"busy-poll-us", "N", set_busy_poll, "libblkd's polling; 0 turns it off"},
-    {"server-pid", "PID", set_server_pid, "count this process' CPU time too"},
+    {"server-pid", "PID", set_server_pid,
+     "count this process' CPU time too, and with --idle its memory"},
     {"verify", NULL, set_verify,
      "OVERWRITES the device with a pattern, checks every read, and reads all back\n"
      "at the end; slow"},
@@ -216,10 +247,19 @@ static void fill_long_options(struct option *long_options)
     long_options[ROWS] = (struct option){0};
 }
 
+static void fill_defaults(struct bench_options *options)
+{
+    bool ring = options->tier && strcmp(options->tier, "ring") == 0;
+    if (options->buffers == BUFFERS_DEFAULT)
+        options->buffers = ring ? BUFFERS_ARENA : BUFFERS_FOREIGN;
+}
+
 static int check(const struct bench_options *options)
 {
     if (!options->target && !options->calibrate)
         warnx("say what to measure with --target, or see --help");
+    else if (options->idle_open && options->idle == 0)
+        warnx("--idle-open is about the connections of --idle, and there are none");
     else if (options->seconds <= 0)
         warnx("--seconds has to be more than 0");
     else if (options->verify && options->block_bytes % 512 != 0)
@@ -263,6 +303,7 @@ int options_parse(int argc, char **argv, struct bench_options *ret_options)
         warnx("%s: there are no arguments but options; see --help", argv[optind]);
         return -EINVAL;
     }
+    fill_defaults(&options);
     int r = check(&options);
     if (r == 0)
         *ret_options = options;

@@ -3,6 +3,7 @@
 #include "tests/bench/report.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     const char *name;
@@ -12,28 +13,42 @@ static const struct {
 };
 enum { PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0]) };
 
+static double per_second(uint64_t count, uint64_t window_ns)
+{
+    return window_ns ? (double)count * 1e9 / (double)window_ns : 0;
+}
+
 void summary_make(const struct bench_options *options, const struct client_result *results,
                   struct summary *ret_summary)
 {
     struct summary *summary = ret_summary;
     *summary = (struct summary){.server_cpu_us_per_op = -1};
-    uint64_t cpu_ns = 0;
+    double cpu_ns_per_second = 0;
     for (unsigned int i = 0; i < options->clients; i++) {
         const struct client_result *result = &results[i];
         histogram_merge(&summary->latency_ns, &result->latency_ns);
         summary->failed_ops += result->failed_ops;
-        cpu_ns += result->cpu_ns;
-        if (result->window_ns)
-            summary->iops += (double)result->latency_ns.count * 1e9 / (double)result->window_ns;
+        cpu_ns_per_second += per_second(result->cpu_ns, result->window_ns);
+        summary->iops += per_second(result->latency_ns.count, result->window_ns);
+        if (i == 0)
+            (void)snprintf(summary->tier, sizeof(summary->tier), "%s", result->tier);
+        else if (strcmp(summary->tier, result->tier) != 0)
+            (void)snprintf(summary->tier, sizeof(summary->tier), "%s", CLIENT_TIER_MIXED);
     }
     if (options->workload != WORKLOAD_FLUSH)
         summary->bytes_per_second = summary->iops * options->block_bytes;
-    uint64_t count = summary->latency_ns.count;
-    if (count == 0)
+    if (summary->latency_ns.count == 0)
         return;
-    summary->cpu_us_per_op = (double)cpu_ns / 1000 / (double)count;
+    /* Rates, because the clients' windows do not begin and end together to the nanosecond. */
+    summary->cpu_us_per_op = cpu_ns_per_second / 1000 / summary->iops;
     if (options->server_pid)
-        summary->server_cpu_us_per_op = (double)results[0].server_cpu_ns / 1000 / (double)count;
+        summary->server_cpu_us_per_op =
+            per_second(results[0].server_cpu_ns, results[0].window_ns) / 1000 / summary->iops;
+}
+
+static const char *buffers_name(const struct bench_options *options)
+{
+    return options->buffers == BUFFERS_ARENA ? "arena" : "foreign";
 }
 
 static double percentile_us(const struct summary *summary, double percent)
@@ -43,9 +58,12 @@ static double percentile_us(const struct summary *summary, double percent)
 
 void report_plain(const struct bench_options *options, const struct summary *summary)
 {
-    printf("%s %s bs=%u depth=%u clients=%u: %.0f op/s, %.1f MiB/s, CPU %.2f us/op",
-           options->target_text, workload_name(options->workload), options->block_bytes,
-           options->depth, options->clients, summary->iops,
+    printf("%s %s bs=%u depth=%u clients=%u", options->target_text,
+           workload_name(options->workload), options->block_bytes, options->depth,
+           options->clients);
+    if (*summary->tier)
+        printf(" tier=%s buffers=%s", summary->tier, buffers_name(options));
+    printf(": %.0f op/s, %.1f MiB/s, CPU %.2f us/op", summary->iops,
            summary->bytes_per_second / (1024 * 1024), summary->cpu_us_per_op);
     if (summary->server_cpu_us_per_op >= 0)
         printf(" + %.2f us/op in the server", summary->server_cpu_us_per_op);
@@ -55,6 +73,22 @@ void report_plain(const struct bench_options *options, const struct summary *sum
     for (size_t i = 0; i < PERCENTILES; i++)
         printf(", %s %.2f", percentiles[i].name, percentile_us(summary, percentiles[i].percent));
     printf(", max %.2f\n", (double)summary->latency_ns.max / 1000);
+}
+
+void report_idle(const struct bench_options *options, const struct idle_cost *cost)
+{
+    unsigned int count = options->idle;
+    printf("idle: %u connections%s", count,
+           options->idle_open ? ", each with the device open" : "");
+    if (cost->known) {
+        printf("; the server has %.2f KiB (RSS",
+               idle_bytes_each(cost->before.rss_bytes, cost->after.rss_bytes, count) / 1024);
+        if (cost->after.pss_bytes)
+            printf("; PSS %.2f KiB",
+                   idle_bytes_each(cost->before.pss_bytes, cost->after.pss_bytes, count) / 1024);
+        printf(") for each and uses %.2f %% of a CPU", cost->server_cpu_percent);
+    }
+    printf("\n");
 }
 
 void report_calibration(const struct calibration *calibration)
@@ -93,8 +127,10 @@ static void print_summary(const struct bench_options *options, const struct summ
     printf("\"target\": ");
     print_string(options->target_text);
     print_member("rw", workload_name(options->workload));
-    if (options->tier)
-        print_member("tier", options->tier);
+    if (*summary->tier) {
+        print_member("tier", summary->tier);
+        print_member("buffers", buffers_name(options));
+    }
     printf(", \"block_bytes\": %u, \"depth\": %u, \"clients\": %u, \"seconds\": %g",
            options->block_bytes, options->depth, options->clients, options->seconds);
     printf(", \"iops\": %.1f, \"bytes_per_second\": %.0f, \"errors\": %llu", summary->iops,
@@ -107,6 +143,26 @@ static void print_summary(const struct bench_options *options, const struct summ
     printf(", \"cpu_us_per_op\": {\"client\": %.3f", summary->cpu_us_per_op);
     if (summary->server_cpu_us_per_op >= 0)
         printf(", \"server\": %.3f", summary->server_cpu_us_per_op);
+    putchar('}');
+}
+
+static void print_memory(const char *name, uint64_t before, uint64_t after, unsigned int count)
+{
+    printf(", \"server_%s_bytes\": [%llu, %llu], \"server_%s_bytes_each\": %.1f", name,
+           (unsigned long long)before, (unsigned long long)after, name,
+           idle_bytes_each(before, after, count));
+}
+
+static void print_idle(const struct bench_options *options, const struct idle_cost *cost)
+{
+    printf(", \"idle\": {\"connections\": %u, \"open\": %s", options->idle,
+           options->idle_open ? "true" : "false");
+    if (cost->known) {
+        print_memory("rss", cost->before.rss_bytes, cost->after.rss_bytes, options->idle);
+        if (cost->after.pss_bytes)
+            print_memory("pss", cost->before.pss_bytes, cost->after.pss_bytes, options->idle);
+        printf(", \"server_cpu_percent\": %.3f", cost->server_cpu_percent);
+    }
     putchar('}');
 }
 
@@ -126,11 +182,13 @@ static void print_calibration(const struct calibration *calibration)
 }
 
 void report_json(const struct bench_options *options, const struct summary *summary,
-                 const struct calibration *calibration)
+                 const struct idle_cost *idle, const struct calibration *calibration)
 {
     putchar('{');
     if (summary)
         print_summary(options, summary);
+    if (summary && idle)
+        print_idle(options, idle);
     if (summary && calibration)
         printf(", ");
     if (calibration)

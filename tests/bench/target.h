@@ -39,11 +39,13 @@ void op_complete(struct op *op, int result);
 struct target_options {
     const char *address; /* what follows the scheme */
     const char *socket;  /* of blkd; may be NULL */
-    struct iovec memory; /* holds the buffers of all the client's operations */
+    const char *tier;    /* of libblkd: "socket", "ring" or "auto"; NULL: not said */
     unsigned int depth;
     int busy_poll_us; /* -1: libblkd's default */
     bool read_write;
     bool o_direct;
+    bool arena_buffers; /* blkd: memory that the daemon shares, not the program's own */
+    bool connect_only;  /* blkd: no device is opened; nothing can be submitted then */
 };
 
 struct target {
@@ -61,6 +63,12 @@ struct target_type {
     /* Sends what was submitted and waits until something has come back, or until it has to be
      * called again. 0 or a negative errno. */
     int (*wait)(struct target *target);
+    /* Memory for the buffers of all the client's operations, all of it touched, and its end: after
+     * the last operation, before `close`. NULL: memory_map's is as good as any. */
+    int (*alloc)(struct target *target, size_t size_bytes, void **ret_memory);
+    void (*free)(struct target *target, void *memory, size_t size_bytes);
+    /* The tier that an operation would take now, as target_options.tier; NULL: there are none. */
+    const char *(*tier)(struct target *target);
     /* With no operation in flight, unless `wait` failed. */
     void (*close)(struct target *target);
 };

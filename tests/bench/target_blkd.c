@@ -6,9 +6,11 @@
 #include <err.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/blkd.h"
 #include "common/cleanup.h"
+#include "tests/bench/memory.h"
 #include "tests/bench/target.h"
 
 struct libblkd {
@@ -17,7 +19,23 @@ struct libblkd {
     struct blkd_device *device;
     uint32_t sector_size;
     bool waiting_calls;
+    bool arena_buffers;
 };
+
+static const char *const tiers[] = {
+    [BLKD_TIER_AUTO] = "auto",
+    [BLKD_TIER_SOCKET] = "socket",
+    [BLKD_TIER_RING] = "ring",
+};
+enum { TIERS = sizeof(tiers) / sizeof(tiers[0]) };
+
+static enum blkd_tier tier_from_name(const char *name)
+{
+    enum blkd_tier tier = BLKD_TIER_AUTO;
+    for (size_t i = 0; name && i < TIERS; i++)
+        tier = strcmp(name, tiers[i]) == 0 ? (enum blkd_tier)i : tier;
+    return tier;
+}
 
 static void cleanup_config(struct blkd_config **config)
 {
@@ -50,6 +68,7 @@ static int libblkd_connect(struct libblkd *libblkd, const struct target_options 
     struct blkd_options connect_options = BLKD_OPTIONS_INIT;
     connect_options.socket_path = options->socket;
     connect_options.busy_poll_us = options->busy_poll_us;
+    connect_options.tier = tier_from_name(options->tier);
     connect_options.send_on_dispatch = true; /* the loop submits outside callbacks, many at once */
     return blkd_connect(&connect_options, &libblkd->connection);
 }
@@ -71,8 +90,9 @@ static int libblkd_open(const struct target_options *options, struct target **re
         return -ENOMEM;
     libblkd->target.type = &target_blkd;
     libblkd->waiting_calls = options->depth == 1;
+    libblkd->arena_buffers = options->arena_buffers;
     int r = libblkd_connect(libblkd, options);
-    if (r == 0)
+    if (r == 0 && !options->connect_only)
         r = device_open(libblkd, options);
     if (r < 0) {
         warnx("cannot open %s through blkd: %s", options->address, blkd_error_message());
@@ -81,6 +101,33 @@ static int libblkd_open(const struct target_options *options, struct target **re
     }
     *ret_target = &libblkd->target;
     return 0;
+}
+
+static int libblkd_alloc(struct target *target, size_t size_bytes, void **ret_memory)
+{
+    const struct libblkd *libblkd = (const struct libblkd *)target;
+    if (!libblkd->arena_buffers)
+        return memory_map(size_bytes, ret_memory);
+    int r = blkd_buffer_alloc(libblkd->connection, size_bytes, ret_memory);
+    if (r == 0)
+        memory_touch(*ret_memory, size_bytes);
+    return r;
+}
+
+static void libblkd_free(struct target *target, void *memory, size_t size_bytes)
+{
+    const struct libblkd *libblkd = (const struct libblkd *)target;
+    if (libblkd->arena_buffers)
+        blkd_buffer_free(libblkd->connection, memory);
+    else
+        memory_unmap(memory, size_bytes);
+}
+
+static const char *libblkd_tier(struct target *target)
+{
+    enum blkd_tier tier = BLKD_TIER_AUTO;
+    int r = blkd_get_tier(((struct libblkd *)target)->connection, &tier);
+    return r < 0 || (size_t)tier >= TIERS ? NULL : tiers[tier];
 }
 
 static int submit_waiting(const struct libblkd *libblkd, struct op *op, uint64_t sector)
@@ -125,5 +172,8 @@ const struct target_type target_blkd = {
     .open = libblkd_open,
     .submit = libblkd_submit,
     .wait = libblkd_wait,
+    .alloc = libblkd_alloc,
+    .free = libblkd_free,
+    .tier = libblkd_tier,
     .close = libblkd_close,
 };

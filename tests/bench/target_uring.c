@@ -6,11 +6,13 @@
 #include <err.h>
 #include <errno.h>
 #include <liburing.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "tests/bench/memory.h"
 #include "tests/bench/target.h"
 
 struct uring {
@@ -22,6 +24,15 @@ struct uring {
 
 enum { REGISTERED_FILE = 0, REGISTERED_BUFFER = 0 };
 
+/* The kernel's workers, who do what would block, stay on this thread's CPUs: taskset(1) does not
+ * reach them. */
+static void ring_keep_placement(struct io_uring *ring)
+{
+    cpu_set_t cpus;
+    if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
+        (void)io_uring_register_iowq_aff(ring, sizeof(cpus), &cpus);
+}
+
 static int ring_init(struct io_uring *ring, unsigned int depth)
 {
     int r =
@@ -31,21 +42,13 @@ static int ring_init(struct io_uring *ring, unsigned int depth)
     return r;
 }
 
-static int ring_register(struct uring *uring, const struct iovec *memory)
-{
-    int r = io_uring_register_files(&uring->ring, &uring->fd, 1);
-    if (r < 0)
-        return r;
-    uring->buffers_registered = io_uring_register_buffers(&uring->ring, memory, 1) == 0;
-    return 0;
-}
-
 static int ring_open(struct uring *uring, const struct target_options *options)
 {
     int r = ring_init(&uring->ring, options->depth);
     if (r < 0)
         return r;
-    r = ring_register(uring, &options->memory);
+    ring_keep_placement(&uring->ring);
+    r = io_uring_register_files(&uring->ring, &uring->fd, 1);
     if (r < 0)
         io_uring_queue_exit(&uring->ring);
     return r;
@@ -71,6 +74,23 @@ static int uring_open(const struct target_options *options, struct target **ret_
     uring->target.granule_bytes = 1;
     *ret_target = &TAKE_PTR(uring)->target;
     return 0;
+}
+
+static int uring_alloc(struct target *target, size_t size_bytes, void **ret_memory)
+{
+    struct uring *uring = (struct uring *)target;
+    int r = memory_map(size_bytes, ret_memory);
+    if (r < 0)
+        return r;
+    struct iovec memory = {.iov_base = *ret_memory, .iov_len = size_bytes};
+    uring->buffers_registered = io_uring_register_buffers(&uring->ring, &memory, 1) == 0;
+    return 0;
+}
+
+static void uring_free(struct target *target, void *memory, size_t size_bytes)
+{
+    (void)io_uring_unregister_buffers(&((struct uring *)target)->ring);
+    memory_unmap(memory, size_bytes);
 }
 
 static void prepare(const struct uring *uring, const struct op *op, struct io_uring_sqe *sqe)
@@ -142,5 +162,7 @@ const struct target_type target_uring = {
     .open = uring_open,
     .submit = uring_submit,
     .wait = uring_wait,
+    .alloc = uring_alloc,
+    .free = uring_free,
     .close = uring_close,
 };
