@@ -12,7 +12,6 @@
 
 #include "common/cleanup.h"
 #include "tests/bench/memory.h"
-#include "tests/bench/process.h"
 
 enum { NS_PER_SECOND = 1000000000 };
 
@@ -28,7 +27,7 @@ struct client {
     unsigned int in_flight;
     uint64_t remaining; /* operations still to begin */
     uint64_t now_ns;    /* when the last operation completed */
-    bool measuring;
+    struct client_window window;
     bool lost;    /* the target cannot say any more what is in flight */
     void *memory; /* the buffers of all operations, memory_bytes of it */
     size_t memory_bytes;
@@ -88,7 +87,7 @@ void op_complete(struct op *op, int result)
         return;
     }
     op->stage = OP_NEW;
-    if (client->measuring)
+    if (client->now_ns >= client->window.begin_ns && client->now_ns < client->window.end_ns)
         histogram_add(&client->result->latency_ns, client->now_ns - op->started_ns);
 }
 
@@ -163,26 +162,18 @@ static void client_drain(struct client *client)
 
 /* ---- what is measured around it ---- */
 
-struct sample {
-    uint64_t time_ns;
-    uint64_t cpu_ns;
-    uint64_t server_cpu_ns;
-};
-
-/* CPU time is that of whole processes: one client speaks for all that are threads of one. */
-static struct sample client_sample(const struct client *client)
-{
-    struct sample sample = {.time_ns = clock_ns(CLOCK_MONOTONIC)};
-    if (client->index == 0 || client->options->processes)
-        sample.cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-    if (client->index == 0 && client->options->server_pid)
-        (void)process_read_cpu(client->options->server_pid, &sample.server_cpu_ns);
-    return sample;
-}
-
 static uint64_t seconds_ns(double seconds)
 {
     return (uint64_t)(seconds * NS_PER_SECOND);
+}
+
+struct client_window client_window(const struct bench_options *options, uint64_t start_ns)
+{
+    uint64_t begin_ns = start_ns + seconds_ns(options->warmup_seconds);
+    return (struct client_window){
+        .begin_ns = begin_ns,
+        .end_ns = begin_ns + seconds_ns(options->seconds),
+    };
 }
 
 static const char *client_tier(const struct client *client)
@@ -210,24 +201,15 @@ static void client_check_tier(struct client *client)
 
 void client_measure(struct client *client, uint64_t start_ns)
 {
-    uint64_t begin_ns = start_ns + seconds_ns(client->options->warmup_seconds);
+    client->window = client_window(client->options, start_ns);
     client_start(client, UINT64_MAX);
-    client_run_until(client, begin_ns);
+    client_run_until(client, client->window.begin_ns);
     client_check_tier(client);
-    struct sample begin = client_sample(client);
-    client->measuring = true;
-    client_run_until(client, begin_ns + seconds_ns(client->options->seconds));
-    client->measuring = false;
-    struct sample end = client_sample(client);
+    client_run_until(client, client->window.end_ns);
     struct client_result *result = client->result;
     if (strcmp(result->tier, client_tier(client)) != 0)
         (void)snprintf(result->tier, sizeof(result->tier), "%s", CLIENT_TIER_MIXED);
     client_drain(client);
-
-    result->window_ns = end.time_ns - begin.time_ns;
-    result->cpu_ns = end.cpu_ns - begin.cpu_ns;
-    if (end.server_cpu_ns > begin.server_cpu_ns)
-        result->server_cpu_ns = end.server_cpu_ns - begin.server_cpu_ns;
 }
 
 int client_pass(struct client *client)

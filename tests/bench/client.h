@@ -18,14 +18,20 @@
 struct client_result {
     int error; /* why the client stopped; 0 or a negative errno */
     uint64_t failed_ops;
-    uint64_t window_ns; /* how long it measured */
-    uint64_t cpu_ns;    /* of the process, from one client of each */
-    uint64_t server_cpu_ns;
     char tier[8]; /* that it went by while it was measured; "": the target has none */
     struct histogram latency_ns;
 };
 
+/* CLOCK_MONOTONIC. What completes from begin_ns to before end_ns counts: the same window for all
+ * clients, or one that hardly ever gets a CPU would count only the time when it had one. */
+struct client_window {
+    uint64_t begin_ns;
+    uint64_t end_ns;
+};
+
 struct client;
+
+struct client_window client_window(const struct bench_options *options, uint64_t start_ns);
 
 uint64_t clock_ns(clockid_t clock);
 

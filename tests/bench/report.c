@@ -13,37 +13,28 @@ static const struct {
 };
 enum { PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0]) };
 
-static double per_second(uint64_t count, uint64_t window_ns)
-{
-    return window_ns ? (double)count * 1e9 / (double)window_ns : 0;
-}
-
 void summary_make(const struct bench_options *options, const struct client_result *results,
-                  struct summary *ret_summary)
+                  const struct run_cost *cost, struct summary *ret_summary)
 {
     struct summary *summary = ret_summary;
     *summary = (struct summary){.server_cpu_us_per_op = -1};
-    double cpu_ns_per_second = 0;
     for (unsigned int i = 0; i < options->clients; i++) {
         const struct client_result *result = &results[i];
         histogram_merge(&summary->latency_ns, &result->latency_ns);
         summary->failed_ops += result->failed_ops;
-        cpu_ns_per_second += per_second(result->cpu_ns, result->window_ns);
-        summary->iops += per_second(result->latency_ns.count, result->window_ns);
         if (i == 0)
             (void)snprintf(summary->tier, sizeof(summary->tier), "%s", result->tier);
         else if (strcmp(summary->tier, result->tier) != 0)
             (void)snprintf(summary->tier, sizeof(summary->tier), "%s", CLIENT_TIER_MIXED);
     }
+    summary->iops = (double)summary->latency_ns.count / options->seconds;
     if (options->workload != WORKLOAD_FLUSH)
         summary->bytes_per_second = summary->iops * options->block_bytes;
     if (summary->latency_ns.count == 0)
         return;
-    /* Rates, because the clients' windows do not begin and end together to the nanosecond. */
-    summary->cpu_us_per_op = cpu_ns_per_second / 1000 / summary->iops;
-    if (options->server_pid)
-        summary->server_cpu_us_per_op =
-            per_second(results[0].server_cpu_ns, results[0].window_ns) / 1000 / summary->iops;
+    summary->cpu_us_per_op = cost->client_cpu_ns_per_second / 1000 / summary->iops;
+    if (cost->server_cpu_ns_per_second >= 0)
+        summary->server_cpu_us_per_op = cost->server_cpu_ns_per_second / 1000 / summary->iops;
 }
 
 static const char *buffers_name(const struct bench_options *options)

@@ -6,6 +6,7 @@
 #include "tests/bench/calibrate.h"
 #include "tests/bench/client.h"
 #include "tests/bench/idle.h"
+#include "tests/bench/runner.h"
 
 /* All clients together. */
 struct summary {
@@ -19,7 +20,7 @@ struct summary {
 };
 
 void summary_make(const struct bench_options *options, const struct client_result *results,
-                  struct summary *ret_summary);
+                  const struct run_cost *cost, struct summary *ret_summary);
 
 void report_plain(const struct bench_options *options, const struct summary *summary);
 void report_idle(const struct bench_options *options, const struct idle_cost *cost);
