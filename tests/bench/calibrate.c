@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdalign.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,23 +20,54 @@
 
 enum {
     ROUND_TRIPS = 1000,
+    SPIN_ROUND_TRIPS = 5000,
+    SPIN_ROUNDS = 5,
     PAGE_BYTES = 4096,
     PAGES = 256,
     PREADS = 20000,
     PREAD_ROUNDS = 5,
 };
 
-/* One of two threads that wake each other in turn. */
+#define TURN_NOBODYS UINT32_MAX /* there will be no other player */
+
+/* Where two threads that spin pass a ball: whose turn it is, counted. */
+struct court {
+    alignas(128) _Atomic uint32_t turn;
+    bool yields;
+};
+
+/* One of two threads that wake each other in turn, through eventfds or by what the other sees. */
 struct player {
     int hear_fd;
     int call_fd;
+    struct court *court; /* NULL: through eventfds */
     bool begins;
     uint64_t elapsed_ns;
     int error;
 };
 
+static int play_spinning(const struct player *player)
+{
+    struct court *court = player->court;
+    uint32_t limit = SPIN_ROUND_TRIPS * 2;
+    for (uint32_t mine = player->begins ? 0 : 1; mine < limit; mine += 2) {
+        uint32_t turn;
+        while ((turn = atomic_load_explicit(&court->turn, memory_order_acquire)) != mine) {
+            if (turn == TURN_NOBODYS)
+                return -ECANCELED;
+            if (court->yields)
+                (void)sched_yield();
+        }
+        atomic_store_explicit(&court->turn, mine + 1, memory_order_release);
+    }
+    return 0;
+}
+
 static int play(const struct player *player)
 {
+    if (player->court)
+        return play_spinning(player);
+
     uint64_t count = 1;
     for (int i = 0; i < ROUND_TRIPS; i++) {
         if (player->begins && write(player->call_fd, &count, sizeof(count)) < 0)
@@ -72,6 +105,30 @@ static int player_start(struct player *player, int cpu, pthread_t *ret_thread)
     return -r;
 }
 
+/* How long the first one played. */
+static int match(struct player *first, int cpu_first, struct player *second, int cpu_second,
+                 uint64_t *ret_elapsed_ns)
+{
+    pthread_t first_thread;
+    pthread_t second_thread;
+    int r = player_start(second, cpu_second, &second_thread);
+    if (r < 0)
+        return r;
+    r = player_start(first, cpu_first, &first_thread);
+    if (r == 0)
+        (void)pthread_join(first_thread, NULL);
+    else if (second->court)
+        atomic_store(&second->court->turn, TURN_NOBODYS);
+    else
+        (void)pthread_cancel(second_thread); /* its read is a cancellation point */
+    (void)pthread_join(second_thread, NULL);
+    if (r == 0)
+        r = first->error ? first->error : second->error;
+    if (r == 0)
+        *ret_elapsed_ns = first->elapsed_ns;
+    return r;
+}
+
 static int measure_wake(int cpu_a, int cpu_b, double *ret_us)
 {
     CLEANUP_CLOSE int ping_fd = eventfd(0, EFD_CLOEXEC);
@@ -80,22 +137,29 @@ static int measure_wake(int cpu_a, int cpu_b, double *ret_us)
         return -errno;
     struct player first = {.hear_fd = pong_fd, .call_fd = ping_fd, .begins = true};
     struct player second = {.hear_fd = ping_fd, .call_fd = pong_fd};
-    pthread_t first_thread;
-    pthread_t second_thread;
-    int r = player_start(&second, cpu_b, &second_thread);
-    if (r < 0)
-        return r;
-    r = player_start(&first, cpu_a, &first_thread);
+    uint64_t elapsed_ns;
+    int r = match(&first, cpu_a, &second, cpu_b, &elapsed_ns);
     if (r == 0)
-        (void)pthread_join(first_thread, NULL);
-    else
-        (void)pthread_cancel(second_thread); /* its read is a cancellation point */
-    (void)pthread_join(second_thread, NULL);
-    if (r == 0)
-        r = first.error ? first.error : second.error;
-    if (r == 0)
-        *ret_us = (double)first.elapsed_ns / ROUND_TRIPS / 2 / 1000;
+        *ret_us = (double)elapsed_ns / ROUND_TRIPS / 2 / 1000;
     return r;
+}
+
+/* The best of several rounds: a thread that is preempted takes milliseconds. */
+static int measure_spin(int cpu_a, int cpu_b, double *ret_ns)
+{
+    uint64_t best_ns = UINT64_MAX;
+    for (int round = 0; round < SPIN_ROUNDS; round++) {
+        struct court court = {.yields = cpu_a == cpu_b};
+        struct player first = {.hear_fd = -1, .call_fd = -1, .court = &court, .begins = true};
+        struct player second = {.hear_fd = -1, .call_fd = -1, .court = &court};
+        uint64_t elapsed_ns;
+        int r = match(&first, cpu_a, &second, cpu_b, &elapsed_ns);
+        if (r < 0)
+            return r;
+        best_ns = elapsed_ns < best_ns ? elapsed_ns : best_ns;
+    }
+    *ret_ns = (double)best_ns / SPIN_ROUND_TRIPS / 2;
+    return 0;
 }
 
 /* The best of several rounds: everything that disturbs it makes it longer. */
@@ -152,7 +216,7 @@ static void find_cpus(const cpu_set_t *allowed, int *ret_first, int *ret_second)
 
 int calibrate(struct calibration *ret_calibration)
 {
-    struct calibration calibration = {.wake_other_cpu_us = -1};
+    struct calibration calibration = {.wake_other_cpu_us = -1, .spin_other_cpu_ns = -1};
     cpu_set_t allowed;
     if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0 || uname(&calibration.system) < 0)
         return -errno;
@@ -164,6 +228,10 @@ int calibrate(struct calibration *ret_calibration)
     int r = measure_wake(first, first, &calibration.wake_same_cpu_us);
     if (r == 0 && second >= 0)
         r = measure_wake(first, second, &calibration.wake_other_cpu_us);
+    if (r == 0)
+        r = measure_spin(first, first, &calibration.yield_same_cpu_ns);
+    if (r == 0 && second >= 0)
+        r = measure_spin(first, second, &calibration.spin_other_cpu_ns);
     if (r == 0)
         r = measure_pread(&calibration.pread_4k_ns);
     if (r == 0)

@@ -11,9 +11,11 @@
 struct calibration {
     double wake_other_cpu_us; /* one wake-up through an eventfd; negative: only one CPU to run on */
     double wake_same_cpu_us;
-    double pread_4k_ns; /* of a page of tmpfs */
-    unsigned int cpus;  /* that this process may run on */
-    char governor[32];  /* of cpufreq; "none" without one, as in most VMs */
+    double spin_other_cpu_ns; /* a word from one spinning thread to another; negative: as above */
+    double yield_same_cpu_ns; /* the same on one CPU, where only sched_yield(2) lets the other on */
+    double pread_4k_ns;       /* of a page of tmpfs */
+    unsigned int cpus;        /* that this process may run on */
+    char governor[32];        /* of cpufreq; "none" without one, as in most VMs */
     struct utsname system;
 };
 

@@ -88,8 +88,11 @@ void report_calibration(const struct calibration *calibration)
            calibration->system.release, calibration->cpus, calibration->governor);
     if (calibration->wake_other_cpu_us >= 0)
         printf("%.1f us to another CPU, ", calibration->wake_other_cpu_us);
-    printf("%.1f us on the same; cached 4 KiB pread %.0f ns\n", calibration->wake_same_cpu_us,
-           calibration->pread_4k_ns);
+    printf("%.1f us on the same; a word in memory ", calibration->wake_same_cpu_us);
+    if (calibration->spin_other_cpu_ns >= 0)
+        printf("%.0f ns to a thread that spins, ", calibration->spin_other_cpu_ns);
+    printf("%.0f ns to one that yields; cached 4 KiB pread %.0f ns\n",
+           calibration->yield_same_cpu_ns, calibration->pread_4k_ns);
 }
 
 /* Strings of JSON (RFC 8259, section 7): quotes, backslashes and control characters are escaped. */
@@ -157,15 +160,22 @@ static void print_idle(const struct bench_options *options, const struct idle_co
     putchar('}');
 }
 
+static void print_or_null(double value)
+{
+    if (value >= 0)
+        printf("%.2f", value);
+    else
+        printf("null");
+}
+
 static void print_calibration(const struct calibration *calibration)
 {
     printf("\"calibration\": {\"wake_other_cpu_us\": ");
-    if (calibration->wake_other_cpu_us >= 0)
-        printf("%.2f", calibration->wake_other_cpu_us);
-    else
-        printf("null");
-    printf(", \"wake_same_cpu_us\": %.2f, \"pread_4k_ns\": %.0f, \"nproc\": %u",
-           calibration->wake_same_cpu_us, calibration->pread_4k_ns, calibration->cpus);
+    print_or_null(calibration->wake_other_cpu_us);
+    printf(", \"wake_same_cpu_us\": %.2f, \"spin_other_cpu_ns\": ", calibration->wake_same_cpu_us);
+    print_or_null(calibration->spin_other_cpu_ns);
+    printf(", \"yield_same_cpu_ns\": %.1f, \"pread_4k_ns\": %.0f, \"nproc\": %u",
+           calibration->yield_same_cpu_ns, calibration->pread_4k_ns, calibration->cpus);
     print_member("governor", calibration->governor);
     print_member("kernel", calibration->system.release);
     print_member("machine", calibration->system.machine);
