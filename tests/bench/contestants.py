@@ -4,6 +4,7 @@
 A server lives from start() to stop(); it also dies with this process, however that dies.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -37,8 +38,17 @@ class Contestant:
         self.row = row
         self.image = image
         self.clients = row.clients
+        self.idle = row.idle
 
     def start(self):
+        pass
+
+    def restart(self):
+        """A server as if nobody had ever connected to it."""
+        self.stop()
+        self.start()
+
+    def check_placement(self):
         pass
 
     def stop(self):
@@ -53,6 +63,12 @@ class Direct(Contestant):
 
     def bench_arguments(self):
         return [f"--target={self.scheme}:{self.image}"] + ["--o-direct"] * self.row.o_direct
+
+
+class Group(Direct):
+    """One fdatasync for all threads that wait for one."""
+
+    scheme = "group"
 
 
 class Uring(Direct):
@@ -113,6 +129,19 @@ class Server(Contestant):
                 self.process.wait()
         self.socket.unlink(missing_ok=True)
 
+    def check_placement(self):
+        """Every thread has to be where --placement wants it, also those that were started late."""
+        wanted = self.context.cpus("server")
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                cpus = os.sched_getaffinity(int(task.name))
+                if not cpus <= wanted:
+                    raise Failure(
+                        f"--placement={self.context.placement_name}: thread "
+                        f"{(task / 'comm').read_text().strip()} of {self.command()[0]} may run on "
+                        f"CPUs {sorted(cpus)}, not only on {sorted(wanted)}; this kernel does not "
+                        "keep io_uring's workers where their process is, so measure unpinned")
+
     def bench_arguments(self):
         return [f"--server-pid={self.process.pid}"]
 
@@ -134,8 +163,11 @@ class Blkd(Server):
     def command(self):
         command = [self.find(), f"--socket={self.socket}",
                    f"--state-dir={self.context.directory / type(self).__name__}.state"]
-        if self.context.engine:
-            command.append(f"--engine={self.context.engine}")
+        engine = self.context.engine
+        if self.row.sync_delay_ms:
+            engine = f"fault:{engine or 'io_uring'}:sync=delay:{self.row.sync_delay_ms}ms"
+        if engine:
+            command.append(f"--engine={engine}")
         if not self.polling:
             command.append("--busy-poll-us=0")
         return command
@@ -159,6 +191,14 @@ class BlkdOneClient(Blkd):
     def __init__(self, context, row, image):
         super().__init__(context, row, image)
         self.clients = 1
+
+
+class BlkdAlone(Blkd):
+    """The same without the idle connections of the row."""
+
+    def __init__(self, context, row, image):
+        super().__init__(context, row, image)
+        self.idle = 0
 
 
 class Nbdkit(Server):
@@ -192,10 +232,12 @@ class QemuStorageDaemon(Server):
 
 CONTESTANTS = {
     "direct": Direct,
+    "group": Group,
     "uring": Uring,
     "blkd": Blkd,
     "blkd-nopoll": BlkdNoPolling,
     "blkd-one": BlkdOneClient,
+    "blkd-alone": BlkdAlone,
     "nbdkit": Nbdkit,
     "qsd": QemuStorageDaemon,
 }
@@ -210,12 +252,17 @@ class Context:
         self.engine = engine
         self.placement_name = placement
 
-    def placement(self, side):
-        """The command that puts a program ("server" or "bench") where it belongs."""
-        if self.placement_name == "unpinned":
-            return []
+    def cpus(self, side):
+        """Where a program ("server" or "bench") belongs."""
         cpus = sorted(os.sched_getaffinity(0))
+        if self.placement_name == "unpinned":
+            return set(cpus)
         if self.placement_name == "split" and len(cpus) < 2:
             raise Failure("--placement=split needs two CPUs")
-        cpu = cpus[1] if self.placement_name == "split" and side == "server" else cpus[0]
-        return ["taskset", "--cpu-list", str(cpu)]
+        return {cpus[1] if self.placement_name == "split" and side == "server" else cpus[0]}
+
+    def placement(self, side):
+        """The command that puts it there; threads and processes inherit it."""
+        if self.placement_name == "unpinned":
+            return []
+        return ["taskset", "--cpu-list", ",".join(map(str, self.cpus(side)))]

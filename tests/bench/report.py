@@ -4,8 +4,9 @@ machine. For a terminal, as markdown, and as JSON."""
 
 import json
 
-COLUMNS = ("direct", "uring", "blkd", "blkd-nopoll", "blkd-one", "nbdkit", "qsd")
-RATIOS = ("direct", "uring", "nbdkit", "qsd")
+COLUMNS = ("direct", "group", "uring", "blkd", "blkd-nopoll", "blkd-one", "blkd-alone", "nbdkit",
+           "qsd")
+RATIOS = ("direct", "group", "uring", "nbdkit", "qsd")
 LARGE_BLOCK = 64 * 1024  # from here on, bytes a second say more than operations
 
 
@@ -15,12 +16,23 @@ def throughput(row, median):
     return f"{median['iops'] / 1000:.1f} k/s"
 
 
-def judge(row, medians):
+def judge(row, medians, calibration):
     """One entry for each demand whose contestants were run."""
+    wake_us = calibration["wake_other_cpu_us"] or calibration["wake_same_cpu_us"]
     for demand in row.demands:
         if demand.contestants() <= medians.keys():
-            value = demand.value(medians)
-            yield {"demand": demand.text(), "value": value, "met": demand.passed(value)}
+            yield {"demand": demand.text(), "value": demand.value(medians),
+                   "met": demand.passed(medians, wake_us)}
+
+
+def demanded_iops(row, medians):
+    """The most that any demand of a ratio asks of what it is about, by name."""
+    demanded = {}
+    for demand in row.demands:
+        if demand.kind == "ratio" and demand.contestants() <= medians.keys():
+            iops = demand.bound * medians[demand.right]["iops"]
+            demanded[demand.left] = max(iops, demanded.get(demand.left, 0))
+    return demanded
 
 
 def as_text(header, lines):
@@ -43,10 +55,11 @@ class Report:
         self.arguments = arguments
         self.before = calibration
         self.entries = []
+        self.document = None  # what --json writes, once it is finished
 
     def add(self, row, results, medians):
         self.entries.append({"row": row, "results": results, "medians": medians,
-                             "verdicts": list(judge(row, medians))})
+                             "verdicts": list(judge(row, medians, self.before))})
 
     def all_met(self):
         return all(verdict["met"] for entry in self.entries for verdict in entry["verdicts"])
@@ -70,26 +83,40 @@ class Report:
         return header, lines
 
     def costs(self):
-        """p50/p99 in microseconds, and CPU microseconds an operation of client + server."""
+        """Microseconds: percentiles, and CPU time for an operation of client + server."""
         names = used(COLUMNS, self.entries)
-        header = ["row", *(f"{name} p50/p99, CPU us" for name in names)]
+        header = ["row", *(f"{name} p50/p99/p99.99, CPU us" for name in names)]
         lines = []
         for entry in self.entries:
             line = [entry["row"].name]
             for name in names:
                 median = entry["medians"].get(name)
-                line.append(f"{median['p50_us']:.1f}/{median['p99_us']:.1f}, "
+                line.append(f"{median['p50_us']:.1f}/{median['p99_us']:.1f}/"
+                            f"{median['p9999_us']:.1f}, "
                             f"{median['client_cpu_us']:.1f}+{median['server_cpu_us']:.1f}"
                             if median else "")
             lines.append(line)
         return header, lines
 
+    def idle(self):
+        """What the idle connections cost the server."""
+        header = ["row", "server", "memory for each", "CPU with only those"]
+        return header, [
+            [entry["row"].name, name, f"{median['idle_kib']:.2f} KiB", f"{median['idle_cpu']:.2f} %"]
+            for entry in self.entries for name, median in entry["medians"].items()
+            if "idle_kib" in median]
+
+    def tables(self):
+        return [table for table in (self.figures(), self.costs(), self.idle()) if table[1]]
+
     def machine(self, after):
         def line(when, c):
-            other = c["wake_other_cpu_us"]
-            return (f"{when}: wake-up {'-' if other is None else other} us to another CPU, "
-                    f"{c['wake_same_cpu_us']} us on the same; cached 4 KiB pread "
-                    f"{c['pread_4k_ns']} ns")
+            def known(value):
+                return "-" if value is None else value
+            return (f"{when}: wake-up {known(c['wake_other_cpu_us'])} us to another CPU, "
+                    f"{c['wake_same_cpu_us']} us on the same; a word to a thread that spins "
+                    f"{known(c['spin_other_cpu_ns'])} ns, to one that yields "
+                    f"{c['yield_same_cpu_ns']} ns; cached 4 KiB pread {c['pread_4k_ns']} ns")
 
         c = self.before
         return "\n".join([
@@ -99,25 +126,32 @@ class Report:
             line("before", c), line("after", after)])
 
     def finish(self, after):
-        for table in (self.figures(), self.costs()):
+        self.document = self.as_json(after)
+        for table in self.tables():
             print(as_text(*table), end="\n\n")
         print(self.machine(after))
         if self.arguments.markdown:
             self.arguments.markdown.write_text("\n\n".join(
-                [as_markdown(*self.figures()), as_markdown(*self.costs()),
+                [*(as_markdown(*table) for table in self.tables()),
                  self.machine(after).replace("\n", "  \n")]) + "\n")
         if self.arguments.json:
-            self.arguments.json.write_text(json.dumps(self.as_json(after), indent=1) + "\n")
+            self.arguments.json.write_text(json.dumps(self.document, indent=1) + "\n")
 
     def as_json(self, after):
         return {
+            "command": self.arguments.command,
+            "machine": self.machine(after).splitlines()[0],
             "calibration_before": self.before,
             "calibration_after": after,
             "placement": self.arguments.placement,
             "engine": self.arguments.engine,
             "rounds": self.arguments.rounds,
             "seconds": self.arguments.seconds,
-            "rows": [{"name": entry["row"].name, "medians": entry["medians"],
+            "rows": [{"name": entry["row"].name,
+                      "throughput": {name: throughput(entry["row"], median)
+                                     for name, median in entry["medians"].items()},
+                      "demanded_iops": demanded_iops(entry["row"], entry["medians"]),
+                      "medians": entry["medians"],
                       "demands": entry["verdicts"], "results": entry["results"]}
                      for entry in self.entries],
         }

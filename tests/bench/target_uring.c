@@ -24,8 +24,8 @@ struct uring {
 
 enum { REGISTERED_FILE = 0, REGISTERED_BUFFER = 0 };
 
-/* The kernel's workers, who do what would block, stay on this thread's CPUs: taskset(1) does not
- * reach them. */
+/* The kernel's workers, who do what would block, stay on this thread's CPUs; older kernels (6.1 as
+ * one) let them run anywhere, whatever taskset(1) says. */
 static void ring_keep_placement(struct io_uring *ring)
 {
     cpu_set_t cpus;
