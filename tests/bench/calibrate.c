@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "tests/bench/client.h"
+#include "tests/bench/clock.h"
 
 enum {
     ROUND_TRIPS = 1000,

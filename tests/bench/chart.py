@@ -16,6 +16,7 @@ WIDTH = 960
 LEFT, RIGHT = 290, 800  # of the bars; names are before, figures after
 BAR, GAP = 11, 9  # heights: of a bar, between rows
 LINE = 16
+FIGURE = 60  # width of what is written behind a bar
 TITLE_COLUMNS = 140
 LOG_FROM = 20  # largest over smallest: from here on a linear scale hides the small ones
 
@@ -42,8 +43,8 @@ class Scale:
     def __init__(self, values):
         self.highest = max(values)
         self.logarithmic = self.highest / min(values) >= LOG_FROM
-        # Half a decade below the smallest, so that its bar can be seen.
-        self.lowest = 10 ** math.floor(math.log10(min(values)) - 0.5) if self.logarithmic else 0
+        # Below the smallest by a factor of two or more, so that its bar can be seen.
+        self.lowest = 10 ** math.floor(math.log10(min(values)) - 0.3) if self.logarithmic else 0
 
     def x(self, value):
         if self.logarithmic:
@@ -122,7 +123,7 @@ def bars(row, scale, y):
         if wanted and scale.lowest < wanted <= scale.highest:
             at = scale.x(wanted)
             out.append(f'<path class="d" d="M{number(at)} {y - 1}v{BAR + 1}"/>')
-            end = max(x, at)
+            end = at if x < at < x + FIGURE else x
         out.append(text(end + 4, y + BAR - 2, row["throughput"][name], "v"))
         y += BAR
     return out, y + GAP

@@ -7,13 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "tests/bench/clock.h"
 #include "tests/bench/memory.h"
-
-enum { NS_PER_SECOND = 1000000000 };
 
 struct client {
     const struct bench_options *options;
@@ -32,13 +30,6 @@ struct client {
     void *memory; /* the buffers of all operations, memory_bytes of it */
     size_t memory_bytes;
 };
-
-uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec time;
-    (void)clock_gettime(clock, &time);
-    return (uint64_t)time.tv_sec * NS_PER_SECOND + (uint64_t)time.tv_nsec;
-}
 
 /* ---- the loop ---- */
 

@@ -33,8 +33,6 @@ struct client;
 
 struct client_window client_window(const struct bench_options *options, uint64_t start_ns);
 
-uint64_t clock_ns(clockid_t clock);
-
 /* Opens the target as client `index`. Returns 0, or a negative errno after a message on stderr.
  * `options` and `result` outlive the client. */
 int client_new(const struct bench_options *options, unsigned int index,

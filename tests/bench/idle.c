@@ -13,7 +13,7 @@
 #include <time.h>
 
 #include "common/cleanup.h"
-#include "tests/bench/client.h"
+#include "tests/bench/clock.h"
 
 enum {
     CONNECTIONS_EACH = 1000, /* of one holder */
@@ -21,7 +21,6 @@ enum {
     DESCRIPTORS_OTHER = 64,
     SETTLE_NS = 200000000, /* after the last connection, before the server is looked at */
     LOOK_NS = 1000000000,
-    NS_PER_S = 1000000000,
 };
 
 /* One that holds connections. It sends its error (int), or 0, when all are there, and goes when
@@ -106,7 +105,8 @@ static int holder_wait_connected(const struct holder *holder)
 
 static void wait_ns(long nanoseconds)
 {
-    struct timespec time = {.tv_sec = nanoseconds / NS_PER_S, .tv_nsec = nanoseconds % NS_PER_S};
+    struct timespec time = {.tv_sec = nanoseconds / NS_PER_SECOND,
+                            .tv_nsec = nanoseconds % NS_PER_SECOND};
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &time, &time) == EINTR)
         ;
 }
@@ -206,11 +206,4 @@ struct idle *idle_stop(struct idle *idle)
     }
     free(idle);
     return NULL;
-}
-
-double idle_bytes_each(uint64_t before_bytes, uint64_t after_bytes, unsigned int count)
-{
-    return after_bytes > before_bytes && count
-               ? (double)(after_bytes - before_bytes) / (double)count
-               : 0;
 }

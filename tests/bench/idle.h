@@ -29,7 +29,4 @@ int idle_start(const struct bench_options *options, struct idle_cost *ret_cost,
 /* They leave without a word, as a process that dies. */
 struct idle *idle_stop(struct idle *idle);
 
-/* Bytes for each connection by which the memory grew; never below 0. */
-double idle_bytes_each(uint64_t before_bytes, uint64_t after_bytes, unsigned int count);
-
 #endif

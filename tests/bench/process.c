@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "tests/bench/client.h"
+#include "tests/bench/clock.h"
 
 int process_find_bytes(const char *text, const char *name, uint64_t *ret_bytes)
 {
@@ -41,6 +41,13 @@ static int read_proc(pid_t pid, const char *name, char *text, size_t size)
         return -errno;
     text[got] = '\0';
     return 0;
+}
+
+double process_bytes_each(uint64_t before_bytes, uint64_t after_bytes, unsigned int count)
+{
+    return after_bytes > before_bytes && count
+               ? (double)(after_bytes - before_bytes) / (double)count
+               : 0;
 }
 
 int process_read_memory(pid_t pid, struct process_memory *ret_memory)

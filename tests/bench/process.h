@@ -21,6 +21,9 @@ int process_read_cpu(pid_t pid, uint64_t *ret_cpu_ns);
 /* The value in bytes of the line "NAME: 12 kB" of /proc's files. Pure. -ENODATA: there is none. */
 int process_find_bytes(const char *text, const char *name, uint64_t *ret_bytes);
 
+/* By how much memory grew for each of `count`; never below 0. Pure. */
+double process_bytes_each(uint64_t before_bytes, uint64_t after_bytes, unsigned int count);
+
 /* As many descriptors as the system lets this process have. Returns how many that are. */
 uint64_t process_raise_descriptors(uint64_t wanted);
 

@@ -73,10 +73,10 @@ void report_idle(const struct bench_options *options, const struct idle_cost *co
            options->idle_open ? ", each with the device open" : "");
     if (cost->known) {
         printf("; the server has %.2f KiB (RSS",
-               idle_bytes_each(cost->before.rss_bytes, cost->after.rss_bytes, count) / 1024);
+               process_bytes_each(cost->before.rss_bytes, cost->after.rss_bytes, count) / 1024);
         if (cost->after.pss_bytes)
             printf("; PSS %.2f KiB",
-                   idle_bytes_each(cost->before.pss_bytes, cost->after.pss_bytes, count) / 1024);
+                   process_bytes_each(cost->before.pss_bytes, cost->after.pss_bytes, count) / 1024);
         printf(") for each and uses %.2f %% of a CPU", cost->server_cpu_percent);
     }
     printf("\n");
@@ -144,7 +144,7 @@ static void print_memory(const char *name, uint64_t before, uint64_t after, unsi
 {
     printf(", \"server_%s_bytes\": [%llu, %llu], \"server_%s_bytes_each\": %.1f", name,
            (unsigned long long)before, (unsigned long long)after, name,
-           idle_bytes_each(before, after, count));
+           process_bytes_each(before, after, count));
 }
 
 static void print_idle(const struct bench_options *options, const struct idle_cost *cost)

@@ -14,10 +14,10 @@
 #include <time.h>
 
 #include "common/cleanup.h"
+#include "tests/bench/clock.h"
 #include "tests/bench/process.h"
 
 enum {
-    NS_PER_SECOND = 1000000000,
     /* For the word to begin to reach every client. */
     START_DELAY_NS = 1000000,
     START_DELAY_EACH_NS = 100000,
