@@ -9,6 +9,7 @@
 #include "common/cleanup.h"
 #include "tests/bench/calibrate.h"
 #include "tests/bench/client.h"
+#include "tests/bench/complaint.h"
 #include "tests/bench/process.h"
 #include "tests/bench/report.h"
 #include "tests/bench/runner.h"
@@ -114,5 +115,10 @@ int main(int argc, char **argv)
         report(&options, NULL);
         return EXIT_SUCCESS;
     }
-    return bench(&options) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    r = complaint_init();
+    if (r < 0)
+        errx(EXIT_FAILURE, "no memory to share with clients: %s", strerror(-r));
+    r = bench(&options);
+    complaint_end();
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -2,7 +2,6 @@
 /* The measuring loop; see client.h. */
 #include "tests/bench/client.h"
 
-#include <err.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 
 #include "common/cleanup.h"
 #include "tests/bench/clock.h"
+#include "tests/bench/complaint.h"
 #include "tests/bench/memory.h"
 
 struct client {
@@ -41,10 +41,11 @@ static void client_fail(struct client *client, const struct op *op, const char *
         return;
     client->result->error = error;
     if (op)
-        warnx("%s of %zu bytes at byte %llu on %s: %s", what, op->buffer.iov_len,
-              (unsigned long long)op->offset_bytes, client->options->target_text, strerror(-error));
+        complain("%s of %zu bytes at byte %llu on %s: %s", what, op->buffer.iov_len,
+                 (unsigned long long)op->offset_bytes, client->options->target_text,
+                 strerror(-error));
     else
-        warnx("%s on %s: %s", what, client->options->target_text, strerror(-error));
+        complain("%s on %s: %s", what, client->options->target_text, strerror(-error));
 }
 
 static void client_check(struct client *client, const struct op *op)
@@ -52,8 +53,8 @@ static void client_check(struct client *client, const struct op *op)
     uint64_t wrong_at = 0;
     if (pattern_check(op->buffer.iov_base, op->buffer.iov_len, op->offset_bytes, &wrong_at))
         return;
-    warnx("wrong data at byte %llu of %s", (unsigned long long)wrong_at,
-          client->options->target_text);
+    complain("wrong data at byte %llu of %s", (unsigned long long)wrong_at,
+             client->options->target_text);
     client->result->error = client->result->error ? client->result->error : -EIO;
     client_fail(client, op, "read", -EIO);
 }
@@ -185,9 +186,9 @@ static void client_check_tier(struct client *client)
         return;
     client->result->error = client->result->error ? client->result->error : -EOPNOTSUPP;
     client->remaining = 0;
-    warnx("--tier=%s: after the warm-up of %g s %s still goes by %s; is the daemon able to, and "
-          "the warm-up long enough?",
-          asked, client->options->warmup_seconds, client->options->target_text, tier);
+    complain("--tier=%s: after the warm-up of %g s %s still goes by %s; is the daemon able to, and "
+             "the warm-up long enough?",
+             asked, client->options->warmup_seconds, client->options->target_text, tier);
 }
 
 void client_measure(struct client *client, uint64_t start_ns)
@@ -243,8 +244,8 @@ static int client_prepare_ops(struct client *client)
     if (r == 0 && !(client->ops = calloc(options->depth, sizeof(*client->ops))))
         r = -ENOMEM;
     if (r < 0) {
-        warnx("no memory for %u buffers of %u bytes: %s", options->depth, options->block_bytes,
-              strerror(-r));
+        complain("no memory for %u buffers of %u bytes: %s", options->depth, options->block_bytes,
+                 strerror(-r));
         return r;
     }
     for (unsigned int i = 0; i < options->depth; i++) {
@@ -272,16 +273,16 @@ static int client_open(struct client *client)
     if (r < 0)
         return r;
     if (options->block_bytes % client->target->granule_bytes != 0) {
-        warnx("--bs=%u is not a multiple of the sector size of %s, %u bytes", options->block_bytes,
-              options->target_text, client->target->granule_bytes);
+        complain("--bs=%u is not a multiple of the sector size of %s, %u bytes",
+                 options->block_bytes, options->target_text, client->target->granule_bytes);
         return -EINVAL;
     }
     r = workload_init(&client->workload, options->workload, client->target->size_bytes,
                       options->block_bytes, client->index, options->clients, options->seed);
     if (r < 0)
-        warnx("%s has %llu bytes, less than one block of %u for each of %u clients",
-              options->target_text, (unsigned long long)client->target->size_bytes,
-              options->block_bytes, options->clients);
+        complain("%s has %llu bytes, less than one block of %u for each of %u clients",
+                 options->target_text, (unsigned long long)client->target->size_bytes,
+                 options->block_bytes, options->clients);
     return r;
 }
 

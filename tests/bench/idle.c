@@ -2,7 +2,6 @@
 /* Holding connections; see idle.h. */
 #include "tests/bench/idle.h"
 
-#include <err.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 
 #include "common/cleanup.h"
 #include "tests/bench/clock.h"
+#include "tests/bench/complaint.h"
 
 enum {
     CONNECTIONS_EACH = 1000, /* of one holder */
@@ -52,7 +52,7 @@ static int holder_connect(const struct bench_options *options, unsigned int coun
         struct target *target; /* the end of the process closes it */
         int r = options->target->open(&target_options, &target);
         if (r < 0) {
-            warnx("idle connection %u of %u of one process: %s", i + 1, count, strerror(-r));
+            complain("idle connection %u of %u of one process: %s", i + 1, count, strerror(-r));
             return r;
         }
     }
@@ -146,7 +146,7 @@ static int idle_connect(struct idle *idle, const struct bench_options *options, 
         unsigned int count = remaining < each ? remaining : each;
         int r = holder_start(&idle->holders[i], options, count);
         if (r < 0) {
-            warnx("cannot start a process for %u idle connections: %s", count, strerror(-r));
+            complain("cannot start a process for %u idle connections: %s", count, strerror(-r));
             return r;
         }
         remaining -= count;
@@ -185,7 +185,7 @@ int idle_start(const struct bench_options *options, struct idle_cost *ret_cost,
     if (r == 0 && cost.known)
         r = look_at_server(options->server_pid, &cost);
     if (r < 0) {
-        warnx("--server-pid=%d: cannot look at it: %s", (int)options->server_pid, strerror(-r));
+        complain("--server-pid=%d: cannot look at it: %s", (int)options->server_pid, strerror(-r));
         return r;
     }
     *ret_cost = cost;

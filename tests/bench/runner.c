@@ -2,7 +2,6 @@
 /* Starting clients and looking at what they cost; see runner.h. */
 #include "tests/bench/runner.h"
 
-#include <err.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,6 +14,7 @@
 
 #include "common/cleanup.h"
 #include "tests/bench/clock.h"
+#include "tests/bench/complaint.h"
 #include "tests/bench/process.h"
 
 enum {
@@ -139,7 +139,7 @@ static int runners_connect(struct runner *runners, unsigned int count)
     for (unsigned int i = 0; i < count; i++) {
         int r = runner_start(&runners[i]);
         if (r < 0) {
-            warnx("cannot start client %u: %s", i, strerror(-r));
+            complain("cannot start client %u: %s", i, strerror(-r));
             return r;
         }
     }

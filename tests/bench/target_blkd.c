@@ -3,13 +3,13 @@
  * libblkd through its public header alone: at depth 1 the waiting calls, above it callbacks and
  * blkd_dispatch, each what a user would take. Each client has a connection of its own.
  */
-#include <err.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/blkd.h"
 #include "common/cleanup.h"
+#include "tests/bench/complaint.h"
 #include "tests/bench/memory.h"
 #include "tests/bench/target.h"
 
@@ -95,7 +95,7 @@ static int libblkd_open(const struct target_options *options, struct target **re
     if (r == 0 && !options->connect_only)
         r = device_open(libblkd, options);
     if (r < 0) {
-        warnx("cannot open %s through blkd: %s", options->address, blkd_error_message());
+        complain("cannot open %s through blkd: %s", options->address, blkd_error_message());
         libblkd_close(&libblkd->target);
         return r;
     }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The yardstick: pread and pwrite in the loop itself, what a program does that opens the image
  * alone. */
-#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "tests/bench/complaint.h"
 #include "tests/bench/target.h"
 
 struct direct {
@@ -38,9 +38,9 @@ int target_open_file(const struct target_options *options, int *ret_fd, uint64_t
     CLEANUP_CLOSE int fd = open(options->address, flags | (options->o_direct ? O_DIRECT : 0));
     int r = fd < 0 ? -errno : file_size(fd, ret_size_bytes);
     if (r < 0) {
-        warnx("cannot open %s for %s%s: %s", options->address,
-              options->read_write ? "reading and writing" : "reading",
-              options->o_direct ? " with O_DIRECT" : "", strerror(-r));
+        complain("cannot open %s for %s%s: %s", options->address,
+                 options->read_write ? "reading and writing" : "reading",
+                 options->o_direct ? " with O_DIRECT" : "", strerror(-r));
         return r;
     }
     *ret_fd = TAKE_FD(fd);

@@ -4,13 +4,13 @@
  * (libnbd(3), "Issuing asynchronous commands"). It is told not to clear the read buffers first, as
  * nbdcopy does: the comparison is with NBD at its best.
  */
-#include <err.h>
 #include <errno.h>
 #include <libnbd.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "tests/bench/complaint.h"
 #include "tests/bench/target.h"
 
 struct nbd {
@@ -49,7 +49,7 @@ static int target_nbd_open(const struct target_options *options, struct target *
         return -ENOMEM;
     int r = connect_to(handle, options->address, &nbd->target.size_bytes);
     if (r < 0) {
-        warnx("cannot connect to %s: %s", options->address, nbd_get_error());
+        complain("cannot connect to %s: %s", options->address, nbd_get_error());
         return r;
     }
     int64_t block = nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM);

@@ -3,7 +3,6 @@
  * io_uring as one who wants speed sets it up: one issuer, completions run when it asks for them,
  * the file and (where the memlock limit allows) the buffers registered.
  */
-#include <err.h>
 #include <errno.h>
 #include <liburing.h>
 #include <sched.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "tests/bench/complaint.h"
 #include "tests/bench/memory.h"
 #include "tests/bench/target.h"
 
@@ -66,7 +66,7 @@ static int uring_open(const struct target_options *options, struct target **ret_
     uring->fd = fd;
     r = ring_open(uring, options);
     if (r < 0) {
-        warnx("cannot set up an io_uring of %u entries: %s", options->depth, strerror(-r));
+        complain("cannot set up an io_uring of %u entries: %s", options->depth, strerror(-r));
         return r;
     }
     (void)TAKE_FD(fd);
