@@ -248,11 +248,11 @@ static int wait_lead(struct blkd *connection, enum wait_role role, uint64_t dead
     pthread_mutex_lock(&connection->mutex);
     connection->reading = false;
 
+    rings_reap(connection); /* what was completed before the daemon went away counts */
     if (n > 0)
         receiver_take(connection, (size_t)n);
     else if (n != -EAGAIN && n != -ETIMEDOUT && n != -EINTR)
         wait_lose(connection, (int)n);
-    rings_reap(connection);
     if (plan.unsent || call_table_waits(&connection->calls))
         sender_push(connection);
     if (role != WAIT_TO_DISPATCH && dispatch_pending(connection))
