@@ -23,7 +23,9 @@
  * out once, with single loads, and the copy is what is looked at.
  *
  * Bound. A client has at most `entries` submissions that it has not taken the completions of; one
- * more breaks the protocol. So the daemon always has room for a completion.
+ * more breaks the protocol. So the daemon always has room for a completion. It releases a
+ * submission before it publishes its completion, so a client within the bound has room for a
+ * submission.
  *
  * Order. The producer fills entries, then stores `tail`: seq_cst, which is also a release. The
  * consumer loads `tail` (acquire), reads the entries, then stores `head` (release); the producer
