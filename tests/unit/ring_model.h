@@ -145,7 +145,7 @@ static inline void search_reach(struct search *search, const struct state *state
     }
     ck_assert_int_lt(search->count, 1 << (TABLE_BITS - 1));
     if (search->count == search->room) {
-        search->room = search->room * 2 + 1024;
+        search->room *= 2;
         search->nodes = realloc(search->nodes, (size_t)search->room * sizeof *search->nodes);
         ck_assert_ptr_nonnull(search->nodes);
     }
@@ -164,15 +164,26 @@ static inline void search_start(struct search *search)
     struct state start = {0};
     search->table = calloc(1U << TABLE_BITS, sizeof *search->table);
     ck_assert_ptr_nonnull(search->table);
+    search->room = 1024;
+    search->nodes = malloc((size_t)search->room * sizeof *search->nodes);
+    ck_assert_ptr_nonnull(search->nodes);
     search->at = NO_PARENT;
     search_reach(search, &start, "start");
 }
 
+/* The steps from the start to `number`. */
 static inline void search_print_way(const struct search *search, int number)
 {
-    if (search->nodes[number].parent != NO_PARENT)
-        search_print_way(search, search->nodes[number].parent);
-    printf("    %s\n", search->nodes[number].step);
+    int steps = 0;
+    for (int at = number; at != NO_PARENT; at = search->nodes[at].parent)
+        steps++;
+    for (; steps > 0; steps--) {
+        int at = number;
+        for (int back = 1; back < steps; back++)
+            at = search->nodes[at].parent;
+        printf("    %s\n", search->nodes[at].step);
+    }
+    (void)fflush(stdout); /* Check ends a failed test without */
 }
 
 static inline void search_free(struct search *search)

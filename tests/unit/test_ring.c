@@ -176,6 +176,7 @@ START_TEST(what_is_known_is_not_looked_for)
     take(&pair, 0);
     ck_assert_uint_eq(look(&pair), 1);
     take(&pair, 1);
+    ck_assert(!pair.consumer.broken);
     uint32_t n = 77;
     ck_assert_int_eq(ring_consumer_look(&pair.consumer, &n), -EPROTO);
     ck_assert_int_eq(ring_producer_room(&pair.producer, COUNT - 1, &n), -EPROTO);
@@ -386,6 +387,8 @@ START_TEST(a_shared_cpu_is_known)
     ring_consumer_set_cpu(&pair.consumer, 3);
     ck_assert(!ring_producer_shares_cpu(&pair.producer, 0));
     ck_assert(ring_producer_shares_cpu(&pair.producer, 3));
+    ring_consumer_set_cpu(&pair.consumer, -5);
+    ck_assert_uint_eq(pair.words.consumer_cpu, 0);
     ring_consumer_set_cpu(&pair.consumer, -1);
     ck_assert(!ring_producer_shares_cpu(&pair.producer, -1));
     ck_assert_uint_eq(pair.words.consumer_cpu, 0);
