@@ -165,6 +165,8 @@ void channel_publish(struct channel *channel)
         TAILQ_REMOVE(&channel->conn->worker->dirty, channel, dirty_link);
     channel->dirty = false;
     channel->unpublished = 0;
+    /* Who sees a completion may reckon with the place of its submission (ring.h). */
+    ring_consumer_release(&channel->submissions);
     if (ring_producer_publish(&channel->completions) && !channel->wake_due) {
         channel->wake_due = true;
         TAILQ_INSERT_TAIL(&channel->conn->worker->due, channel, due_link);
