@@ -218,11 +218,12 @@ static void worker_look_while_busy(struct worker *worker)
     (void)worker_let_sleep(worker, worker->looked_ns - CHANNEL_IDLE_NS);
 }
 
+/* A round that ends can complete what another client sleeps for. */
 static void worker_sleep(struct worker *worker)
 {
     worker_wake_clients(worker);
     worker_end_round(worker);
-    bool sleep = worker_let_sleep(worker, UINT64_MAX);
+    bool sleep = worker_let_sleep(worker, UINT64_MAX) && TAILQ_EMPTY(&worker->due);
     worker_look(worker, sleep ? 0 : EVLOOP_NONBLOCK);
 }
 
