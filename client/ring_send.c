@@ -146,8 +146,8 @@ static void rings_break(struct blkd *connection)
         rings_reap(connection);
 }
 
-/* Whether one more submission may be made. The daemon takes entries out before it completes them,
- * so that there is room for all that may be in flight. */
+/* Whether one more submission may be made. The daemon may complete some before it releases the
+ * places of all that it has taken; with nothing in flight every place is free. */
 static bool rings_have_room(struct blkd *connection)
 {
     struct rings *rings = &connection->rings;
@@ -155,10 +155,10 @@ static bool rings_have_room(struct blkd *connection)
 
     if (rings->in_flight >= rings->layout.entries || rings->broken)
         return false;
-    if (ring_producer_room(&rings->submissions, 1, &room) == 0 && room > 0)
-        return true;
-    rings_break(connection);
-    return false;
+    if (ring_producer_room(&rings->submissions, 1, &room) < 0 ||
+        (room == 0 && rings->in_flight == 0))
+        rings_break(connection);
+    return room > 0;
 }
 
 void rings_push(struct blkd *connection)
