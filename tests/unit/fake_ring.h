@@ -42,7 +42,8 @@ struct fake_ring {
     struct fake_arena arenas[FAKE_ARENAS_MAX];
     uint32_t arena_count, setups, removals, ready_events, doorbells;
     struct ring_submission log[FAKE_LOG_MAX];
-    uint32_t logged, answered, most_unanswered;
+    _Atomic uint32_t logged; /* tests look at it meanwhile */
+    uint32_t answered, most_unanswered;
 };
 
 static struct fake_ring fake_rings;
