@@ -467,9 +467,9 @@ BLKD_API int blkd_unlock(struct blkd_device *device, uint64_t first_sector, uint
  * become zeroes: fill it anew before it is written somewhere else. In the child of a fork it is
  * gone.
  *
- * Whole pages are handed out. Blocks for a round trip, or a few, when the daemon has to be asked for
- * more memory, else not at all; inside a callback it never asks, and on a lost connection it gives
- * ordinary memory.
+ * Whole pages are handed out. Blocks for a round trip, or a few, when the daemon has to be asked
+ * for more memory, else not at all; inside a callback it never asks, and on a lost connection it
+ * gives ordinary memory.
  *
  * -EINVAL     size_bytes is 0
  * -ENOMEM     the process cannot have so much memory
