@@ -480,7 +480,7 @@ START_TEST(threads_allocate_and_free_together)
 END_TEST
 
 /* Returns the number of what was wrong, or 0. */
-static int try_in_child(void *ordinary)
+static int try_in_child(void *ordinary, void *shared)
 {
     void *buffer;
 
@@ -491,21 +491,27 @@ static int try_in_child(void *ordinary)
     if (strstr(blkd_error_message(), "forked") == NULL)
         return 3;
     blkd_buffer_free(connection, ordinary);
+    blkd_buffer_free(connection, shared);
+    if (world.removed > 0)
+        return 4; /* the daemon would hear of it on the parent's socket */
     blkd_disconnect(connection);
     return 0;
 }
 
 START_TEST(in_a_child_buffers_are_gone)
 {
+    void *spare = alloc((size_t)2 << 20);
+    void *shared = alloc((size_t)4 << 20);
     uint8_t *ordinary;
     int status;
     pid_t child;
 
+    blkd_buffer_free(connection, spare);
     world.error = -EOPNOTSUPP;
-    ordinary = alloc(PAGE);
+    ordinary = alloc((size_t)4 << 20);
     child = fork();
     if (child == 0)
-        _exit(try_in_child(ordinary));
+        _exit(try_in_child(ordinary, shared));
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert(WIFEXITED(status));
     ck_assert_int_eq(WEXITSTATUS(status), 0);
