@@ -46,8 +46,9 @@ static void bits_flip(uint64_t *words, uint32_t first, uint32_t count)
     while (count > 0) {
         uint32_t shift = first % WORD_BITS;
         uint32_t here = WORD_BITS - shift < count ? WORD_BITS - shift : count;
+        uint64_t mask = here == WORD_BITS ? UINT64_MAX : (UINT64_C(1) << here) - 1;
 
-        words[first / WORD_BITS] ^= UINT64_MAX >> (WORD_BITS - here) << shift;
+        words[first / WORD_BITS] ^= mask << shift;
         first += here;
         count -= here;
     }
