@@ -7,10 +7,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "common/cleanup.h"
 #include "daemon/engine_impl.h"
+#include "daemon/engine_writers.h"
 
 #define FAULT_PREFIX "fault:"
 
@@ -20,14 +22,41 @@ void engine_target_init(struct engine_target *target)
     for (unsigned int i = 0; i < WORKERS_MAX; i++) {
         target->lanes[i].running = 0;
         TAILQ_INIT(&target->lanes[i].waiting);
+        TAILQ_INIT(&target->lanes[i].batch);
     }
+    engine_writers_init(target);
 }
 
 void engine_target_deinit(struct engine_target *target)
 {
+    engine_writers_deinit(target);
     helper_share_deinit(&target->share);
     for (unsigned int i = 0; i < WORKERS_MAX; i++)
-        assert(target->lanes[i].running == 0 && TAILQ_EMPTY(&target->lanes[i].waiting));
+        assert(target->lanes[i].running == 0 && TAILQ_EMPTY(&target->lanes[i].waiting) &&
+               TAILQ_EMPTY(&target->lanes[i].batch));
+}
+
+/* Which numbers are taken: one bit for each engine there is. */
+static _Atomic uint64_t numbers_taken;
+static_assert(WORKERS_MAX <= 64, "an engine's number is a bit of numbers_taken");
+
+int engine_init(struct engine *engine, const struct engine_ops *ops)
+{
+    for (unsigned int i = 0; i < WORKERS_MAX; i++) {
+        uint64_t bit = UINT64_C(1) << i;
+
+        if (!(atomic_fetch_or(&numbers_taken, bit) & bit)) {
+            *engine = (struct engine){.ops = ops, .number = i};
+            TAILQ_INIT(&engine->batches);
+            return 0;
+        }
+    }
+    return -EMFILE;
+}
+
+void engine_deinit(struct engine *engine)
+{
+    atomic_fetch_and(&numbers_taken, ~(UINT64_C(1) << engine->number));
 }
 
 static int new_auto(struct engine **ret_engine, int *ret_fallback_reason)

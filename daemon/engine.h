@@ -14,6 +14,7 @@
 #ifndef BLKD_DAEMON_ENGINE_H
 #define BLKD_DAEMON_ENGINE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -30,10 +31,30 @@ enum { ENGINE_PIN_MAX = 3 };
 
 TAILQ_HEAD(engine_io_queue, engine_io);
 
-/* One io_uring engine's part of a target: touched by that engine only. */
+/* One engine's part of a target: touched by that engine only. */
 struct engine_lane {
-    unsigned int running;
+    unsigned int running; /* of what punts, in io_uring */
     struct engine_io_queue waiting;
+    unsigned int copying;         /* submitted and not done of what copies; in io_uring */
+    struct engine_io_queue batch; /* for the target's writers, at the next kick */
+    TAILQ_ENTRY(engine_lane) link;
+};
+
+/* A thread of a target's writers, when it is active (engine_writers.c). */
+struct engine_writer {
+    struct helper_job job;
+    struct engine_target *target;
+    bool active;
+    uint64_t since_ns; /* of the write that it does; 0: none */
+};
+
+/* All engines' part of a target: threads for its buffered writes. */
+struct engine_writers {
+    pthread_mutex_t mutex;
+    pthread_cond_t idle; /* none is active */
+    struct engine_io_queue queue;
+    unsigned int active;
+    struct engine_writer writers[ENGINE_PER_DEVICE];
 };
 
 /*
@@ -43,10 +64,12 @@ struct engine_lane {
 struct engine_target {
     struct helper_share share;
     struct engine_lane lanes[WORKERS_MAX]; /* by the engine's number */
+    struct engine_writers writers;
 };
 
 void engine_target_init(struct engine_target *target);
-void engine_target_deinit(struct engine_target *target); /* nothing of it in flight */
+/* Nothing of it may be in flight. Waits for threads that are on their way out. */
+void engine_target_deinit(struct engine_target *target);
 
 /*
  * Memory that many transfers use (a client's arena). io_uring registers it where the memlock limit
@@ -77,6 +100,9 @@ struct engine_io {
      * on FUSE, an io_uring transfer without this blocks the owner's thread itself. If in doubt, set
      * it. */
     bool punts;
+    /* A write that usually only copies into the page cache, and may block all the same: for a
+     * thread of ours, which does it sooner than a kernel worker. */
+    bool copies;
     struct engine_target *target;
     /* That all of its buffers lie in; or NULL. */
     const struct engine_memory *memory;
@@ -85,7 +111,8 @@ struct engine_io {
     void (*on_done)(struct engine_io *io, ssize_t result);
 
     /* The engine's own. */
-    struct engine *engine;
+    struct engine *engine; /* the outermost */
+    struct engine *home;   /* the one that does it */
     struct helper_job job;
     ssize_t result;
     bool in_lane;

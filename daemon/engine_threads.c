@@ -14,10 +14,12 @@
 #include "common/cleanup.h"
 #include "common/limits.h"
 #include "daemon/engine_impl.h"
+#include "daemon/engine_writers.h"
 
 struct engine_threads {
     struct engine engine;
     struct mailbox box;
+    unsigned int done; /* in this round of process, beyond the number of letters */
 };
 
 static struct helper_pool *threads_pool;
@@ -32,6 +34,11 @@ static struct engine_io *io_of_job(struct helper_job *job)
     return (struct engine_io *)(void *)((char *)job - offsetof(struct engine_io, job));
 }
 
+struct helper_pool *engine_threads_pool(void)
+{
+    return threads_pool;
+}
+
 static ssize_t transfer_once(const struct engine_io *io)
 {
     off_t offset = (off_t)io->offset_bytes;
@@ -42,13 +49,21 @@ static ssize_t transfer_once(const struct engine_io *io)
     return got < 0 ? -errno : got;
 }
 
+ssize_t engine_transfer(const struct engine_io *io)
+{
+    ssize_t result;
+
+    do
+        result = transfer_once(io);
+    while (result == -EINTR);
+    return result;
+}
+
 static void threads_run(struct helper_job *job)
 {
     struct engine_io *io = io_of_job(job);
 
-    do
-        io->result = transfer_once(io);
-    while (io->result == -EINTR);
+    io->result = engine_transfer(io);
 }
 
 static void on_threads_done(struct helper_job *job)
@@ -60,6 +75,10 @@ static void on_threads_done(struct helper_job *job)
 
 static void threads_submit(struct engine *engine, struct engine_io *io)
 {
+    if (io->copies) {
+        engine_writers_add(engine, io);
+        return;
+    }
     io->job = (struct helper_job){
         .run = threads_run,
         .on_done = on_threads_done,
@@ -71,7 +90,33 @@ static void threads_submit(struct engine *engine, struct engine_io *io)
 
 static void threads_kick(struct engine *engine)
 {
-    (void)engine;
+    engine_writers_kick(engine);
+}
+
+/* One letter for all of them: the first one's. */
+static void on_threads_posted(struct letter *letter)
+{
+    struct helper_job *job =
+        (struct helper_job *)(void *)((char *)letter - offsetof(struct helper_job, letter));
+    struct engine_io *io = io_of_job(job);
+    struct engine_threads *threads = threads_of(io->home);
+
+    threads->done--; /* mailbox_drain counts the letter */
+    while (io) {
+        struct engine_io *next = TAILQ_NEXT(io, link);
+        engine_finish(io, io->result);
+        threads->done++;
+        io = next;
+    }
+}
+
+static void threads_post(struct engine *engine, struct engine_io_queue *ended)
+{
+    struct engine_io *first = TAILQ_FIRST(ended);
+
+    TAILQ_INIT(ended);
+    first->job.letter.deliver = on_threads_posted;
+    mailbox_post(&threads_of(engine)->box, &first->job.letter);
 }
 
 static bool threads_ready(struct engine *engine)
@@ -81,7 +126,11 @@ static bool threads_ready(struct engine *engine)
 
 static unsigned int threads_process(struct engine *engine)
 {
-    return mailbox_drain(&threads_of(engine)->box);
+    struct engine_threads *threads = threads_of(engine);
+
+    threads->done = 0;
+    unsigned int letters = mailbox_drain(&threads->box);
+    return letters + threads->done;
 }
 
 static int threads_fd(const struct engine *engine)
@@ -110,6 +159,7 @@ static void threads_unpin(struct engine *engine, struct engine_pin *pin)
 static void threads_free(struct engine *engine)
 {
     mailbox_deinit(&threads_of(engine)->box);
+    engine_deinit(engine);
     free(engine);
 }
 
@@ -121,6 +171,7 @@ static const struct engine_ops threads_ops = {
     .ready = threads_ready,
     .process = threads_process,
     .fd = threads_fd,
+    .post = threads_post,
     .pin = threads_pin,
     .unpin = threads_unpin,
 };
@@ -133,10 +184,14 @@ int engine_threads_new(struct engine **ret_engine)
     if (!threads)
         return -ENOMEM;
 
-    int error = mailbox_init(&threads->box);
+    int error = engine_init(&threads->engine, &threads_ops);
     if (error < 0)
         return error;
-    threads->engine.ops = &threads_ops;
+    error = mailbox_init(&threads->box);
+    if (error < 0) {
+        engine_deinit(&threads->engine);
+        return error;
+    }
     *ret_engine = &TAKE_PTR(threads)->engine;
     return 0;
 }

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <liburing.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -21,6 +22,7 @@
 #include "common/cleanup.h"
 #include "common/limits.h"
 #include "daemon/engine_impl.h"
+#include "daemon/engine_writers.h"
 #include "daemon/uring_memory.h"
 #include "daemon/uring_pins.h"
 
@@ -39,11 +41,13 @@ struct engine_uring {
     struct engine engine;
     struct io_uring ring;
     int event_fd;
-    unsigned int number;  /* which lane of each target is ours */
     unsigned int in_ring; /* in the submission queue or with the kernel */
     bool enabled;
     struct engine_io_queue queued;
     struct uring_pins pins;
+    pthread_mutex_t written_mutex;
+    struct engine_io_queue written; /* by the targets' writers; under written_mutex */
+    atomic_bool any_written;        /* it is not empty; to look without the mutex */
     struct uring_memory memory;
 };
 
@@ -56,28 +60,6 @@ static const unsigned int ring_flags[] = {
         IORING_SETUP_R_DISABLED, /* 5.19 */
     IORING_SETUP_R_DISABLED,     /* 5.10 */
 };
-
-/* Which numbers are taken: one bit for each engine there is. */
-static _Atomic uint64_t numbers_taken;
-static_assert(WORKERS_MAX <= 64, "an engine's number is a bit of numbers_taken");
-
-static int number_take(unsigned int *ret_number)
-{
-    for (unsigned int i = 0; i < WORKERS_MAX; i++) {
-        uint64_t bit = UINT64_C(1) << i;
-
-        if (!(atomic_fetch_or(&numbers_taken, bit) & bit)) {
-            *ret_number = i;
-            return 0;
-        }
-    }
-    return -EMFILE;
-}
-
-static void number_give_back(unsigned int number)
-{
-    atomic_fetch_and(&numbers_taken, ~(UINT64_C(1) << number));
-}
 
 static struct engine_uring *uring_of(const struct engine *engine)
 {
@@ -145,29 +127,49 @@ static void uring_put(struct engine_uring *uring, struct engine_io *io)
         TAILQ_INSERT_TAIL(&uring->queued, io, link);
 }
 
-static struct engine_lane *lane_of(const struct engine_uring *uring, const struct engine_io *io)
-{
-    return &io->target->lanes[uring->number];
-}
-
 /* A transfer that punts is not tried on this thread first: some file systems (FUSE) let the ring
  * believe that they would not block, and then do. */
+static void uring_punt(struct engine_uring *uring, struct engine_io *io)
+{
+    struct engine_lane *lane = engine_lane_of(&uring->engine, io);
+
+    io->in_lane = true;
+    io->blocking = true;
+    if (lane->running == ENGINE_PER_DEVICE) {
+        TAILQ_INSERT_TAIL(&lane->waiting, io, link);
+        return;
+    }
+    lane->running++;
+    uring_put(uring, io);
+}
+
 static void uring_submit(struct engine *engine, struct engine_io *io)
 {
     struct engine_uring *uring = uring_of(engine);
 
-    io->in_lane = io->punts;
-    io->blocking = io->punts;
-    if (io->in_lane) {
-        struct engine_lane *lane = lane_of(uring, io);
-
-        if (lane->running == ENGINE_PER_DEVICE) {
-            TAILQ_INSERT_TAIL(&lane->waiting, io, link);
-            return;
-        }
-        lane->running++;
+    io->in_lane = false;
+    io->blocking = false;
+    if (io->copies) {
+        engine_lane_of(engine, io)->copying++;
+        engine_writers_add(engine, io);
+    } else if (io->punts) {
+        uring_punt(uring, io);
+    } else {
+        uring_put(uring, io);
     }
-    uring_put(uring, io);
+}
+
+/* A device's only write is done sooner by a kernel worker (60 k/s one after the other against 40):
+ * a thread of ours is worth its wake-up when it has more to do. */
+static void uring_take_lone_copies(struct engine_uring *uring)
+{
+    struct engine_lane *next;
+
+    for (struct engine_lane *lane = TAILQ_FIRST(&uring->engine.batches); lane; lane = next) {
+        next = TAILQ_NEXT(lane, link);
+        if (lane->copying == 1 && lane->running == 0)
+            uring_punt(uring, engine_writers_take_back(&uring->engine, lane));
+    }
 }
 
 static void uring_fill(struct engine_uring *uring)
@@ -210,6 +212,8 @@ static void uring_kick(struct engine *engine)
 {
     struct engine_uring *uring = uring_of(engine);
 
+    uring_take_lone_copies(uring);
+    engine_writers_kick(engine);
     uring_fill(uring);
     while (io_uring_sq_ready(&uring->ring) > 0) {
         uring_enable(uring);
@@ -258,8 +262,10 @@ static bool uring_reap_one(struct engine_uring *uring, struct engine_io *io, ssi
         uring_put(uring, io);
         return false;
     }
+    if (io->copies)
+        engine_lane_of(&uring->engine, io)->copying--;
     if (io->in_lane)
-        lane_leave(uring, lane_of(uring, io));
+        lane_leave(uring, engine_lane_of(&uring->engine, io));
     engine_finish(io, result);
     return true;
 }
@@ -291,7 +297,45 @@ static bool uring_ready(struct engine *engine)
 {
     struct engine_uring *uring = uring_of(engine);
 
-    return io_uring_cq_ready(&uring->ring) > 0 || ring_has_deferred_work(uring);
+    return io_uring_cq_ready(&uring->ring) > 0 || ring_has_deferred_work(uring) ||
+           atomic_load_explicit(&uring->any_written, memory_order_relaxed);
+}
+
+/* The event descriptor is written under the lock: then the owner can be done with the last transfer
+ * and free the engine, and nobody still writes it. */
+static void uring_post(struct engine *engine, struct engine_io_queue *ended)
+{
+    struct engine_uring *uring = uring_of(engine);
+
+    pthread_mutex_lock(&uring->written_mutex);
+    bool first = TAILQ_EMPTY(&uring->written);
+    TAILQ_CONCAT(&uring->written, ended, link);
+    atomic_store(&uring->any_written, true); /* before the descriptor is readable */
+    if (first)
+        (void)eventfd_write(uring->event_fd, 1);
+    pthread_mutex_unlock(&uring->written_mutex);
+}
+
+static unsigned int uring_finish_written(struct engine_uring *uring)
+{
+    struct engine_io_queue ended = TAILQ_HEAD_INITIALIZER(ended);
+    struct engine_io *io;
+    unsigned int done = 0;
+
+    if (!atomic_load(&uring->any_written))
+        return 0;
+    pthread_mutex_lock(&uring->written_mutex);
+    TAILQ_CONCAT(&ended, &uring->written, link);
+    atomic_store_explicit(&uring->any_written, false, memory_order_relaxed);
+    pthread_mutex_unlock(&uring->written_mutex);
+
+    while ((io = TAILQ_FIRST(&ended))) {
+        TAILQ_REMOVE(&ended, io, link);
+        engine_lane_of(&uring->engine, io)->copying--;
+        engine_finish(io, io->result);
+        done++;
+    }
+    return done;
 }
 
 /* Running deferred work signals the eventfd once more for what it completes, so it is read after
@@ -306,7 +350,7 @@ static unsigned int uring_process(struct engine *engine)
         if (ring_has_deferred_work(uring))
             (void)io_uring_get_events(&uring->ring);
         (void)eventfd_read(uring->event_fd, &count);
-        done += uring_reap(uring);
+        done += uring_reap(uring) + uring_finish_written(uring);
     } while (ring_has_deferred_work(uring));
     return done;
 }
@@ -354,8 +398,11 @@ static void uring_free(struct engine *engine)
     struct engine_uring *uring = uring_of(engine);
 
     io_uring_queue_exit(&uring->ring);
+    pthread_mutex_lock(&uring->written_mutex); /* a poster may still be on its way out */
+    pthread_mutex_unlock(&uring->written_mutex);
+    pthread_mutex_destroy(&uring->written_mutex);
     (void)close(uring->event_fd);
-    number_give_back(uring->number);
+    engine_deinit(engine);
     free(uring);
 }
 
@@ -367,6 +414,7 @@ static const struct engine_ops uring_ops = {
     .ready = uring_ready,
     .process = uring_process,
     .fd = uring_fd,
+    .post = uring_post,
     .pin = uring_pin,
     .unpin = uring_unpin,
     .register_memory = uring_register_memory,
@@ -420,22 +468,23 @@ int engine_uring_new(struct engine **ret_engine)
     CLEANUP_FREE struct engine_uring *uring = calloc(1, sizeof(*uring));
     if (!uring)
         return -ENOMEM;
-    uring->engine.ops = &uring_ops;
-    TAILQ_INIT(&uring->queued);
 
     CLEANUP_CLOSE int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (event_fd < 0)
         return -errno;
     uring->event_fd = event_fd;
 
-    int error = number_take(&uring->number);
+    int error = engine_init(&uring->engine, &uring_ops);
     if (error < 0)
         return error;
     error = uring_open(uring);
     if (error < 0) {
-        number_give_back(uring->number);
+        engine_deinit(&uring->engine);
         return error;
     }
+    TAILQ_INIT(&uring->queued);
+    TAILQ_INIT(&uring->written);
+    (void)pthread_mutex_init(&uring->written_mutex, NULL);
 
     TAKE_FD(event_fd);
     *ret_engine = &TAKE_PTR(uring)->engine;

@@ -249,7 +249,10 @@ static void thread_run(struct helper_pool *pool, struct helper_job *job)
         struct helper_job *next = thread_swap(pool, job);
 
         /* The last that is seen of the job here: its owner may free it now. */
-        mailbox_post(job->reply_to, &job->letter);
+        if (job->reply_to)
+            mailbox_post(job->reply_to, &job->letter);
+        else
+            job->on_done(job);
         job = next;
     }
 }

@@ -120,6 +120,7 @@ static void run_beside(int fd)
         fill_sector(data, i);
         struct transfer transfer = transfer_make(op, fd, data, SECTOR, i / 2 * SECTOR);
 
+        transfer.io.copies = i % 4 == 0; /* some of the writes */
         ck_assert_int_eq(transfer_run(transfer), SECTOR);
     }
 }
@@ -130,16 +131,23 @@ struct hung {
     unsigned char data[HUNG_EACH][PAGE];
 };
 
+enum hung_writes {
+    NO_WRITES,
+    WRITES,
+    COPYING_WRITES,
+};
+
 /* Each for pages of its own. */
-static void hung_submit(struct hung *hung, int fd, unsigned int which, bool with_writes)
+static void hung_submit(struct hung *hung, int fd, unsigned int which, enum hung_writes writes)
 {
     engine_target_init(&hung->target);
     for (unsigned int i = 0; i < HUNG_EACH; i++) {
-        enum engine_op op = with_writes && i % 2 ? ENGINE_WRITE : ENGINE_READ;
+        enum engine_op op = writes != NO_WRITES && i % 2 ? ENGINE_WRITE : ENGINE_READ;
         uint64_t page = (uint64_t)(which * HUNG_EACH + i) * 40;
 
         hung->transfers[i] = transfer_make(op, fd, hung->data[i], PAGE, page * PAGE);
         hung->transfers[i].io.target = &hung->target;
+        hung->transfers[i].io.copies = op == ENGINE_WRITE && writes == COPYING_WRITES;
         transfer_submit(&hung->transfers[i]);
     }
 }
@@ -153,7 +161,7 @@ static void hung_check(const struct hung *hung, unsigned int done)
     }
 }
 
-static void hang(int variant, unsigned int targets, bool with_writes)
+static void hang(int variant, unsigned int targets, enum hung_writes writes)
 {
     struct hung *hung = calloc(targets, sizeof(*hung));
 
@@ -163,7 +171,7 @@ static void hang(int variant, unsigned int targets, bool with_writes)
     int fd = hung_open();
     int well_fd = file_make("/dev/shm", 200);
     for (unsigned int i = 0; i < targets; i++)
-        hung_submit(&hung[i], fd, i, with_writes);
+        hung_submit(&hung[i], fd, i, writes);
     run_beside(well_fd);
     for (unsigned int i = 0; i < targets; i++)
         hung_check(&hung[i], 0);
@@ -182,13 +190,19 @@ static void hang(int variant, unsigned int targets, bool with_writes)
 
 START_TEST(a_hung_device_delays_no_other)
 {
-    hang(_i, 1, true);
+    hang(_i, 1, WRITES);
+}
+END_TEST
+
+START_TEST(a_hung_device_with_writes_that_should_copy_delays_no_other)
+{
+    hang(_i, 1, COPYING_WRITES);
 }
 END_TEST
 
 START_TEST(several_hung_devices_delay_no_other)
 {
-    hang(_i, HUNG_TARGETS, false);
+    hang(_i, HUNG_TARGETS, NO_WRITES);
 }
 END_TEST
 
@@ -224,7 +238,7 @@ START_TEST(a_hung_device_holds_its_part_of_the_kernel_workers)
     engine_start("io_uring");
     int fd = hung_open();
     int well_fd = file_make("/dev/shm", 200);
-    hung_submit(hung, fd, 0, false);
+    hung_submit(hung, fd, 0, NO_WRITES);
     run_beside(well_fd);
     /* Some more may have served the other file. */
     ck_assert_uint_ge(count_ring_workers(), ENGINE_PER_DEVICE);
@@ -251,6 +265,8 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_unchecked_fixture(tests, server_start, server_end);
     tcase_add_loop_test(tests, a_hung_device_delays_no_other, 0, ENGINES);
+    tcase_add_loop_test(tests, a_hung_device_with_writes_that_should_copy_delays_no_other, 0,
+                        ENGINES);
     tcase_add_loop_test(tests, several_hung_devices_delay_no_other, 0, ENGINES);
     tcase_add_test(tests, a_hung_device_holds_its_part_of_the_kernel_workers);
     suite_add_tcase(suite, tests);

@@ -30,11 +30,18 @@ enum wait_for {
 
 static const struct killed_case {
     const char *engine;
-    bool punts;
+    enum {
+        ENGINES_WAY,
+        PUNTS,
+        COPIES,
+    } way;
     enum wait_for wait_for;
 } cases[] = {
-    {"io_uring", false, WAIT_FLOCK}, {"io_uring", false, WAIT_PIPE}, {"io_uring", true, WAIT_FLOCK},
-    {"io_uring", true, WAIT_PIPE},   {"threads", false, WAIT_FLOCK}, {"threads", false, WAIT_PIPE},
+    {"io_uring", ENGINES_WAY, WAIT_FLOCK}, {"io_uring", ENGINES_WAY, WAIT_PIPE},
+    {"io_uring", PUNTS, WAIT_FLOCK},       {"io_uring", PUNTS, WAIT_PIPE},
+    {"io_uring", COPIES, WAIT_FLOCK},      {"io_uring", COPIES, WAIT_PIPE},
+    {"threads", ENGINES_WAY, WAIT_FLOCK},  {"threads", ENGINES_WAY, WAIT_PIPE},
+    {"threads", COPIES, WAIT_FLOCK},       {"threads", COPIES, WAIT_PIPE},
 };
 
 enum { CASES = sizeof(cases) / sizeof(*cases) };
@@ -182,12 +189,23 @@ static unsigned char *page_make(int contents)
 
 /* ---- who is killed ---- */
 
+static void writer_submit(const struct killed_case *killed, struct transfer *transfer,
+                          struct engine_target *its_target, int fd, int contents, int where)
+{
+    *transfer = transfer_make(ENGINE_WRITE, fd, page_make(contents), PAGE, (uint64_t)where * APART);
+    transfer->io.punts = killed->way == PUNTS;
+    transfer->io.copies = killed->way == COPIES;
+    transfer->io.target = its_target;
+    transfer_submit(transfer);
+}
+
 /* Takes the lock, pins it and the pipe, and says so by closing `ready_fd` when the writes are with
  * the kernel. */
 static _Noreturn void writer_run(const struct killed_case *killed, int contents, int pipe_fd,
                                  int ready_fd)
 {
-    struct transfer transfers[WRITES];
+    static struct engine_target targets[WRITES]; /* or one thread would write one by one */
+    static struct transfer transfers[2 * WRITES];
     struct engine_pin pin = {0};
     int guard = device_open(0);
     int fd = device_open(O_DIRECT);
@@ -196,10 +214,10 @@ static _Noreturn void writer_run(const struct killed_case *killed, int contents,
     engine_start(killed->engine);
     ck_assert_int_eq(engine_pin(engine, &pin, (int[]){guard, pipe_fd}, 2), 0);
     for (int i = 0; i < WRITES; i++) {
-        transfers[i] =
-            transfer_make(ENGINE_WRITE, fd, page_make(contents), PAGE, (uint64_t)i * APART);
-        transfers[i].io.punts = killed->punts;
-        transfer_submit(&transfers[i]);
+        engine_target_init(&targets[i]);
+        writer_submit(killed, &transfers[2 * i], &targets[i], fd, contents, i);
+        if (killed->way == COPIES) /* a lone one would be a kernel worker's */
+            writer_submit(killed, &transfers[2 * i + 1], &targets[i], fd, contents, WRITES + i);
     }
     engine_kick(engine);
     (void)close(ready_fd);
