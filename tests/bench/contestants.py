@@ -26,6 +26,10 @@ class Failure(Exception):
     """Something that the user has to know about and that ends the comparison."""
 
 
+class RunFailure(Failure):
+    """One row cannot be measured; others may be."""
+
+
 def die_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -136,7 +140,7 @@ class Server(Contestant):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 cpus = os.sched_getaffinity(int(task.name))
                 if not cpus <= wanted:
-                    raise Failure(
+                    raise RunFailure(
                         f"--placement={self.context.placement_name}: thread "
                         f"{(task / 'comm').read_text().strip()} of {self.command()[0]} may run on "
                         f"CPUs {sorted(cpus)}, not only on {sorted(wanted)}; this kernel does not "
