@@ -149,6 +149,17 @@ class Chart(unittest.TestCase):
             self.assertIn(text, written)
         self.assertTrue(any("kernel 6.1" in text for text in written))
 
+    def test_a_figure_stands_behind_its_bar_also_where_more_is_demanded(self):
+        for demands in ((), (at_least("blkd", "direct", 0.52),)):
+            drawn = chart.svg(document([(row(*demands),
+                                         {"direct": median(20000), "blkd": median(10000)})]))
+            end = chart.LEFT + bars(drawn)[0][1]
+            at = [float(each.get("x")) for each in ElementTree.fromstring(drawn).iter(f"{SVG}text")
+                  if each.text == "10.0 k/s" and each.get("class") == "v"]
+            self.assertEqual(len(at), 1)
+            mark = chart.Scale([20000, 10000]).x(10400) if demands else end
+            self.assertTrue(mark < at[0] < mark + 20, (mark, at))
+
     def test_what_is_demanded_is_marked_on_its_bar(self):
         medians = {"direct": median(200), "blkd": median(100)}
         marks = [sum('class="d"' in line for line in chart.svg(document([(each, medians)]))

@@ -15,30 +15,26 @@ const struct target_type target_uring = {.scheme = "uring"};
 const struct target_type target_blkd = {.scheme = "blkd"};
 const struct target_type target_nbd = {.scheme = "nbd"};
 
-enum { ARGUMENTS_MAX = 8 };
+enum { ARGUMENTS_MAX = 4, ARGUMENT_BYTES = 64 };
 
-/* Parses "blkd-bench", then `arguments` up to NULL. */
-static int parse(char *const *arguments, struct bench_options *ret_options)
+/* Parses "blkd-bench", a target, then `arguments` up to NULL. What was parsed points into copies
+ * that stay until the next time. */
+static int parse(const char *const *arguments, struct bench_options *ret_options)
 {
-    char program[] = "blkd-bench";
-    char *argv[ARGUMENTS_MAX + 2] = {program};
-    int argc = 1;
-    while (arguments[argc - 1]) {
-        ck_assert_int_le(argc, ARGUMENTS_MAX);
-        argv[argc] = arguments[argc - 1];
-        argc++;
+    static char copies[ARGUMENTS_MAX + 2][ARGUMENT_BYTES] = {"blkd-bench",
+                                                             "--target=blkd:/disk.img"};
+    char *argv[ARGUMENTS_MAX + 3] = {copies[0], copies[1]};
+    int argc = 2;
+    for (; *arguments; arguments++, argc++) {
+        ck_assert_int_lt(argc, ARGUMENTS_MAX + 2);
+        ck_assert_uint_lt(strlen(*arguments), ARGUMENT_BYTES);
+        argv[argc] = strcpy(copies[argc], *arguments);
     }
     optind = 0; /* getopt_long(3), NOTES: begin anew */
     return options_parse(argc, argv, ret_options);
 }
 
-#define PARSE(ret_options, ...)                                                                    \
-    parse((char *[]){(char[]){"--target=blkd:/disk.img"}, __VA_ARGS__, NULL}, ret_options)
-#define ARGUMENT(text)                                                                             \
-    (char[])                                                                                       \
-    {                                                                                              \
-        text                                                                                       \
-    }
+#define PARSE(ret_options, ...) parse((const char *const[]){__VA_ARGS__, NULL}, ret_options)
 
 START_TEST(defaults_are_one_client_at_depth_one)
 {
@@ -59,16 +55,16 @@ END_TEST
 START_TEST(buffers_follow_the_tier_unless_said)
 {
     struct bench_options options;
-    ck_assert_int_eq(PARSE(&options, ARGUMENT("--tier=ring")), 0);
+    ck_assert_int_eq(PARSE(&options, "--tier=ring"), 0);
     ck_assert_str_eq(options.tier, "ring");
     ck_assert_int_eq(options.buffers, BUFFERS_ARENA);
-    ck_assert_int_eq(PARSE(&options, ARGUMENT("--tier=socket")), 0);
+    ck_assert_int_eq(PARSE(&options, "--tier=socket"), 0);
     ck_assert_int_eq(options.buffers, BUFFERS_FOREIGN);
-    ck_assert_int_eq(PARSE(&options, ARGUMENT("--tier=auto")), 0);
+    ck_assert_int_eq(PARSE(&options, "--tier=auto"), 0);
     ck_assert_int_eq(options.buffers, BUFFERS_FOREIGN);
-    ck_assert_int_eq(PARSE(&options, ARGUMENT("--buffers=foreign"), ARGUMENT("--tier=ring")), 0);
+    ck_assert_int_eq(PARSE(&options, "--buffers=foreign", "--tier=ring"), 0);
     ck_assert_int_eq(options.buffers, BUFFERS_FOREIGN);
-    ck_assert_int_eq(PARSE(&options, ARGUMENT("--buffers=arena")), 0);
+    ck_assert_int_eq(PARSE(&options, "--buffers=arena"), 0);
     ck_assert_int_eq(options.buffers, BUFFERS_ARENA);
 }
 END_TEST
@@ -76,23 +72,23 @@ END_TEST
 START_TEST(idle_connections_are_counted_and_may_be_open)
 {
     struct bench_options options;
-    ck_assert_int_eq(PARSE(&options, ARGUMENT("--idle=10000"), ARGUMENT("--idle-open")), 0);
+    ck_assert_int_eq(PARSE(&options, "--idle=10000", "--idle-open"), 0);
     ck_assert_uint_eq(options.idle, 10000);
     ck_assert(options.idle_open);
-    ck_assert_int_eq(PARSE(&options, ARGUMENT("--idle=7")), 0);
+    ck_assert_int_eq(PARSE(&options, "--idle=7"), 0);
     ck_assert(!options.idle_open);
-    ck_assert_int_eq(PARSE(&options, ARGUMENT("--idle-open")), -EINVAL);
+    ck_assert_int_eq(PARSE(&options, "--idle-open"), -EINVAL);
 }
 END_TEST
 
 START_TEST(sizes_have_suffixes)
 {
     struct bench_options options;
-    ck_assert_int_eq(PARSE(&options, ARGUMENT("--bs=256k")), 0);
+    ck_assert_int_eq(PARSE(&options, "--bs=256k"), 0);
     ck_assert_uint_eq(options.block_bytes, 256 * 1024);
-    ck_assert_int_eq(PARSE(&options, ARGUMENT("--bs=64M")), 0);
+    ck_assert_int_eq(PARSE(&options, "--bs=64M"), 0);
     ck_assert_uint_eq(options.block_bytes, 64U << 20);
-    ck_assert_int_eq(PARSE(&options, ARGUMENT("--bs=512")), 0);
+    ck_assert_int_eq(PARSE(&options, "--bs=512"), 0);
     ck_assert_uint_eq(options.block_bytes, 512);
 }
 END_TEST
@@ -109,10 +105,7 @@ static const char *const refused[] = {
 START_TEST(what_makes_no_sense_is_refused_and_nothing_is_touched)
 {
     struct bench_options options = {.depth = 4711};
-    char argument[64];
-    ck_assert_uint_lt(strlen(refused[_i]), sizeof(argument));
-    memcpy(argument, refused[_i], strlen(refused[_i]) + 1);
-    ck_assert_int_eq(PARSE(&options, argument), -EINVAL);
+    ck_assert_int_eq(PARSE(&options, refused[_i]), -EINVAL);
     ck_assert_uint_eq(options.depth, 4711);
 }
 END_TEST
@@ -120,10 +113,9 @@ END_TEST
 START_TEST(verify_wants_whole_sectors_and_data)
 {
     struct bench_options options;
-    char verify[] = "--verify";
-    ck_assert_int_eq(PARSE(&options, verify), 0);
-    ck_assert_int_eq(PARSE(&options, verify, ARGUMENT("--bs=513")), -EINVAL);
-    ck_assert_int_eq(PARSE(&options, verify, ARGUMENT("--rw=flush")), -EINVAL);
+    ck_assert_int_eq(PARSE(&options, "--verify"), 0);
+    ck_assert_int_eq(PARSE(&options, "--verify", "--bs=513"), -EINVAL);
+    ck_assert_int_eq(PARSE(&options, "--verify", "--rw=flush"), -EINVAL);
 }
 END_TEST
 
