@@ -20,9 +20,10 @@ FIGURE = 60  # width of what is written behind a bar
 TITLE_COLUMNS = 140
 LOG_FROM = 20  # largest over smallest: from here on a linear scale hides the small ones
 
-# Okabe and Ito's palette, which people with any colour vision can tell apart. blkd stands out.
+# Okabe and Ito's palette (and a brown), which people with any colour vision can tell apart. blkd
+# stands out.
 COLOURS = {
-    "blkd": "#d55e00", "blkd-nopoll": "#e69f00", "blkd-one": "#e69f00", "blkd-alone": "#f0e442",
+    "blkd": "#d55e00", "blkd-nopoll": "#e69f00", "blkd-one": "#8c510a", "blkd-alone": "#f0e442",
     "direct": "#999999", "uring": "#56b4e9", "group": "#cc79a7", "nbdkit": "#0072b2",
     "qsd": "#009e73",
 }
@@ -98,15 +99,21 @@ def head(document, scale):
 
 
 def legend(names, y):
+    """As many lines as it takes; the last one's y."""
     out, x = [], 10
-    for name in names:
+    for name in [*names, "demanded"]:
         label = LEGENDS.get(name, name)
-        out.append(f'<rect class="{name}" x="{x}" y="{y - 9}" width="10" height="10"/>')
+        width = 34 + 6.2 * len(label)
+        if x + width > WIDTH:
+            x, y = 10, y + LINE
+        if name in COLOURS:
+            out.append(f'<rect class="{name}" x="{number(x)}" y="{y - 9}" width="10" '
+                       'height="10"/>')
+        else:
+            out.append(f'<path class="d" d="M{number(x + 5)} {y - 10}v12"/>')
         out.append(text(x + 14, y, label))
-        x += 34 + 6.2 * len(label)
-    out.append(f'<path class="d" d="M{number(x + 5)} {y - 10}v12"/>')
-    out.append(text(x + 14, y, "demanded"))
-    return out
+        x += width
+    return out, y
 
 
 def bars(row, scale, y):
@@ -153,7 +160,7 @@ def svg(document):
     names = [name for name in COLOURS if any(name in row["medians"] for row in rows)]
     scale = Scale([row["medians"][name]["iops"] for row in rows for name in contestants(row)])
     title, y = head(document, scale)
-    keys = legend(names, y)
+    keys, y = legend(names, y)
     top = y = y + 2 * LINE
     y += GAP
     drawn = []

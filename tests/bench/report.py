@@ -13,7 +13,7 @@ LARGE_BLOCK = 64 * 1024  # from here on, bytes a second say more than operations
 def throughput(row, median):
     if row.rw != "flush" and row.block_bytes >= LARGE_BLOCK:
         return f"{median['bytes_per_second'] / 2**20:.0f} MiB/s"
-    return f"{median['iops'] / 1000:.1f} k/s"
+    return f"{median['iops'] / 1000:.1f} k/s" if median["iops"] >= 1000 else f"{median['iops']:.0f}/s"
 
 
 def judge(row, medians, calibration):

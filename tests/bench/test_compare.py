@@ -177,6 +177,20 @@ class Chart(unittest.TestCase):
         self.assertLess(len(drawn), 60 * 1024)
         ElementTree.fromstring(drawn)
 
+    def test_a_long_legend_is_wrapped(self):
+        entry = (row(), {name: median(1000 + i) for i, name in enumerate(chart.COLOURS)})
+        tree = ElementTree.fromstring(chart.svg(document([entry])))
+        keys = [rect for rect in tree.iter(f"{SVG}rect") if rect.get("height") == "10"
+                and rect.get("width") == "10"]
+        self.assertEqual(len(keys), len(chart.COLOURS))
+        self.assertGreater(len({key.get("y") for key in keys}), 1)
+        labels = [each for each in tree.iter(f"{SVG}text") if not each.get("class")]
+        self.assertTrue(all(float(each.get("x")) + 6 * len(each.text) < chart.WIDTH
+                            for each in labels))
+        self.assertLess(max(float(key.get("y")) for key in keys),
+                        min(float(rect.get("y")) for rect in tree.iter(f"{SVG}rect")
+                            if rect.get("x") == str(chart.LEFT)))
+
     def test_nothing_measured_is_said(self):
         with self.assertRaisesRegex(chart.ChartError, "nothing to draw"):
             chart.svg(document([]))
