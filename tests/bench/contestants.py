@@ -19,6 +19,9 @@ from pathlib import Path
 START_SECONDS = 10
 STOP_SECONDS = 20
 PR_SET_PDEATHSIG = 1
+# blkd's quota of shared memory is made for users with fewer clients than this; each is given so much.
+ARENA_CLIENTS = 200
+ARENA_MIB = 8
 LIBC = ctypes.CDLL(None)
 
 
@@ -164,9 +167,16 @@ class Blkd(Server):
                           "blkd out with --contestants")
         return str(path)
 
+    def write_configuration(self):
+        path = self.context.directory / f"{type(self).__name__}.conf"
+        path.write_text(f"[limits]\narena-mib-per-uid = {ARENA_MIB * self.clients}\n")
+        return path
+
     def command(self):
         command = [self.find(), f"--socket={self.socket}",
                    f"--state-dir={self.context.directory / type(self).__name__}.state"]
+        if self.row.tier == "ring" and self.clients > ARENA_CLIENTS:
+            command.append(f"--config={self.write_configuration()}")
         engine = self.context.engine
         if self.row.sync_delay_ms:
             engine = f"fault:{engine or 'io_uring'}:sync=delay:{self.row.sync_delay_ms}ms"
