@@ -87,11 +87,12 @@ enum {
     DRAIN_MS = 10000,
 
     /* The shared memory of the ring tier. Arenas: what a client's transfers of a moment need, and
-       what a uid may make the daemon allocate. Their number bounds a search. */
+       what a uid may make the daemon allocate: that many MiB, or a quarter of the machine's memory
+       if that is less. Their number bounds a search. */
     RING_ENTRIES_DEFAULT = 256, /* that the library asks for */
     ARENAS_PER_CONNECTION = 64,
     ARENA_MIB_PER_CONNECTION = 256,
-    ARENA_MIB_PER_UID = 1024,
+    ARENA_MIB_PER_UID = 4096,
 
     BUSY_POLL_US_DEFAULT = 50,
     BUSY_POLL_US_MAX = 1000,

@@ -39,6 +39,17 @@ static const struct config_key config_numbers[] = {
     NUMBER("limits", "unread-timeout-ms", unread_timeout_ms, 100, 3600000),
 };
 
+/* ARENA_MIB_PER_UID, or a quarter of the machine's memory. */
+static unsigned int config_arena_mib(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long page_bytes = sysconf(_SC_PAGESIZE);
+    if (pages <= 0 || page_bytes <= 0)
+        return ARENA_MIB_PER_UID;
+    uint64_t quarter_mib = (uint64_t)pages * (uint64_t)page_bytes / 4 >> 20;
+    return quarter_mib < ARENA_MIB_PER_UID ? (unsigned int)quarter_mib : ARENA_MIB_PER_UID;
+}
+
 void config_init(struct config *config)
 {
     *config = (struct config){
@@ -52,7 +63,7 @@ void config_init(struct config *config)
         .sessions_per_connection = CONN_SESSIONS_MAX,
         .requests_per_connection = CONN_REQUESTS_MAX,
         .arena_mib_per_connection = ARENA_MIB_PER_CONNECTION,
-        .arena_mib_per_uid = ARENA_MIB_PER_UID,
+        .arena_mib_per_uid = config_arena_mib(),
         .hello_timeout_ms = CONN_HELLO_MS,
         .frame_timeout_ms = CONN_FRAME_MS,
         .unread_timeout_ms = CONN_UNREAD_MS,
