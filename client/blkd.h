@@ -187,7 +187,8 @@ struct blkd_options {
  * -EACCES, -EPERM         this user may not connect (group blkd)
  * -ETIMEDOUT              the daemon took no connection, or did not answer, in time
  * -ENAMETOOLONG           the socket's path is longer than a Unix socket's may be (unix(7))
- * -EMFILE, -ENFILE        no descriptor is to be had (a connection takes four)
+ * -EMFILE, -ENFILE        no descriptor is to be had (a connection takes four, and
+ *                         one more for rings)
  * -EPROTO                 the daemon does not speak this library's protocol
  */
 BLKD_API int blkd_connect(const struct blkd_options *options, struct blkd **ret_connection);

@@ -46,6 +46,8 @@ enum {
     /* A shorter run of shared memory in the midst of a list is cheaper copied, together with its
        neighbours, than named in a submission of its own. */
     RINGS_COPY_BYTES = 4096,
+    /* After copying so much the daemon is shown what there is, before the next is copied. */
+    RINGS_SHOW_BYTES = 16 * 1024,
     RINGS_REASON_MAX = 512,
 };
 

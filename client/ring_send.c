@@ -120,6 +120,13 @@ static void submission_put(struct blkd *connection, const struct request *reques
     (void)ring_producer_put(&connection->rings.submissions, &submission);
 }
 
+/* The daemon sees what was put so far. */
+static void rings_show(struct rings *rings)
+{
+    if (ring_producer_publish(&rings->submissions) && ring_producer_must_wake(&rings->submissions))
+        (void)eventfd_write(rings->doorbell, 1);
+}
+
 /* False: it has to wait for completions. */
 static bool rings_start_next(struct blkd *connection, struct call *call)
 {
@@ -132,6 +139,8 @@ static bool rings_start_next(struct blkd *connection, struct call *call)
     request->bounce = part.bounce;
     submission_put(connection, request, &part);
     connection->rings.in_flight++;
+    if (part.bounce != NULL && part.length_bytes >= RINGS_SHOW_BYTES)
+        rings_show(&connection->rings);
     call_part_started(call, part.length_bytes > 0 && call->started_bytes < call->length_bytes);
     return true;
 }
@@ -171,6 +180,5 @@ void rings_push(struct blkd *connection)
     while ((call = TAILQ_FIRST(&connection->calls.ring_backlog)) != NULL &&
            rings_have_room(connection) && rings_start_next(connection, call))
         ;
-    if (ring_producer_publish(&rings->submissions) && ring_producer_must_wake(&rings->submissions))
-        (void)eventfd_write(rings->doorbell, 1);
+    rings_show(rings);
 }
