@@ -13,6 +13,8 @@ enum {
     CHANNEL_TURN = 32,
     /* Bytes that count as one more submission toward a look at everything else. */
     CHANNEL_WEIGHT_BYTES = 4096,
+    /* A turn of large transfers, which may all be done inline, ends after so much of that. */
+    CHANNEL_TURN_WEIGHT = 512,
 };
 
 static bool channel_transfers(unsigned int operation)
@@ -78,6 +80,14 @@ static void channel_run(struct channel *channel, struct request *request,
     dispatch_run(request);
 }
 
+/* What it keeps the worker busy with, at most. Verbs are done elsewhere. */
+static unsigned int channel_weigh(const struct ring_submission *entry)
+{
+    if (!channel_transfers(entry->operation) || entry->length_bytes > IO_BYTES_MAX)
+        return 1;
+    return 1 + (unsigned int)(entry->length_bytes / CHANNEL_WEIGHT_BYTES);
+}
+
 /* False: the connection is refused, or nothing more is to be taken now. */
 static bool channel_take(struct channel *channel)
 {
@@ -101,7 +111,7 @@ static bool channel_take(struct channel *channel)
     request->channel = channel;
     channel->in_flight++;
     conn->requests++;
-    conn->worker->since_look += 1 + (unsigned int)(entry.length_bytes / CHANNEL_WEIGHT_BYTES) % 256;
+    conn->worker->since_look += channel_weigh(&entry);
     channel_run(channel, request, &entry);
     return true;
 }
@@ -119,7 +129,9 @@ bool channel_poll(struct channel *channel)
         return false;
     conn->worker->activity++;
     channel->busy_ns = conn->worker->looked_ns;
-    for (uint32_t taken = 0; taken < ready && taken < CHANNEL_TURN; taken++) {
+    const unsigned int end = conn->worker->since_look + CHANNEL_TURN_WEIGHT;
+    for (uint32_t taken = 0;
+         taken < ready && taken < CHANNEL_TURN && conn->worker->since_look < end; taken++) {
         if (!conn_has_room(conn)) {
             channel_hold(channel);
             break;
