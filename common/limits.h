@@ -93,6 +93,9 @@ enum {
     ARENAS_PER_CONNECTION = 64,
     ARENA_MIB_PER_CONNECTION = 256,
     ARENA_MIB_PER_UID = 4096,
+    /* Each piece of shared memory, however small, takes a descriptor and a mapping of the daemon's,
+       and there are 65536 of each (systemd/blkd.service, vm.max_map_count). */
+    PIECES_PER_UID_MAX = 8192,
 
     BUSY_POLL_US_DEFAULT = 50,
     BUSY_POLL_US_MAX = 1000,

@@ -113,7 +113,9 @@ int user_add_memory(struct user_table *table, struct user *user, uint64_t bytes,
 {
     int result = -EDQUOT;
     pthread_mutex_lock(&table->mutex);
-    if (bytes <= limit && user->memory_bytes <= limit - bytes) {
+    if (user->pieces < PIECES_PER_UID_MAX && bytes <= limit &&
+        user->memory_bytes <= limit - bytes) {
+        user->pieces++;
         user->memory_bytes += bytes;
         result = 0;
     }
@@ -124,7 +126,8 @@ int user_add_memory(struct user_table *table, struct user *user, uint64_t bytes,
 void user_remove_memory(struct user_table *table, struct user *user, uint64_t bytes)
 {
     pthread_mutex_lock(&table->mutex);
-    assert(user->memory_bytes >= bytes);
+    assert(user->pieces > 0 && user->memory_bytes >= bytes);
+    user->pieces--;
     user->memory_bytes -= bytes;
     pthread_mutex_unlock(&table->mutex);
 }

@@ -20,7 +20,8 @@ struct user {
     unsigned int connections;
     unsigned int sessions;
     unsigned int locks;    /* held and waited for */
-    uint64_t memory_bytes; /* shared with its clients */
+    unsigned int pieces;   /* of memory shared with its clients */
+    uint64_t memory_bytes; /* of all of them */
     struct helper_share helper_share;
     struct helper_share look_share; /* looks that nobody waits for (device_look.h) */
     UT_hash_handle hh;
@@ -43,6 +44,7 @@ struct user *user_unref(struct user_table *table, struct user *user);
 int user_add_connection(struct user_table *table, struct user *user, unsigned int limit);
 int user_add_session(struct user_table *table, struct user *user, unsigned int limit);
 int user_add_lock(struct user_table *table, struct user *user, unsigned int limit);
+/* One piece of so many bytes; `limit` is that of all bytes. */
 int user_add_memory(struct user_table *table, struct user *user, uint64_t bytes, uint64_t limit);
 void user_remove_connection(struct user_table *table, struct user *user);
 void user_remove_session(struct user_table *table, struct user *user);
