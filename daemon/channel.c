@@ -121,7 +121,7 @@ int channel_start(struct channel *channel, struct piece *rings)
     channel->doorbell = event_new(channel->conn->worker->base, fd, EV_READ | EV_ET | EV_PERSIST,
                                   on_channel_doorbell, channel);
     if (channel->doorbell == NULL || event_add(channel->doorbell, NULL) < 0)
-        return -ENOMEM; /* channel_stop frees the event */
+        return -ENOMEM; /* channel_unstart frees the event */
     channel->doorbell_fd = TAKE_FD(fd);
     channel->rings = rings;
     struct ring_words *words = (struct ring_words *)(void *)rings->base;
@@ -155,6 +155,13 @@ void channel_stop(struct channel *channel)
     channel->doorbell = NULL;
     if (channel->doorbell_fd >= 0)
         (void)close(TAKE_FD(channel->doorbell_fd));
+}
+
+void channel_unstart(struct channel *channel)
+{
+    assert(channel->in_flight == 0);
+    channel_stop(channel);
+    channel->rings = NULL;
 }
 
 /* ---- completions ---- */

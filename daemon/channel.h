@@ -75,8 +75,10 @@ struct channel *channel_new(struct conn *conn);
 struct channel *channel_free(struct channel *channel);
 
 /* The rings are there: makes the doorbell. 0 or a negative errno (the piece is then still the
- * caller's). */
+ * caller's, and channel_unstart is to follow). */
 int channel_start(struct channel *channel, struct piece *rings);
+/* The client never got the rings: there are none, and the piece is the caller's again. */
+void channel_unstart(struct channel *channel);
 
 /* Another descriptor of the doorbell, to be sent to the client, or a negative errno. */
 int channel_dup_doorbell(const struct channel *channel);

@@ -69,8 +69,8 @@ static void on_rings_made(struct piece *piece, void *user_data, int error)
         setup_ring_answer(request, channel);
         return;
     }
-    if (channel->rings == NULL)
-        piece_give_back(piece);
+    channel_unstart(channel); /* it can be asked for again */
+    piece_give_back(piece);
     request_fail(request, error, "the rings cannot be set up: %s", strerror(-error));
 }
 

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/status.h"
 #include "common/text.h"
@@ -87,6 +88,14 @@ void request_finish(struct request *request, int result)
     request_end(request, &reply, 0);
 }
 
+/* No descriptor goes with a failure. */
+static void request_detach(struct request *request)
+{
+    struct outgoing *out = &request->out;
+    while (out->fd_count > 0)
+        (void)close(out->fds[--out->fd_count]);
+}
+
 void request_fail(struct request *request, int error, const char *format, ...)
 {
     char message[REQUEST_MESSAGE_MAX];
@@ -104,6 +113,7 @@ void request_fail(struct request *request, int error, const char *format, ...)
     Blkd__Reply reply = BLKD__REPLY__INIT;
     reply.status = status_from_errno(error);
     reply.message = message;
+    request_detach(request);
     request_end(request, &reply, 0);
 }
 
