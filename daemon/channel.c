@@ -250,6 +250,14 @@ void channel_wake_client(struct channel *channel)
     conn_queue(conn, &channel->ready);
 }
 
+void channel_tell_client(struct channel *channel)
+{
+    if (channel->dirty)
+        channel_publish(channel);
+    if (channel->wake_due)
+        channel_wake_client(channel);
+}
+
 bool channel_shares_cpu(const struct channel *channel, int cpu)
 {
     return ring_producer_shares_cpu(&channel->completions, cpu);

@@ -106,6 +106,9 @@ void channel_publish(struct channel *channel);
 /* Sends the event if the client sleeps. */
 void channel_wake_client(struct channel *channel);
 
+/* Both at once, as far as there is something. */
+void channel_tell_client(struct channel *channel);
+
 /* Before the worker sleeps: true if the client will ring. */
 bool channel_sleep(struct channel *channel);
 

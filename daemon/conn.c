@@ -244,6 +244,8 @@ void conn_end_round(struct conn *conn)
 {
     TAILQ_REMOVE(&conn->worker->touched, conn, touched_link);
     conn->touched = false;
+    if (conn->state == CONN_DRAINING && conn->channel != NULL)
+        channel_tell_client(conn->channel); /* before the connection ends */
     if (conn_send(conn) < 0)
         conn_close(conn);
     conn_release_events(conn);
