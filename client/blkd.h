@@ -744,6 +744,8 @@ struct blkd_session_entry {
     uint64_t unsynced_changes;       /* acknowledged, not known to be stable */
     uint64_t unsynced_since_unix_ms; /* 0: nothing is unsynced */
     bool lock_lost;
+    bool ring;            /* its connection has rings */
+    uint64_t arena_bytes; /* memory that the daemon shares with its connection, without the rings */
 };
 
 struct blkd_device_list {

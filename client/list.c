@@ -162,6 +162,8 @@ static struct blkd_session_entry sessions_entry(const Blkd__SessionEntry *from, 
         .unsynced_changes = from->unsynced_changes,
         .unsynced_since_unix_ms = from->unsynced_since_unix_ms,
         .lock_lost = from->lock_lost,
+        .ring = from->ring,
+        .arena_bytes = from->arena_bytes,
     };
 }
 

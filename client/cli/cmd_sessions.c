@@ -24,6 +24,7 @@ enum session_column {
     SESSION_CACHING,
     SESSION_LOCK,
     SESSION_SYNC,
+    SESSION_TIER,
     SESSION_AGE,
     SESSION_AGE_SECONDS,
     SESSION_OPENED,
@@ -42,6 +43,7 @@ enum session_column {
     SESSION_UNSYNCED,
     SESSION_UNSYNCED_SINCE,
     SESSION_LOCK_LOST,
+    SESSION_ARENA,
     SESSION_COLUMNS,
 };
 
@@ -59,6 +61,7 @@ static const struct table_column SESSION_TABLE[SESSION_COLUMNS] = {
     [SESSION_CACHING] = {"caching", NULL, TABLE_TEXT},
     [SESSION_LOCK] = {"lock", "LOCK", TABLE_TEXT},
     [SESSION_SYNC] = {"sync", "SYNC", TABLE_TEXT},
+    [SESSION_TIER] = {"tier", "TIER", TABLE_TEXT},
     [SESSION_AGE] = {NULL, "AGE", TABLE_TEXT},
     [SESSION_AGE_SECONDS] = {"age_seconds", NULL, TABLE_NUMBER},
     [SESSION_OPENED] = {"opened_unix_ms", NULL, TABLE_NUMBER},
@@ -77,6 +80,7 @@ static const struct table_column SESSION_TABLE[SESSION_COLUMNS] = {
     [SESSION_UNSYNCED] = {"unsynced_changes", NULL, TABLE_NUMBER},
     [SESSION_UNSYNCED_SINCE] = {"unsynced_since_unix_ms", NULL, TABLE_NUMBER},
     [SESSION_LOCK_LOST] = {"lock_lost", NULL, TABLE_BOOL},
+    [SESSION_ARENA] = {"arena_bytes", NULL, TABLE_NUMBER},
 };
 
 static void cleanup_session_list(struct blkd_session_list **list)
@@ -123,6 +127,8 @@ static void session_fill(struct table *table, const struct blkd_session_entry *s
     table_set_number(table, SESSION_UNSYNCED, session->unsynced_changes);
     table_set_number(table, SESSION_UNSYNCED_SINCE, session->unsynced_since_unix_ms);
     table_set_text(table, SESSION_SYNC, words_sync(session->sync));
+    table_set_text(table, SESSION_TIER, words_tier(session->ring));
+    table_set_number(table, SESSION_ARENA, session->arena_bytes);
     table_set_number(table, SESSION_SECTOR_SIZE, session->sector_size);
     table_set_number(table, SESSION_IN_FLIGHT, session->in_flight);
     table_set_number(table, SESSION_READS, session->counters.reads);

@@ -70,6 +70,11 @@ const char *words_mode(bool read_write)
     return read_write ? "rw" : "ro";
 }
 
+const char *words_tier(bool ring)
+{
+    return ring ? "ring" : "socket";
+}
+
 const char *words_sync(enum blkd_sync sync)
 {
     switch (sync) {

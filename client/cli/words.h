@@ -19,5 +19,6 @@ const char *words_lost(enum blkd_lost_reason reason);
 const char *words_lock(enum blkd_lock_mode lock);
 const char *words_mode(bool read_write);
 const char *words_sync(enum blkd_sync sync);
+const char *words_tier(bool ring);
 
 #endif

@@ -78,6 +78,8 @@ static void reply_sessions(struct fake *daemon, const Blkd__Request *request)
     entry.unsynced_changes = 11;
     entry.unsynced_since_unix_ms = 12;
     entry.lock_lost = true;
+    entry.ring = true;
+    entry.arena_bytes = UINT64_C(13) << 32;
     list.n_sessions = 1;
     list.sessions = entries;
     reply.id = request->id;
@@ -174,7 +176,7 @@ START_TEST(device_entries_tell_about_sync_and_locks)
 }
 END_TEST
 
-START_TEST(session_entries_tell_about_purpose_and_loss)
+START_TEST(session_entries_tell_about_purpose_loss_and_tier)
 {
     struct blkd_session_list *list;
 
@@ -188,6 +190,8 @@ START_TEST(session_entries_tell_about_purpose_and_loss)
     ck_assert_uint_eq(list->entries[0].unsynced_changes, 11);
     ck_assert_uint_eq(list->entries[0].unsynced_since_unix_ms, 12);
     ck_assert(list->entries[0].lock_lost);
+    ck_assert(list->entries[0].ring);
+    ck_assert_uint_eq(list->entries[0].arena_bytes, UINT64_C(13) << 32);
     blkd_session_list_free(list);
     end();
 }
@@ -685,7 +689,7 @@ static Suite *state_suite(void)
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, device_entries_tell_about_sync_and_locks);
-    tcase_add_test(tests, session_entries_tell_about_purpose_and_loss);
+    tcase_add_test(tests, session_entries_tell_about_purpose_loss_and_tier);
     tcase_add_test(tests, locks_are_listed_over_pages);
     tcase_add_test(tests, answers_without_a_body_are_protocol_errors);
     tcase_add_test(tests, holders_are_told_in_full);

@@ -630,6 +630,29 @@ class Lists(CliTest):
         self.assertIn(path, text)
         self.assertIn(str(process.pid), text)
 
+    @contextlib.contextmanager
+    def reader(self, path, tier):
+        """A session that has read by the tier, and stays: nobody takes the rest of its output."""
+        process = subprocess.Popen([os.environ["BLKD_CLI"], "read", path, "--raw"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   env=dict(self.environment(), BLKD_TIER=tier))
+        try:
+            self.assertEqual(process.stdout.read(512), bytes(512))
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def test_sessions_tell_the_tier(self):
+        path = self.image(size=4 * MIB)
+        for tier in ["ring", "socket"]:
+            with self.subTest(tier=tier), self.reader(path, tier) as process:
+                row = self.record("sessions", path, name="sessions")
+                head, line = self.cli("sessions", path).text.splitlines()
+                self.assertEqual((row["pid"], row["tier"]), (process.pid, tier))
+                self.assertEqual(row["arena_bytes"] > 0, tier == "ring")
+                self.assertEqual(line[head.index("TIER"):].split()[0], tier)
+
     def test_two_names_are_one_device(self):
         path = self.image()
         os.link(path, self.path("hard.img"))
