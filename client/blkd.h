@@ -190,6 +190,7 @@ struct blkd_options {
  * -EMFILE, -ENFILE        no descriptor is to be had (a connection takes four, and
  *                         one more for rings)
  * -EPROTO                 the daemon does not speak this library's protocol
+ * -EINVAL                 an option has an impossible value, or $BLKD_TIER has one
  */
 BLKD_API int blkd_connect(const struct blkd_options *options, struct blkd **ret_connection);
 

@@ -48,6 +48,24 @@ START_TEST(a_file_sets_what_it_names_and_nothing_else)
 }
 END_TEST
 
+static long memory_mib(void)
+{
+    return sysconf(_SC_PHYS_PAGES) / 1024 * sysconf(_SC_PAGESIZE) / 1024;
+}
+
+START_TEST(shared_memory_has_limits_and_0_is_one)
+{
+    ck_assert_uint_eq(config.arena_mib_per_connection, ARENA_MIB_PER_CONNECTION);
+    ck_assert_uint_ge(config.arena_mib_per_uid, 1);
+    ck_assert_uint_le(config.arena_mib_per_uid, ARENA_MIB_PER_UID);
+    ck_assert_uint_le(config.arena_mib_per_uid, memory_mib() / 4);
+    write_file("[limits]\narena-mib-per-connection = 0\narena-mib-per-uid = 77\n");
+    ck_assert_int_eq(config_read_file(&config, path, true, message), 0);
+    ck_assert_uint_eq(config.arena_mib_per_connection, 0);
+    ck_assert_uint_eq(config.arena_mib_per_uid, 77);
+}
+END_TEST
+
 static const struct {
     const char *text;
     const char *mentions;
@@ -60,6 +78,9 @@ static const struct {
     {"[daemon]\nlog-level = loud\n", "log-level = loud"},
     {"[daemon]\ncolour = red\n", "[daemon] colour: no such key"},
     {"[limits]\nworkers = 2\n", "[limits] workers: no such key"},
+    {"[daemon]\narena-mib-per-uid = 1\n", "[daemon] arena-mib-per-uid: no such key"},
+    {"[limits]\narena-mib-per-connection = 1048577\n", "expected a number from 0 to 1048576"},
+    {"[limits]\narena-mib-per-uid = 16777217\n", "expected a number from 0 to 16777216"},
     {"[daemon]\nsocket =\n", "socket: expected 1 to"},
     {"[daemon\n", ":1:"},
 };
@@ -143,6 +164,7 @@ int main(void)
     TCase *tcase = tcase_create("config");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_file_sets_what_it_names_and_nothing_else);
+    tcase_add_test(tcase, shared_memory_has_limits_and_0_is_one);
     tcase_add_loop_test(tcase, a_wrong_file_is_refused_with_file_line_and_key, 0,
                         sizeof(refused) / sizeof(refused[0]));
     tcase_add_test(tcase, a_missing_file_is_an_error_only_if_it_was_asked_for);
