@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <check.h>
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,9 +49,9 @@ START_TEST(a_file_sets_what_it_names_and_nothing_else)
 }
 END_TEST
 
-static long memory_mib(void)
+static uint64_t memory_mib(void)
 {
-    return sysconf(_SC_PHYS_PAGES) / 1024 * sysconf(_SC_PAGESIZE) / 1024;
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >> 20;
 }
 
 START_TEST(shared_memory_has_limits_and_0_is_one)
