@@ -191,6 +191,10 @@ uint32_t ring_consumer_take(struct ring_consumer *consumer, void *ret_entry)
         memcpy(to, &word, WORD_BYTES);
     }
     consumer->head++;
+    /* The next one comes from the producer's cache while this one is worked on. */
+    if (consumer->head != consumer->tail)
+        __builtin_prefetch(consumer->entries + (size_t)(consumer->head & (consumer->count - 1)) *
+                                                   consumer->entry_words);
     return place;
 }
 
