@@ -139,6 +139,37 @@ START_TEST(only_what_punts_goes_to_a_worker_at_once)
 }
 END_TEST
 
+/* Writes one sector `count` times, at once. */
+static void write_copying(int fd, unsigned int count)
+{
+    unsigned char data[SECTOR];
+    struct transfer transfers[4];
+
+    fill_sector(data, 1);
+    for (unsigned int i = 0; i < count; i++) {
+        transfers[i] = transfer_make(ENGINE_WRITE, fd, data, SECTOR, SECTOR);
+        transfers[i].io.copies = true;
+        transfer_submit(&transfers[i]);
+    }
+    engine_finish_all();
+    for (unsigned int i = 0; i < count; i++)
+        ck_assert_int_eq(transfers[i].result, SECTOR);
+}
+
+START_TEST(only_a_lone_write_that_copies_goes_to_a_worker)
+{
+    int fd = uring_start();
+
+    write_copying(fd, 1);
+    ck_assert_uint_eq(blocking_submissions, 1);
+    write_copying(fd, 4);
+    ck_assert_uint_eq(blocking_submissions, 1);
+    write_copying(fd, 1);
+    ck_assert_uint_eq(blocking_submissions, 2);
+    uring_stop(fd);
+}
+END_TEST
+
 static const int refusals[] = {-EAGAIN, -EBUSY, -EINTR};
 
 START_TEST(a_submission_that_the_kernel_puts_off_is_made_later)
@@ -193,6 +224,7 @@ int main(void)
     tcase_add_test(tests, who_says_eagain_where_it_may_wait_is_believed);
     tcase_add_test(tests, a_nowait_transfer_gets_its_eagain);
     tcase_add_test(tests, only_what_punts_goes_to_a_worker_at_once);
+    tcase_add_test(tests, only_a_lone_write_that_copies_goes_to_a_worker);
     tcase_add_loop_test(tests, a_submission_that_the_kernel_puts_off_is_made_later, 0, 3);
     tcase_add_test(tests, there_are_as_many_rings_as_workers);
     suite_add_tcase(suite, tests);
