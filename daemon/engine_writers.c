@@ -17,7 +17,7 @@ enum { GROUP_MAX = 64 };
 static const uint64_t group_ns = UINT64_C(100) * 1000;
 
 /* A write that has taken this long did not only copy: the others need not wait for it. */
-static const uint64_t slow_ns = 2 * 1000 * 1000;
+static const uint64_t slow_ns = UINT64_C(2) * 1000 * 1000;
 
 /* What one thread has done and not given back. */
 struct writer_group {

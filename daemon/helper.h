@@ -39,10 +39,10 @@ void helper_share_deinit(struct helper_share *share); /* no job may name it any 
 enum { HELPER_SHARES = 3 };
 
 struct helper_job {
-    void (*run)(struct helper_job *job);     /* on a helper thread */
-    void (*on_done)(struct helper_job *job); /* on the thread that owns reply_to, after run;
-                                                may free it */
-    struct mailbox *reply_to; /* NULL: on_done is called on the helper thread */
+    void (*run)(struct helper_job *job);        /* on a helper thread */
+    void (*on_done)(struct helper_job *job);    /* on the thread that owns reply_to, after run;
+                                                   may free it */
+    struct mailbox *reply_to;                   /* NULL: on_done is called on the helper thread */
     struct helper_share *shares[HELPER_SHARES]; /* NULL where there is none; each named once */
 
     /* The pool's own. */
