@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `ping`: how long a round trip to the daemon takes, and which daemon that is.
+ * `ping`: how long a round trip to the daemon takes, or with a device a read of one sector, which
+ * goes by the tier of all data; and which daemon that is.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -8,6 +9,8 @@
 
 #include "client/cli/cli.h"
 #include "client/cli/report.h"
+#include "client/cli/target.h"
+#include "client/cli/words.h"
 #include "common/cleanup.h"
 
 enum ping_column {
@@ -18,6 +21,8 @@ enum ping_column {
     PING_BUSY_POLL,
     PING_BUSY_POLL_TEXT,
     PING_MAX_IO,
+    PING_PATH,
+    PING_TIER,
     PING_COUNT,
     PING_TIMES,
     PING_MIN,
@@ -34,6 +39,8 @@ static const struct table_column PING_TABLE[PING_COLUMNS] = {
     [PING_BUSY_POLL] = {"busy_poll_us", NULL, TABLE_NUMBER},
     [PING_BUSY_POLL_TEXT] = {NULL, "busy polling", TABLE_TEXT},
     [PING_MAX_IO] = {"max_io_bytes", "largest I/O", TABLE_BYTES},
+    [PING_PATH] = {"path", "reads from", TABLE_TEXT},
+    [PING_TIER] = {"tier", "tier", TABLE_TEXT},
     [PING_COUNT] = {"count", "round trips", TABLE_NUMBER},
     [PING_TIMES] = {NULL, "min/median/max", TABLE_TEXT},
     [PING_MIN] = {"min_us", NULL, TABLE_NUMBER},
@@ -64,7 +71,38 @@ static int ping_pause(struct cli *cli, uint64_t interval_ms)
     return CLI_OK;
 }
 
-static int ping_measure(struct cli *cli, uint64_t *times_ns, size_t count)
+/* What is measured: a request that does nothing, or a read of one sector. */
+struct ping {
+    struct target target; /* no device: the former */
+    struct iovec buffer;
+};
+
+static int ping_trip(struct cli *cli, const struct ping *ping)
+{
+    if (!ping->target.device)
+        return blkd_ping(cli->connection);
+    return blkd_read(ping->target.device, 0, &ping->buffer, 1);
+}
+
+/* The first read is not measured: it brings the sector into the cache, and the rings about. */
+static int ping_open(struct cli *cli, struct ping *ping)
+{
+    int error;
+    int code;
+
+    if (cli->options.operand_count == 0)
+        return cli_connect(cli);
+    code = target_open(cli, BLKD_ACCESS_READ_ONLY, &ping->target);
+    if (code != CLI_OK)
+        return code;
+    ping->buffer.iov_len = ping->target.info.sector_size;
+    error = blkd_buffer_alloc(cli->connection, ping->buffer.iov_len, &ping->buffer.iov_base);
+    if (!error)
+        error = ping_trip(cli, ping);
+    return error ? report_library(cli, error) : CLI_OK;
+}
+
+static int ping_measure(struct cli *cli, const struct ping *ping, uint64_t *times_ns, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         uint64_t start_ns;
@@ -74,7 +112,7 @@ static int ping_measure(struct cli *cli, uint64_t *times_ns, size_t count)
         if (code != CLI_OK)
             return code;
         start_ns = ping_now_ns();
-        error = blkd_ping(cli->connection);
+        error = ping_trip(cli, ping);
         if (error)
             return report_library(cli, error);
         times_ns[i] = ping_now_ns() - start_ns;
@@ -125,8 +163,27 @@ static void ping_fill_server(struct table *table, const struct blkd_server_info 
     table_set_number(table, PING_MAX_IO, server->max_io_bytes);
 }
 
+static int ping_fill_tier(struct cli *cli, struct table *table, const struct ping *ping)
+{
+    enum blkd_tier tier = BLKD_TIER_SOCKET;
+    int error = blkd_get_tier(cli->connection, &tier);
+
+    if (error)
+        return report_library(cli, error);
+    table_set_text(table, PING_TIER, words_tier(ping->target.device && tier == BLKD_TIER_RING));
+    if (ping->target.device)
+        table_set_text(table, PING_PATH, ping->target.config->path);
+    return CLI_OK;
+}
+
+static void cleanup_ping(struct ping *ping)
+{
+    target_close(&ping->target);
+}
+
 int cmd_ping(struct cli *cli)
 {
+    CLEANUP(cleanup_ping) struct ping ping = {0};
     size_t count = (size_t)cli->options.ping_count.value;
     CLEANUP_FREE uint64_t *times_ns = NULL;
     CLEANUP_TABLE struct table *table = NULL;
@@ -142,17 +199,20 @@ int cmd_ping(struct cli *cli)
         return CLI_FAILED;
     if (!times_ns)
         return report_errno(cli, -ENOMEM, "--count %zu", count);
-    code = cli_connect(cli);
+    code = ping_open(cli, &ping);
     if (code != CLI_OK)
         return code;
     error = blkd_get_server_info(cli->connection, &server);
     if (error)
         return report_library(cli, error);
-    code = ping_measure(cli, times_ns, count);
+    code = ping_measure(cli, &ping, times_ns, count);
     if (code != CLI_OK)
         return code;
     table_add_row(table);
     ping_fill_server(table, &server);
+    code = ping_fill_tier(cli, table, &ping);
+    if (code != CLI_OK)
+        return code;
     ping_fill_times(table, times_ns, count);
     return cli_table_print(cli, table);
 }

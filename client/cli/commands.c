@@ -271,13 +271,18 @@ const struct command COMMANDS[] = {
     },
     {
         .name = "ping",
-        .operands = "",
+        .operands = "[DEVICE]",
         .summary = "how long a round trip takes, and which daemon answers",
+        .details =
+            "With DEVICE, a round trip is a read of its first sector, which goes through shared\n"
+            "memory (tier ring) where that is to be had; else it is a request that does\n"
+            "nothing, through the socket. BLKD_TIER=socket shows what that makes of a read.\n",
         .examples = "  blkd-cli ping\n"
+                    "  blkd-cli ping disk.img\n"
                     "  blkd-cli ping --count 1000 --interval 0 --json\n",
         .groups = OPTIONS_PING | OPTIONS_JSON,
         .operands_min = 0,
-        .operands_max = 0,
+        .operands_max = 1,
         .run = cmd_ping,
     },
 };

@@ -694,6 +694,20 @@ class Ping(CliTest):
         self.assertRegex(text, r"(?m)^round trips +1$")
         self.assertRegex(text, r"(?m)^min/median/max +[0-9.]+ / [0-9.]+ / [0-9.]+ us$")
 
+    def test_a_device_is_read_by_its_tier(self):
+        path = self.image()
+        for tier in ["ring", "socket"]:
+            environment = dict(self.environment(), BLKD_TIER=tier)
+            ping = self.record("ping", path, "--count", "3", "--interval", "0", name="ping",
+                               env=environment)
+            self.assertEqual((ping["path"], ping["tier"], ping["count"]), (path, tier, 3))
+            text = self.cli("ping", path, "--count", "1", env=environment).text
+            self.assertRegex(text, rf"(?m)^tier +{tier}$")
+        self.assertEqual(self.record("ping", "--count", "1", name="ping")["tier"], "socket")
+
+    def test_a_device_that_cannot_be_read(self):
+        self.assertSays(self.cli("ping", self.path("missing"), code=FAILED), "missing")
+
     def test_bad_counts(self):
         for arguments in [["--count", "0"], ["--count", "1G"], ["--interval", "-1"]]:
             self.cli("ping", *arguments, code=USAGE)
