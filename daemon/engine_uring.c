@@ -48,6 +48,7 @@ struct engine_uring {
     pthread_mutex_t written_mutex;
     struct engine_io_queue written; /* by the targets' writers; under written_mutex */
     atomic_bool any_written;        /* it is not empty; to look without the mutex */
+    bool stale_flag;                /* the ring says that it has deferred work, and has none */
     struct uring_memory memory;
 };
 
@@ -297,7 +298,8 @@ static bool uring_ready(struct engine *engine)
 {
     struct engine_uring *uring = uring_of(engine);
 
-    return io_uring_cq_ready(&uring->ring) > 0 || ring_has_deferred_work(uring) ||
+    return io_uring_cq_ready(&uring->ring) > 0 ||
+           (ring_has_deferred_work(uring) && !uring->stale_flag) ||
            atomic_load_explicit(&uring->any_written, memory_order_relaxed);
 }
 
@@ -338,20 +340,36 @@ static unsigned int uring_finish_written(struct engine_uring *uring)
     return done;
 }
 
+/*
+ * Whether the ring's flag says that there is deferred work when there is none. The kernel lists
+ * work first and sets the flag afterwards; if the list is run in between, the flag stays until the
+ * next work is run. Asked after the eventfd was read, so that work that comes later is told by
+ * that.
+ */
+static bool uring_flag_is_stale(struct engine_uring *uring)
+{
+    (void)io_uring_get_events(&uring->ring);
+    return io_uring_cq_ready(&uring->ring) == 0 && ring_has_deferred_work(uring);
+}
+
 /* Running deferred work signals the eventfd once more for what it completes, so it is read after
  * that; what comes in between has set the ring's flags first, and is found by looking again. */
 static unsigned int uring_process(struct engine *engine)
 {
     struct engine_uring *uring = uring_of(engine);
     unsigned int done = 0;
+    bool again;
     eventfd_t count;
 
     do {
         if (ring_has_deferred_work(uring))
             (void)io_uring_get_events(&uring->ring);
         (void)eventfd_read(uring->event_fd, &count);
+        bool found = io_uring_cq_ready(&uring->ring) > 0;
         done += uring_reap(uring) + uring_finish_written(uring);
-    } while (ring_has_deferred_work(uring));
+        again = ring_has_deferred_work(uring);
+        uring->stale_flag = again && !found && uring_flag_is_stale(uring);
+    } while (again && !uring->stale_flag);
     return done;
 }
 
