@@ -12,6 +12,7 @@
 #include "client/connect.h"
 #include "client/dispatch.h"
 #include "client/error.h"
+#include "client/ring.h"
 
 void handle_lose(struct blkd *connection, const char *format, ...)
 {
@@ -55,6 +56,7 @@ void blkd_disconnect(struct blkd *connection)
     }
     pthread_mutex_lock(&connection->mutex);
     connection->event_callback = NULL;
+    rings_reap(connection); /* results that have come */
     handle_lose(connection, "the program disconnected");
     while (dispatch_pending(connection))
         (void)dispatch_run(connection);

@@ -97,6 +97,10 @@ enum {
        and there are 65536 of each (systemd/blkd.service, vm.max_map_count). */
     PIECES_PER_UID_MAX = 8192,
 
+    /* A larger arena is not registered with io_uring: pinning its pages would keep the worker from
+       everybody for more than 2 ms or so. */
+    ARENA_REGISTER_MAX = 64 * 1024 * 1024,
+
     BUSY_POLL_US_DEFAULT = 50,
     BUSY_POLL_US_MAX = 1000,
 

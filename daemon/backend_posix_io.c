@@ -83,7 +83,9 @@ static void posix_engine(struct posix *posix, struct io *io)
         .offset_bytes = io->offset_bytes + io->done_bytes,
         .rw_flags = io->fua ? RWF_DSYNC : 0,
         .punts = posix->punts || (!posix->direct && io->op == IO_WRITE),
-        .copies = io->op == IO_WRITE && !io->fua && !posix->direct && !posix->punts,
+        /* A block device takes several at a time. */
+        .copies = io->op == IO_WRITE && !io->fua && !posix->direct && !posix->punts &&
+                  posix->kind == DEVICE_FILE,
         .target = &posix->target,
         .memory = io->memory,
         .on_done = on_posix_transferred,

@@ -283,6 +283,17 @@ int channel_reserve(struct channel *channel, struct channel_arena *arena, uint32
     return -EDQUOT;
 }
 
+const struct engine_memory *channel_arena_memory(struct channel *channel,
+                                                 struct channel_arena *arena)
+{
+    struct piece *piece = arena->piece;
+    if (!arena->offered && piece->size_bytes <= ARENA_REGISTER_MAX)
+        engine_register(channel->conn->worker->engine, &piece->memory, piece->base,
+                        piece->size_bytes);
+    arena->offered = true;
+    return &piece->memory;
+}
+
 struct channel_arena *channel_find_arena(const struct channel *channel, uint32_t number)
 {
     struct channel_arena *arena = number < ARENAS_PER_CONNECTION ? channel->arenas[number] : NULL;
@@ -295,13 +306,17 @@ void channel_drop_arena(struct channel *channel, uint32_t number)
     channel->arenas[number] = NULL;
 }
 
-void channel_end_arena(struct channel *channel, struct channel_arena *arena)
+void channel_forget_arena(struct channel *channel, struct channel_arena *arena)
 {
-    struct conn *conn = channel->conn;
-    struct request *removal = arena->removal;
     struct piece *piece = arena->piece;
     channel_drop_arena(channel, arena->number);
-    atomic_fetch_sub(&conn->arena_bytes, piece->size_bytes);
+    atomic_fetch_sub(&channel->conn->arena_bytes, piece->size_bytes);
     channel_free_piece(channel, piece);
+}
+
+void channel_end_arena(struct channel *channel, struct channel_arena *arena)
+{
+    struct request *removal = arena->removal;
+    channel_forget_arena(channel, arena);
     request_finish(removal, 0);
 }

@@ -40,6 +40,7 @@ struct channel_arena {
     uint32_t number;
     struct piece *piece;     /* NULL while it is being made */
     unsigned int users;      /* submissions in flight that name it */
+    bool offered;            /* to the engine, to be registered */
     struct request *removal; /* no submission may name it any more; answered when none does */
 };
 
@@ -121,6 +122,11 @@ int channel_reserve(struct channel *channel, struct channel_arena *arena, uint32
 struct channel_arena *channel_find_arena(const struct channel *channel, uint32_t number);
 /* Nothing uses it any more: it is gone, and its removal is answered. */
 void channel_end_arena(struct channel *channel, struct channel_arena *arena);
+/* The client was never told of it. */
+void channel_forget_arena(struct channel *channel, struct channel_arena *arena);
+/* For a direct transfer: the engine pins its pages, the first time that there is one. */
+const struct engine_memory *channel_arena_memory(struct channel *channel,
+                                                 struct channel_arena *arena);
 /* Frees an arena that could not be made. */
 void channel_drop_arena(struct channel *channel, uint32_t number);
 

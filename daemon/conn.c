@@ -317,6 +317,11 @@ void conn_remove_request(struct conn *conn, struct request *request)
     conn->requests--;
 }
 
+unsigned int conn_in_rings(const struct conn *conn)
+{
+    return conn->channel != NULL ? conn->channel->in_flight : 0;
+}
+
 void conn_charge(struct conn *conn, struct request *request, size_t bytes)
 {
     request->charged_bytes += bytes;

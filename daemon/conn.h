@@ -140,6 +140,9 @@ static inline bool conn_has_room(const struct conn *conn)
     return conn->buffered_bytes < CONN_BUFFERED_MAX;
 }
 
+/* How many of its requests came by its channel, which has a bound of its own. */
+unsigned int conn_in_rings(const struct conn *conn);
+
 /* Queues a frame; it leaves at the end of the round. A closing connection drops it. */
 void conn_queue(struct conn *conn, struct outgoing *outgoing);
 /* Whether the client is behind with reading, so that events are better held back. */

@@ -128,7 +128,7 @@ static bool conn_prepare_request(struct conn *conn, struct request *request,
     unsigned int limit = conn->worker->server->config->requests_per_connection;
     if (conn_refuse_request(conn, request, prefix))
         return false;
-    if (conn->requests > limit) {
+    if (conn->requests - conn_in_rings(conn) > limit) {
         conn->skip_bytes = prefix->payload_bytes;
         request_fail(request, -EDQUOT, "more than %u requests of one connection in flight", limit);
         return false;

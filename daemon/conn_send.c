@@ -54,6 +54,16 @@ static void conn_send_blocked(struct conn *conn)
     conn_watch_time(conn);
 }
 
+/* Others have not received the descriptors that were sent to them: that is not this client's fault.
+ */
+static void conn_send_otherwise(struct conn *conn)
+{
+    struct outgoing *outgoing = STAILQ_FIRST(&conn->outgoing);
+    conn->unsent_bytes -= outgoing->head_bytes;
+    outgoing->on_unsendable(outgoing);
+    conn->unsent_bytes += outgoing->head_bytes;
+}
+
 int conn_send(struct conn *conn)
 {
     while (conn->state != CONN_CLOSING && !STAILQ_EMPTY(&conn->outgoing)) {
@@ -67,6 +77,10 @@ int conn_send(struct conn *conn)
         if (sent == -EAGAIN) {
             conn_send_blocked(conn);
             return 0;
+        }
+        if (sent == -ETOOMANYREFS && fds > 0) {
+            conn_send_otherwise(conn);
+            continue;
         }
         if (sent < 0)
             return (int)sent;

@@ -120,6 +120,14 @@ static void on_io_done(struct io *io, int result)
         io_answer_failure(request, result);
 }
 
+/* Memory that the engine may keep pinned, for direct transfers in place. */
+static const struct engine_memory *io_memory(const struct request *request, const uint8_t *data)
+{
+    if (data == NULL || data != request->memory || !request->session->device->direct)
+        return NULL;
+    return channel_arena_memory(request->channel, request->arena);
+}
+
 static void io_submit(struct request *request, enum io_op op, uint8_t *data)
 {
     struct io *io = &request->io;
@@ -128,9 +136,7 @@ static void io_submit(struct request *request, enum io_op op, uint8_t *data)
     io->offset_bytes = request->offset_bytes;
     io->length_bytes = request->length_bytes;
     io->data = data;
-    io->memory = request->channel != NULL && request->buffer == NULL && data != NULL
-                     ? &request->arena->piece->memory
-                     : NULL;
+    io->memory = io_memory(request, data);
     io->worker = request->conn->worker;
     io->user_share = &request->conn->user->helper_share;
     io->on_done = on_io_done;

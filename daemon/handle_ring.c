@@ -31,10 +31,20 @@ int remove_arena_prepare(struct request *request, const Blkd__Request *message)
 
 /* ---- rings ---- */
 
+static void setup_ring_undo(struct request *request)
+{
+    struct channel *channel = request->conn->channel;
+    struct piece *rings = channel->rings;
+    atomic_store(&request->conn->has_rings, false);
+    channel_unstart(channel);
+    piece_give_back(rings);
+}
+
 static void setup_ring_answer(struct request *request, struct channel *channel)
 {
     Blkd__Reply reply = BLKD__REPLY__INIT;
     Blkd__RingReply body = BLKD__RING_REPLY__INIT;
+    request_set_undo(request, setup_ring_undo);
     body.entries = channel->layout.entries;
     body.size_bytes = channel->layout.size_bytes;
     reply.body_case = BLKD__REPLY__BODY_RING;
@@ -134,10 +144,17 @@ void setup_ring_run(struct request *request)
 
 /* ---- arenas ---- */
 
+static void add_arena_undo(struct request *request)
+{
+    struct channel *channel = request->conn->channel;
+    channel_forget_arena(channel, channel->arenas[request->value]);
+}
+
 static void add_arena_answer(struct request *request, const struct channel_arena *arena)
 {
     Blkd__Reply reply = BLKD__REPLY__INIT;
     Blkd__ArenaReply body = BLKD__ARENA_REPLY__INIT;
+    request_set_undo(request, add_arena_undo);
     body.arena = arena->number;
     body.size_bytes = arena->piece->size_bytes;
     reply.body_case = BLKD__REPLY__BODY_ARENA;
@@ -158,7 +175,6 @@ static void on_arena_made(struct piece *piece, void *user_data, int error)
         error = request_attach(request, piece_dup(piece));
     if (error == 0) {
         arena->piece = piece;
-        engine_register(conn->worker->engine, &piece->memory, piece->base, piece->size_bytes);
         add_arena_answer(request, arena);
         return;
     }

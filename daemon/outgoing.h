@@ -20,6 +20,9 @@ struct outgoing {
     const uint8_t *payload; /* owned by whoever `release` belongs to */
     size_t payload_bytes;
     void (*release)(struct outgoing *outgoing); /* sent, or dropped with the connection */
+    /* Its descriptors cannot be sent (ETOOMANYREFS, unix(7)): it becomes a frame without any. Only
+     * of one that has some. */
+    void (*on_unsendable)(struct outgoing *outgoing);
     unsigned int fd_count;
     int fds[OUTGOING_FDS]; /* its own: they go with its first byte */
     uint8_t inline_bytes[OUTGOING_INLINE_BYTES];

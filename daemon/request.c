@@ -150,6 +150,26 @@ int request_attach(struct request *request, int fd)
     return 0;
 }
 
+/* The answer has been packed; nothing of it has left. A failure fits the inline bytes or not: there
+ * is no memory for less than that, then the client gets a reply without words. */
+static void on_request_unsendable(struct outgoing *outgoing)
+{
+    struct request *request = (struct request *)(void *)outgoing;
+    Blkd__Reply reply = BLKD__REPLY__INIT;
+    reply.id = request->id;
+    reply.status = BLKD__STATUS__STATUS_EDQUOT;
+    reply.message = (char *)(uintptr_t) "the kernel passes no more descriptors for this daemon";
+    request->undo(request);
+    outgoing_deinit(outgoing);
+    (void)outgoing_pack(outgoing, &reply, 0);
+}
+
+void request_set_undo(struct request *request, void (*undo)(struct request *request))
+{
+    request->undo = undo;
+    request->out.on_unsendable = on_request_unsendable;
+}
+
 int request_own_payload(struct request *request)
 {
     if (request->buffer != NULL || request->channel != NULL)

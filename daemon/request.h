@@ -50,6 +50,7 @@ struct request {
     struct buffer *buffer;   /* a write's payload or a read's answer */
     size_t charged_bytes;    /* against CONN_BUFFERED_MAX */
 
+    void (*undo)(struct request *request); /* request_set_undo */
     void *extra; /* what rare operations need beside; freed with the request */
     STAILQ_ENTRY(request) spare_link;
 
@@ -78,6 +79,10 @@ void request_reply_payload(struct request *request);
 /* A descriptor, which becomes the request's, is to go with its reply. 0; or a negative `fd` is
  * passed on. */
 int request_attach(struct request *request, int fd);
+
+/* What a reply with descriptors told of is to be undone, because they cannot be sent; the reply
+ * becomes one of failure. */
+void request_set_undo(struct request *request, void (*undo)(struct request *request));
 
 /* Makes the payload the request's own if it is borrowed. 0 or -ENOMEM. */
 int request_own_payload(struct request *request);

@@ -208,6 +208,7 @@ static void worker_look(struct worker *worker, int flags)
     (void)event_base_loop(worker->base, EVLOOP_ONCE | flags);
     worker->looked_ns = worker_now_ns();
     worker->since_look = 0;
+    (void)worker_let_sleep(worker, worker->looked_ns - CHANNEL_IDLE_NS);
     worker_end_round(worker);
 }
 
@@ -215,7 +216,6 @@ static void worker_look_while_busy(struct worker *worker)
 {
     worker_wake_clients(worker);
     worker_look(worker, EVLOOP_NONBLOCK);
-    (void)worker_let_sleep(worker, worker->looked_ns - CHANNEL_IDLE_NS);
 }
 
 /* A round that ends can complete what another client sleeps for. */
