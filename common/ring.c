@@ -179,6 +179,11 @@ bool ring_consumer_ready(const struct ring_consumer *consumer)
            atomic_load_explicit(&consumer->words->tail, memory_order_relaxed) != consumer->tail;
 }
 
+uint32_t ring_consumer_waiting(const struct ring_consumer *consumer)
+{
+    return consumer->tail - consumer->head;
+}
+
 uint32_t ring_consumer_take(struct ring_consumer *consumer, void *ret_entry)
 {
     assert(consumer->tail != consumer->head);

@@ -166,6 +166,9 @@ int ring_consumer_look(struct ring_consumer *consumer, uint32_t *ret_ready);
 /* The same question without an answer to rely on: for spinning. */
 bool ring_consumer_ready(const struct ring_consumer *consumer);
 
+/* How many are published and not taken, as far as it was seen by ring_consumer_look. */
+uint32_t ring_consumer_waiting(const struct ring_consumer *consumer);
+
 /* Copies the next entry out and returns its place. There must be one. Its place (and its message)
  * is the producer's again with ring_consumer_release. */
 uint32_t ring_consumer_take(struct ring_consumer *consumer, void *ret_entry);

@@ -16,9 +16,13 @@
 #include "daemon/conn.h"
 #include "daemon/request.h"
 
-/* So many completions are shown to the client at once, so that it works on them while the worker
- * works on the rest. */
-enum { CHANNEL_PUBLISH = 8 };
+/* So many completions of small transfers, or fewer of larger ones, are shown to the client at once:
+ * so that it works on them while the worker works on the rest. */
+enum { CHANNEL_PUBLISH = 8, CHANNEL_SMALL_BYTES = 8192 };
+
+/* A client that sleeps is woken after this time at the latest, however busy the worker is with what
+ * it has submitted. A wake-up takes the worker some microseconds, and the client tens of them. */
+enum { CHANNEL_WAKE_NS = 100000 };
 
 struct channel *channel_new(struct conn *conn)
 {
@@ -170,17 +174,30 @@ void channel_publish(struct channel *channel)
 {
     if (channel->dirty)
         TAILQ_REMOVE(&channel->conn->worker->dirty, channel, dirty_link);
+    unsigned int shown = channel->unpublished;
     channel->dirty = false;
     channel->unpublished = 0;
+    channel->unpublished_weight = 0;
     /* Who sees a completion may reckon with the place of its submission (ring.h). */
     ring_consumer_release(&channel->submissions);
+    channel->shown += shown;
     if (ring_producer_publish(&channel->completions) && !channel->wake_due) {
         channel->wake_due = true;
+        channel->shown = shown;
+        channel->due_ns = channel->conn->worker->looked_ns;
         TAILQ_INSERT_TAIL(&channel->conn->worker->due, channel, due_link);
     }
 }
 
-static void channel_put(struct channel *channel, uint64_t id, int error, const char *message)
+/* What the worker was busy with meanwhile, in small transfers. */
+static unsigned int channel_weigh_end(const struct request *request)
+{
+    return request->memory != NULL ? 1 + (unsigned int)(request->length_bytes / CHANNEL_SMALL_BYTES)
+                                   : 1;
+}
+
+static void channel_put(struct channel *channel, uint64_t id, int error, const char *message,
+                        unsigned int weight)
 {
     struct ring_completion completion = {.id = id, .status = (uint32_t)status_from_errno(error)};
     if (message != NULL) {
@@ -192,7 +209,9 @@ static void channel_put(struct channel *channel, uint64_t id, int error, const c
         completion.message_bytes = (uint32_t)bytes;
     }
     (void)ring_producer_put(&channel->completions, &completion);
-    if (++channel->unpublished == CHANNEL_PUBLISH) {
+    channel->unpublished++;
+    channel->unpublished_weight += weight;
+    if (channel->unpublished_weight >= CHANNEL_PUBLISH) {
         channel_publish(channel);
     } else if (!channel->dirty) {
         channel->dirty = true;
@@ -206,7 +225,7 @@ void channel_complete(struct request *request, int error, const char *message)
     struct channel *channel = conn->channel;
     struct channel_arena *arena = request->arena;
     if (conn->state != CONN_CLOSING)
-        channel_put(channel, request->id, error, message);
+        channel_put(channel, request->id, error, message, channel_weigh_end(request));
     channel->in_flight--;
     conn->requests--;
     if (arena != NULL && --arena->users == 0 && arena->removal != NULL)
@@ -218,6 +237,12 @@ void channel_complete(struct request *request, int error, const char *message)
 }
 
 /* ---- waking the client ---- */
+
+bool channel_should_wake(const struct channel *channel, uint64_t now_ns)
+{
+    return channel->shown >= ring_consumer_waiting(&channel->submissions) ||
+           now_ns - channel->due_ns >= CHANNEL_WAKE_NS;
+}
 
 static void on_channel_ready_sent(struct outgoing *outgoing)
 {

@@ -51,14 +51,17 @@ struct channel {
     struct ring_layout layout;
     struct ring_consumer submissions;
     struct ring_producer completions;
-    unsigned int in_flight; /* taken and not answered */
-    unsigned int unpublished;
+    unsigned int in_flight;   /* taken and not answered */
+    unsigned int unpublished; /* completions */
+    unsigned int unpublished_weight;
     int doorbell_fd;
     struct event *doorbell;
     enum channel_state state;
     bool held; /* asleep until the connection has room again for what it makes the daemon buffer */
-    uint64_t busy_ns; /* when a submission was last taken, roughly */
-    bool dirty;       /* has completions to publish: in the worker's list of those */
+    uint64_t busy_ns;   /* when a submission was last taken, roughly */
+    bool dirty;         /* has completions to publish: in the worker's list of those */
+    unsigned int shown; /* completions published since then */
+    uint64_t due_ns;    /* roughly when the first of them was */
     bool wake_due; /* completions were published, and the client may sleep: in the worker's list */
     TAILQ_ENTRY(channel) awake_link;
     TAILQ_ENTRY(channel) dirty_link;
@@ -106,6 +109,10 @@ void channel_publish(struct channel *channel);
 
 /* Sends the event if the client sleeps. */
 void channel_wake_client(struct channel *channel);
+
+/* Whether that is worth its price at `now_ns` already, while the worker has more to do for the
+ * client: not as long as most of what it has submitted is still to be done. */
+bool channel_should_wake(const struct channel *channel, uint64_t now_ns);
 
 /* Both at once, as far as there is something. */
 void channel_tell_client(struct channel *channel);

@@ -12,9 +12,9 @@ enum {
     /* A channel gives the others their turn after so many submissions. */
     CHANNEL_TURN = 32,
     /* Bytes that count as one more submission toward a look at everything else. */
-    CHANNEL_WEIGHT_BYTES = 4096,
+    CHANNEL_WEIGHT_BYTES = 8192,
     /* A turn of large transfers, which may all be done inline, ends after so much of that. */
-    CHANNEL_TURN_WEIGHT = 512,
+    CHANNEL_TURN_WEIGHT = 64,
 };
 
 static bool channel_transfers(unsigned int operation)

@@ -212,9 +212,20 @@ static void worker_look(struct worker *worker, int flags)
     worker_end_round(worker);
 }
 
+static void worker_wake_some(struct worker *worker)
+{
+    struct channel *channel = TAILQ_FIRST(&worker->due);
+    while (channel != NULL) {
+        struct channel *next = TAILQ_NEXT(channel, due_link);
+        if (channel_should_wake(channel, worker->looked_ns))
+            channel_wake_client(channel);
+        channel = next;
+    }
+}
+
 static void worker_look_while_busy(struct worker *worker)
 {
-    worker_wake_clients(worker);
+    worker_wake_some(worker);
     worker_look(worker, EVLOOP_NONBLOCK);
 }
 
