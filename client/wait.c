@@ -119,7 +119,11 @@ static ssize_t wait_spin_for(struct blkd *connection, const struct wait_plan *pl
 
         wait_pause(plan->look_ns > 0 ? 1 : SPIN_PAUSES);
         now_ns = wait_clock_ns();
-        preempted = now_ns - last_ns > SPIN_GAP_NS;
+        preempted = false;
+        if (now_ns - last_ns > SPIN_GAP_NS) {
+            preempted = spin_lost_cpu();
+            start_ns += now_ns - last_ns;
+        }
         last_ns = now_ns;
         n = wait_look(connection, plan, now_ns);
         found = n != -EAGAIN || wait_ring_has(connection, plan);

@@ -4,9 +4,12 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
-/* Less than this is no budget: one look at the socket takes a good part of it. */
-static const uint64_t budget_min_ns = 5000;
+/* About what a wake-up of another CPU takes: it does not pay to give up sooner. With many transfers
+ * in flight most answers come within 2 us; but whoever sleeps on the one that takes 12 stops the flow
+ * for both sides. */
+static const uint64_t budget_min_ns = 50000;
 
 static atomic_uint spinners;
 
@@ -80,4 +83,17 @@ void spin_failed(struct spin *spin)
     spin->waits_to_probe = spin->backoff;
     if (spin->backoff < SPIN_BACKOFF_MAX)
         spin->backoff *= 2;
+}
+
+bool spin_lost_cpu(void)
+{
+    static _Thread_local long seen;
+    struct rusage usage;
+    bool lost;
+
+    if (getrusage(RUSAGE_THREAD, &usage) < 0)
+        return true;
+    lost = usage.ru_nivcsw != seen;
+    seen = usage.ru_nivcsw;
+    return lost;
 }

@@ -2,10 +2,10 @@
 /*
  * How long to poll for something to do before going to sleep: adaptive polling (DESIGN 4), the same
  * on both sides. A wake-up costs more than a quick answer takes; a slow answer is not worth a spin.
- * So the budget follows what spinning brought: it covers twice what the last answers took, is
- * nothing after a spin that found nothing or was preempted, and is then tried again, at longer and
- * longer intervals while that fails. Pure but for the count of spinners: the clock is read by the
- * caller.
+ * So the budget follows what spinning brought: it covers twice what the last answers took, and at
+ * least what a wake-up takes, is nothing after a spin that found nothing or was preempted, and is
+ * then tried again, at longer and longer intervals while that fails. Pure but for the count of
+ * spinners: the clock is read by the caller.
  */
 #ifndef BLKD_COMMON_SPIN_H
 #define BLKD_COMMON_SPIN_H
@@ -21,8 +21,8 @@ struct spin {
 };
 
 enum {
-    /* Polling reads the clock more than once a microsecond; a longer gap means that another thread
-       had the CPU, perhaps the daemon that is being waited for. */
+    /* Polling reads the clock more than once a microsecond; after a longer gap, spin_lost_cpu is
+       worth asking. */
     SPIN_GAP_NS = 20 * 1000,
     SPIN_BACKOFF_MAX = 1024,
 };
@@ -47,6 +47,11 @@ uint64_t spin_max_ns(uint32_t max_us);
  * whether there is room for one more; then spin_leave when it is done. */
 bool spin_enter(void);
 void spin_leave(void);
+
+/* After a gap: whether the calling thread has lost its CPU to another thread since it last asked,
+ * perhaps to the one that is being waited for. If not, it was an interrupt, or the hypervisor,
+ * which say nothing about polling: the gap does not count as time spent. A system call. */
+bool spin_lost_cpu(void);
 
 /* Call once a wait that has to wait: for how long to poll before sleeping. */
 uint64_t spin_begin(struct spin *spin);

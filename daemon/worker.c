@@ -223,8 +223,17 @@ static void worker_wake_some(struct worker *worker)
     }
 }
 
+/* Clients that wait do not spin on this CPU. */
+static void worker_tell_cpu(struct worker *worker, int cpu)
+{
+    struct channel *channel = NULL;
+    TAILQ_FOREACH (channel, &worker->awake, awake_link)
+        ring_consumer_set_cpu(&channel->submissions, cpu);
+}
+
 static void worker_look_while_busy(struct worker *worker)
 {
+    worker_tell_cpu(worker, sched_getcpu());
     worker_wake_some(worker);
     worker_look(worker, EVLOOP_NONBLOCK);
 }
@@ -281,7 +290,12 @@ static void worker_spin_for(struct worker *worker, uint64_t budget_ns)
             spin_found(&worker->spin, last_ns - start_ns);
             return;
         }
-        if (now_ns - start_ns >= budget_ns || now_ns - last_ns > SPIN_GAP_NS) {
+        bool lost = false;
+        if (now_ns - last_ns > SPIN_GAP_NS) {
+            lost = spin_lost_cpu();
+            start_ns += now_ns - last_ns;
+        }
+        if (lost || now_ns - start_ns >= budget_ns) {
             spin_failed(&worker->spin);
             return;
         }
@@ -297,10 +311,9 @@ static bool worker_shares_cpu(struct worker *worker)
     int cpu = sched_getcpu();
     bool shares = worker->awake_count > 0;
     struct channel *channel = NULL;
-    TAILQ_FOREACH (channel, &worker->awake, awake_link) {
-        ring_consumer_set_cpu(&channel->submissions, cpu);
+    worker_tell_cpu(worker, cpu);
+    TAILQ_FOREACH (channel, &worker->awake, awake_link)
         shares = shares && channel_shares_cpu(channel, cpu);
-    }
     return shares;
 }
 
