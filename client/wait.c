@@ -17,7 +17,6 @@
 enum {
     NS_PER_MS = 1000000,
     NS_PER_S = 1000000000,
-    SPIN_PAUSES = 8, /* between two system calls */
     /* Between looks at the socket while the ring is waited for: with answers to come through it as
        well, and without. */
     LOOK_NS = 8000,
@@ -44,17 +43,6 @@ uint64_t wait_deadline_ns(int timeout_ms)
 static struct timespec wait_timespec(uint64_t ns)
 {
     return (struct timespec){(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
-}
-
-static void wait_pause(int pauses)
-{
-    for (int i = 0; i < pauses; i++) {
-#if defined(__x86_64__) || defined(__i386__)
-        __builtin_ia32_pause();
-#elif defined(__aarch64__)
-        __asm__ volatile("yield");
-#endif
-    }
 }
 
 /* What the thread that leads waits for, as it was when it began. */
@@ -114,24 +102,19 @@ static ssize_t wait_spin_for(struct blkd *connection, const struct wait_plan *pl
 
     for (;;) {
         uint64_t now_ns;
-        bool preempted, found;
         ssize_t n;
 
-        wait_pause(plan->look_ns > 0 ? 1 : SPIN_PAUSES);
+        spin_pause(last_ns - start_ns);
         now_ns = wait_clock_ns();
-        preempted = false;
-        if (now_ns - last_ns > SPIN_GAP_NS) {
-            preempted = spin_lost_cpu();
+        if (now_ns - last_ns > SPIN_GAP_NS && !spin_lost_cpu())
             start_ns += now_ns - last_ns;
-        }
         last_ns = now_ns;
         n = wait_look(connection, plan, now_ns);
-        found = n != -EAGAIN || wait_ring_has(connection, plan);
-        if (found && !preempted) {
+        if (n != -EAGAIN || wait_ring_has(connection, plan)) {
             spin_found(&connection->spin, now_ns - start_ns);
             return n;
         }
-        if (found || preempted || now_ns - start_ns >= budget_ns) {
+        if (now_ns - start_ns >= budget_ns) {
             spin_failed(&connection->spin);
             return n;
         }
@@ -198,11 +181,14 @@ static ssize_t wait_sleep_and_receive(struct blkd *connection, const struct wait
                                       uint64_t deadline_ns)
 {
     struct ring_consumer *completions = &connection->rings.completions;
+    uint64_t start_ns;
     int r;
 
     if (plan->ring && !ring_consumer_sleep(completions))
         return -EAGAIN;
+    start_ns = wait_clock_ns();
     r = wait_sleep(connection, plan->unsent, deadline_ns);
+    spin_slept(&connection->spin, wait_clock_ns() - start_ns);
     if (plan->ring)
         ring_consumer_wake(completions);
     return r < 0 ? r : receiver_receive(connection);

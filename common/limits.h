@@ -101,7 +101,7 @@ enum {
        everybody for more than 2 ms or so. */
     ARENA_REGISTER_MAX = 64 * 1024 * 1024,
 
-    BUSY_POLL_US_DEFAULT = 50,
+    BUSY_POLL_US_DEFAULT = 100,
     BUSY_POLL_US_MAX = 1000,
 
     WORKERS_MAX = 64,

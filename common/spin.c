@@ -7,8 +7,8 @@
 #include <sys/resource.h>
 
 /* About what a wake-up of another CPU takes: it does not pay to give up sooner. With many transfers
- * in flight most answers come within 2 us; but whoever sleeps on the one that takes 12 stops the flow
- * for both sides. */
+ * in flight most answers come within 2 us; but whoever sleeps on the one that takes 12 stops the
+ * flow for both sides. */
 static const uint64_t budget_min_ns = 50000;
 
 static atomic_uint spinners;
@@ -85,6 +85,13 @@ void spin_failed(struct spin *spin)
         spin->backoff *= 2;
 }
 
+void spin_slept(struct spin *spin, uint64_t elapsed_ns)
+{
+    if (elapsed_ns > spin->max_ns) /* also: never spins */
+        return;
+    spin->waits_to_probe -= spin->waits_to_probe < SPIN_CREDIT ? spin->waits_to_probe : SPIN_CREDIT;
+}
+
 bool spin_lost_cpu(void)
 {
     static _Thread_local long seen;
@@ -96,4 +103,17 @@ bool spin_lost_cpu(void)
     lost = usage.ru_nivcsw != seen;
     seen = usage.ru_nivcsw;
     return lost;
+}
+
+void spin_pause(uint64_t elapsed_ns)
+{
+    if (elapsed_ns >= SPIN_POLITE_NS) {
+        (void)sched_yield();
+        return;
+    }
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
 }

@@ -24,18 +24,15 @@ enum {
     /* Polling reads the clock more than once a microsecond; after a longer gap, spin_lost_cpu is
        worth asking. */
     SPIN_GAP_NS = 20 * 1000,
-    SPIN_BACKOFF_MAX = 1024,
+    SPIN_POLITE_NS = 5 * 1000,
+    SPIN_BACKOFF_MAX = 256,
+    SPIN_CREDIT = 8,
 };
 
-/* Between two looks: leaves the core's resources to its other thread for a moment. */
-static inline void spin_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
+/* Between two looks, when polling has gone on for elapsed_ns: at first leaves the core's resources
+ * to its other thread for a moment; from SPIN_POLITE_NS on leaves the CPU to any thread that could
+ * run on it, which is perhaps the one that is waited for. */
+void spin_pause(uint64_t elapsed_ns);
 
 void spin_init(struct spin *spin, uint64_t max_ns);
 
@@ -50,7 +47,9 @@ void spin_leave(void);
 
 /* After a gap: whether the calling thread has lost its CPU to another thread since it last asked,
  * perhaps to the one that is being waited for. If not, it was an interrupt, or the hypervisor,
- * which say nothing about polling: the gap does not count as time spent. A system call. */
+ * which say nothing about polling: the gap does not count as time spent. What it has lost to
+ * another thread does, and ends a spin that is preempted for longer than its budget. A system call.
+ */
 bool spin_lost_cpu(void);
 
 /* Call once a wait that has to wait: for how long to poll before sleeping. */
@@ -59,7 +58,12 @@ uint64_t spin_begin(struct spin *spin);
 /* The answer came after elapsed_ns of polling. */
 void spin_found(struct spin *spin, uint64_t elapsed_ns);
 
-/* The budget ran out, or the thread was preempted. */
+/* The budget ran out. */
 void spin_failed(struct spin *spin);
+
+/* Instead of polling, the thread has slept for elapsed_ns until the answer came. If that was not
+ * longer than a spin may be, the next probe comes SPIN_CREDIT waits nearer: two sides that sleep
+ * make each other's answers late by their wake-ups, and would not find out of it by themselves. */
+void spin_slept(struct spin *spin, uint64_t elapsed_ns);
 
 #endif

@@ -142,6 +142,7 @@ void engine_submit(struct engine *engine, struct engine_io *io)
     assert(io->iov_count >= 1 && io->iov_count <= IOV_MAX);
     io->engine = engine;
     engine->in_flight++;
+    engine->in_threads += io->punts || io->copies;
     engine->ops->submit(engine, io);
 }
 
@@ -206,7 +207,13 @@ unsigned int engine_in_flight(const struct engine *engine)
 void engine_finish(struct engine_io *io, ssize_t result)
 {
     io->engine->in_flight--;
+    io->engine->in_threads -= io->punts || io->copies;
     io->on_done(io, result);
+}
+
+bool engine_needs_cpu(const struct engine *engine)
+{
+    return engine->in_threads > 0;
 }
 
 int engine_global_init(void)

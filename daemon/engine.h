@@ -186,6 +186,10 @@ void engine_verb_fault(struct engine *engine, uint64_t *ret_delay_us, int *ret_e
 /* Submitted and not yet done. */
 unsigned int engine_in_flight(const struct engine *engine);
 
+/* Whether transfers are under way that threads do, which need a CPU for that: not the time to poll
+ * for them. */
+bool engine_needs_cpu(const struct engine *engine);
+
 /* The threads behind all "threads" engines: started once before the first engine, ended after the
  * last. */
 int engine_global_init(void);

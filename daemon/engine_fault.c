@@ -127,6 +127,7 @@ static void on_cut_done(struct engine_io *cut, ssize_t result)
         (struct fault_plan *)(void *)((char *)cut - offsetof(struct fault_plan, cut));
     struct engine_io *io = plan->io;
 
+    cut->engine->in_threads += cut->punts || cut->copies;
     cut->engine->in_flight++; /* it counted as one with `io`, which is finished here */
     free(plan);
     engine_finish(io, result);

@@ -33,6 +33,7 @@ TAILQ_HEAD(engine_batches, engine_lane);
 struct engine {
     const struct engine_ops *ops;
     unsigned int in_flight;
+    unsigned int in_threads; /* of those: what copies or punts */
     /* Of engines that do transfers themselves: */
     unsigned int number;           /* which lane of each target is its own */
     struct engine_batches batches; /* lanes with something for their target's writers */

@@ -13,8 +13,8 @@
  * time wakes the owner, and small groups make all sides wake each other all the time. (4 KiB at
  * depth 32 on two CPUs: 8 a group 250 k/s, 16 310 k/s, 32 355 k/s.)
  */
-enum { GROUP_MAX = 64 };
-static const uint64_t group_ns = UINT64_C(100) * 1000;
+enum { GROUP_MAX = 8 };
+static const uint64_t group_ns = UINT64_C(15) * 1000;
 
 /* A write that has taken this long did not only copy: the others need not wait for it. */
 static const uint64_t slow_ns = UINT64_C(2) * 1000 * 1000;

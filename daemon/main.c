@@ -56,7 +56,7 @@ static const char usage_text[] =
     "  --config FILE        read this configuration (default: " CONFIG_DEFAULT_FILE ", if there)\n"
     "  --workers N          threads that serve clients (default: half the CPUs, at least 1)\n"
     "  --engine NAME        auto, io_uring or threads (default: auto)\n"
-    "  --busy-poll-us N     poll for at most so long before sleeping; 0: never (default: 50)\n"
+    "  --busy-poll-us N     poll for at most so long before sleeping; 0: never (default: 100)\n"
     "  --log-level LEVEL    error, warning, notice, info or debug (default: info)\n"
     "  --check-config       check options and configuration, and exit\n"
     "  --version            print the version, and exit\n"

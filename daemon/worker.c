@@ -130,6 +130,7 @@ int worker_init(struct worker *worker, struct server *server, unsigned int index
     STAILQ_INIT(&worker->spare_requests);
     buffer_pool_init(&worker->buffers);
     spin_init(&worker->spin, spin_max_ns(server->config->busy_poll_us));
+    worker->device_spin = worker->spin;
     int error = mailbox_init(&worker->mailbox);
     if (error < 0)
         return error;
@@ -238,13 +239,22 @@ static void worker_look_while_busy(struct worker *worker)
     worker_look(worker, EVLOOP_NONBLOCK);
 }
 
+/* How long devices take says nothing about clients. */
+static struct spin *worker_spin_of(struct worker *worker)
+{
+    return engine_in_flight(worker->engine) > 0 ? &worker->device_spin : &worker->spin;
+}
+
 /* A round that ends can complete what another client sleeps for. */
 static void worker_sleep(struct worker *worker)
 {
     worker_wake_clients(worker);
     worker_end_round(worker);
     bool sleep = worker_let_sleep(worker, UINT64_MAX) && TAILQ_EMPTY(&worker->due);
+    struct spin *spin = worker_spin_of(worker);
+    uint64_t start_ns = worker_now_ns();
     worker_look(worker, sleep ? 0 : EVLOOP_NONBLOCK);
+    spin_slept(spin, worker->looked_ns - start_ns);
 }
 
 /* ---- polling before it sleeps ---- */
@@ -261,7 +271,7 @@ static bool worker_glance(struct worker *worker)
 }
 
 /* Looks again and again whether something is to be done: with rings mostly at those. */
-static bool worker_spin_once(struct worker *worker, uint64_t now_ns)
+static bool worker_spin_once(struct worker *worker, uint64_t start_ns, uint64_t now_ns)
 {
     unsigned int before = worker->activity;
     if (worker_glance(worker))
@@ -271,32 +281,29 @@ static bool worker_spin_once(struct worker *worker, uint64_t now_ns)
         return true;
     }
     if (worker->awake_count > 0 && now_ns - worker->looked_ns < WORKER_LOOK_NS) {
-        spin_pause();
+        spin_pause(now_ns - start_ns);
         return false;
     }
     worker_look(worker, EVLOOP_NONBLOCK);
     return worker->activity != before;
 }
 
-static void worker_spin_for(struct worker *worker, uint64_t budget_ns)
+static void worker_spin_for(struct worker *worker, struct spin *spin, uint64_t budget_ns)
 {
     uint64_t start_ns = worker_now_ns();
     uint64_t last_ns = start_ns;
     worker->looked_ns = start_ns;
     for (;;) {
-        bool found = worker_spin_once(worker, last_ns);
+        bool found = worker_spin_once(worker, start_ns, last_ns);
         uint64_t now_ns = worker_now_ns();
         if (found) {
-            spin_found(&worker->spin, last_ns - start_ns);
+            spin_found(spin, last_ns - start_ns);
             return;
         }
-        bool lost = false;
-        if (now_ns - last_ns > SPIN_GAP_NS) {
-            lost = spin_lost_cpu();
+        if (now_ns - last_ns > SPIN_GAP_NS && !spin_lost_cpu())
             start_ns += now_ns - last_ns;
-        }
-        if (lost || now_ns - start_ns >= budget_ns) {
-            spin_failed(&worker->spin);
+        if (now_ns - start_ns >= budget_ns) {
+            spin_failed(spin);
             return;
         }
         if (now_ns - start_ns > CLIENT_WAKE_NS)
@@ -320,10 +327,13 @@ static bool worker_shares_cpu(struct worker *worker)
 /* Polls for as long as it is worth it. */
 static void worker_spin(struct worker *worker)
 {
-    uint64_t budget_ns = LIST_EMPTY(&worker->conns) ? 0 : spin_begin(&worker->spin);
-    if (worker_shares_cpu(worker) || budget_ns == 0 || !spin_enter())
+    struct spin *spin = engine_in_flight(worker->engine) > 0 ? &worker->device_spin : &worker->spin;
+    if (worker_shares_cpu(worker) || LIST_EMPTY(&worker->conns) || engine_needs_cpu(worker->engine))
         return;
-    worker_spin_for(worker, budget_ns);
+    uint64_t budget_ns = spin_begin(spin);
+    if (budget_ns == 0 || !spin_enter())
+        return;
+    worker_spin_for(worker, spin, budget_ns);
     spin_leave();
 }
 

@@ -60,9 +60,10 @@ struct worker {
     unsigned int awake_count;
     unsigned int since_look; /* submissions taken since everything else was looked at */
     uint64_t looked_ns;      /* when that was */
-    struct spin spin;
-    unsigned int activity; /* grows with everything that is worth polling for */
-    unsigned int pending;  /* closings and the like that must end before the thread does */
+    struct spin spin;        /* for clients, with nothing in the engine */
+    struct spin device_spin; /* for what is in the engine */
+    unsigned int activity;   /* grows with everything that is worth polling for */
+    unsigned int pending;    /* closings and the like that must end before the thread does */
     bool stopping;
     struct letter stop_letter;
     struct letter ended_letter; /* to the server's mailbox */

@@ -61,14 +61,17 @@ START_TEST(spin_budget_follows_the_answers)
 {
     struct spin spin;
 
-    spin_init(&spin, 50000);
+    spin_init(&spin, 200000);
     for (int i = 0; i < 100; i++)
         spin_found(&spin, 4000);
-    ck_assert_uint_lt(spin_begin(&spin), 10000);
-    spin_found(&spin, 20000);
-    ck_assert_uint_eq(spin_begin(&spin), 40000);
-    spin_found(&spin, 45000);
-    ck_assert_uint_eq(spin_begin(&spin), 50000);
+    ck_assert_uint_eq(spin_begin(&spin), 50000); /* a wake-up's time: never less */
+    spin_found(&spin, 60000);
+    ck_assert_uint_eq(spin_begin(&spin), 120000);
+    spin_found(&spin, 4000);
+    ck_assert_uint_lt(spin_begin(&spin), 120000);
+    ck_assert_uint_gt(spin_begin(&spin), 90000); /* forgets slowly */
+    spin_found(&spin, 190000);
+    ck_assert_uint_eq(spin_begin(&spin), 200000);
 }
 END_TEST
 
@@ -84,13 +87,45 @@ START_TEST(spin_that_finds_nothing_gets_rare)
             spins++;
             spin_failed(&spin);
         }
-    ck_assert_uint_ge(spins, 10);
-    ck_assert_uint_le(spins, 25);
+    ck_assert_uint_ge(spins, 10000 / SPIN_BACKOFF_MAX);
+    ck_assert_uint_le(spins, 10000 / SPIN_BACKOFF_MAX + 10);
     /* And when answers become quick again, a probe finds out. */
     while (spin_begin(&spin) == 0)
         ;
     spin_found(&spin, 3000);
     ck_assert_uint_gt(spin_begin(&spin), 0);
+}
+END_TEST
+
+/* How many waits sleep at once until the next spin. */
+static unsigned int waits_until_probe(struct spin *spin, uint64_t slept_ns)
+{
+    unsigned int waits = 0;
+
+    while (spin_begin(spin) == 0) {
+        spin_slept(spin, slept_ns);
+        waits++;
+    }
+    return waits;
+}
+
+/* Two sides that sleep are slow because they sleep: short sleeps bring the next try nearer. */
+START_TEST(spin_is_tried_sooner_after_short_sleeps)
+{
+    struct spin spin;
+    unsigned int after_long, after_short;
+
+    spin_init(&spin, 50000);
+    for (int i = 0; i < 20; i++) {
+        (void)waits_until_probe(&spin, 60000);
+        spin_failed(&spin);
+    }
+    after_long = waits_until_probe(&spin, 60000);
+    spin_failed(&spin);
+    after_short = waits_until_probe(&spin, 40000);
+    ck_assert_uint_eq(after_long, SPIN_BACKOFF_MAX);
+    ck_assert_uint_le(after_short, SPIN_BACKOFF_MAX / SPIN_CREDIT);
+    ck_assert_uint_gt(after_short, SPIN_BACKOFF_MAX / SPIN_CREDIT / 2);
 }
 END_TEST
 
@@ -106,6 +141,7 @@ int main(void)
     tcase_add_test(tests, spin_is_off_when_told);
     tcase_add_test(tests, spin_budget_follows_the_answers);
     tcase_add_test(tests, spin_that_finds_nothing_gets_rare);
+    tcase_add_test(tests, spin_is_tried_sooner_after_short_sleeps);
     suite_add_tcase(suite, tests);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
