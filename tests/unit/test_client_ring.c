@@ -1,41 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What goes through libblkd's rings. */
-#include "fake_ring.h"
-
-static struct fake fake;
-static struct blkd *connection;
-static struct blkd_device *device;
-
-static void setup(void)
-{
-    (void)unsetenv("BLKD_TIER");
-    fake_ring_init(&fake);
-}
-
-static void begin(enum blkd_tier tier)
-{
-    fake_start(&fake);
-    connection = fake_connect_tier(&fake, tier);
-    device = fake_open_device(connection);
-}
-
-static void end(void)
-{
-    blkd_close(device);
-    blkd_disconnect(connection);
-    fake_ring_stop(&fake);
-}
-
-static int read_sector(uint64_t sector)
-{
-    uint8_t bytes[FAKE_SECTOR];
-    struct iovec iov = {bytes, sizeof(bytes)};
-    int r = blkd_read(device, sector, &iov, 1);
-
-    if (r == 0)
-        fake_assert_content(bytes, sector * FAKE_SECTOR, sizeof(bytes));
-    return r;
-}
+#include "fake_ring_scene.h"
 
 static int write_all(uint64_t sector, const uint8_t *bytes, size_t length)
 {

@@ -3,31 +3,7 @@
  * nothing else happens. */
 #include <dirent.h>
 
-#include "fake_ring.h"
-
-static struct fake fake;
-static struct blkd *connection;
-static struct blkd_device *device;
-
-static void setup(void)
-{
-    (void)unsetenv("BLKD_TIER");
-    fake_ring_init(&fake);
-}
-
-static void begin(enum blkd_tier tier)
-{
-    fake_start(&fake);
-    connection = fake_connect_tier(&fake, tier);
-    device = fake_open_device(connection);
-}
-
-static void end(void)
-{
-    blkd_close(device);
-    blkd_disconnect(connection);
-    fake_ring_stop(&fake);
-}
+#include "fake_ring_scene.h"
 
 static void assert_lost(const char *reason)
 {
