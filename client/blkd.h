@@ -465,9 +465,10 @@ BLKD_API int blkd_unlock(struct blkd_device *device, uint64_t first_sector, uint
  * Any part of it that is a whole number of sectors can be given to any call on any device of this
  * connection, and it can be used as ordinary memory besides. Where the daemon shares no memory (no
  * rings, or its quota is used up) it is ordinary memory, and transfers are copied. After the
- * connection is lost it stays valid memory until blkd_disconnect, but what was in it may have
- * become zeroes: fill it anew before it is written somewhere else. In the child of a fork it is
- * gone.
+ * connection is lost it stays valid memory until blkd_disconnect, but not memory to work with:
+ * reads that were under way may still land in it, and all of it may become zeroes at any time. What
+ * is to be written through another connection is written from other memory. In the child of a fork
+ * it is gone.
  *
  * Whole pages are handed out. Blocks for a round trip, or a few, when the daemon has to be asked
  * for more memory, else not at all; inside a callback it never asks, and on a lost connection it
@@ -550,7 +551,8 @@ BLKD_API int blkd_get_fd(const struct blkd *connection);
 
 /*
  * Sends what waits to be sent, receives what has come, and runs the callbacks of what is done, on
- * the calling thread.
+ * the calling thread. A callback must not wait for the end of another call, in whatever thread:
+ * that end may only be seen when the callback has returned.
  *
  * timeout_ms   how long to wait if nothing is done yet; 0: not at all; -1: for ever.
  *

@@ -120,7 +120,9 @@ static struct arena *shared_find_spare(struct arena_set *set, const struct arena
     for (uint32_t i = 0; i < set->count; i++) {
         struct arena *arena = &set->arenas[i];
 
-        if (arena->base == NULL || arena->used_pages > 0 || arena == other)
+        if (arena == other)
+            continue;
+        if (arena->base == NULL || arena->used_pages > 0)
             continue;
         if (spare == NULL || arena->size_bytes > spare->size_bytes)
             spare = arena;

@@ -56,7 +56,10 @@ void blkd_disconnect(struct blkd *connection)
     }
     pthread_mutex_lock(&connection->mutex);
     connection->event_callback = NULL;
-    rings_reap(connection); /* results that have come */
+    /* Results that have come; before the daemon takes its memory back. */
+    rings_reap(connection);
+    while (dispatch_pending(connection))
+        (void)dispatch_run(connection);
     handle_lose(connection, "the program disconnected");
     while (dispatch_pending(connection))
         (void)dispatch_run(connection);

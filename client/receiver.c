@@ -177,6 +177,10 @@ void receiver_take(struct blkd *connection, size_t bytes)
     size_t direct = bytes < receiver->direct_bytes ? bytes : receiver->direct_bytes;
 
     receiver_take_fds(receiver);
+    if (connection->lost) {
+        receiver_close_fds(receiver);
+        return;
+    }
     if (direct > 0)
         cursor_advance(&receiver->cursor, direct);
     receiver->target_left_bytes -= direct;

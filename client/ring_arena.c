@@ -191,7 +191,9 @@ int ring_remove_arena(struct blkd *connection, struct arena *arena)
     ring_unmap(arena->base, arena->size_bytes);
     arena_remove(&connection->arenas, arena);
     call_submit(call);
-    if (!dispatch_inside(connection))
+    if (!dispatch_inside(connection)) {
         sender_push(connection);
+        wait_leave(connection);
+    }
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "client/handle.h"
 #include "client/request.h"
 #include "client/ring.h"
+#include "client/sender.h"
 #include "common/status.h"
 
 /* The daemon's words about a failure. */
@@ -94,7 +95,11 @@ void rings_rest(struct blkd *connection)
         return;
     while (rings->in_flight > 0 && !rings->asleep && !connection->lost) {
         rings->asleep = ring_consumer_sleep(&rings->completions);
-        if (!rings->asleep)
-            rings_reap(connection);
+        if (rings->asleep)
+            return;
+        rings_reap(connection);
+        /* What waited for these may be all that is left to wait for. */
+        if (!connection->lost && call_table_waits(&connection->calls))
+            sender_push(connection);
     }
 }

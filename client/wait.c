@@ -201,7 +201,8 @@ static ssize_t wait_receive(struct blkd *connection, const struct wait_plan *pla
 {
     ssize_t n = -EAGAIN;
 
-    if (plan->look_ns == 0 || deadline_ns == 0)
+    if (plan->look_ns == 0 || deadline_ns == 0 ||
+        wait_clock_ns() - connection->looked_ns >= LOOK_SELDOM_NS)
         n = wait_look_now(connection, plan);
     if (n != -EAGAIN || wait_ring_has(connection, plan))
         return n;

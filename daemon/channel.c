@@ -238,10 +238,15 @@ void channel_complete(struct request *request, int error, const char *message)
 
 /* ---- waking the client ---- */
 
+bool channel_wake_overdue(const struct channel *channel, uint64_t now_ns)
+{
+    return now_ns - channel->due_ns >= CHANNEL_WAKE_NS;
+}
+
 bool channel_should_wake(const struct channel *channel, uint64_t now_ns)
 {
     return channel->shown >= ring_consumer_waiting(&channel->submissions) ||
-           now_ns - channel->due_ns >= CHANNEL_WAKE_NS;
+           channel_wake_overdue(channel, now_ns);
 }
 
 static void on_channel_ready_sent(struct outgoing *outgoing)

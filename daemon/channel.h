@@ -110,6 +110,9 @@ void channel_publish(struct channel *channel);
 /* Sends the event if the client sleeps. */
 void channel_wake_client(struct channel *channel);
 
+/* Whether that has waited for long enough. */
+bool channel_wake_overdue(const struct channel *channel, uint64_t now_ns);
+
 /* Whether that is worth its price at `now_ns` already, while the worker has more to do for the
  * client: not as long as most of what it has submitted is still to be done. */
 bool channel_should_wake(const struct channel *channel, uint64_t now_ns);

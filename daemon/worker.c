@@ -213,12 +213,13 @@ static void worker_look(struct worker *worker, int flags)
     worker_end_round(worker);
 }
 
-static void worker_wake_some(struct worker *worker)
+static void worker_wake_if(struct worker *worker,
+                           bool (*wakes)(const struct channel *channel, uint64_t now_ns))
 {
     struct channel *channel = TAILQ_FIRST(&worker->due);
     while (channel != NULL) {
         struct channel *next = TAILQ_NEXT(channel, due_link);
-        if (channel_should_wake(channel, worker->looked_ns))
+        if (wakes(channel, worker->looked_ns))
             channel_wake_client(channel);
         channel = next;
     }
@@ -235,7 +236,7 @@ static void worker_tell_cpu(struct worker *worker, int cpu)
 static void worker_look_while_busy(struct worker *worker)
 {
     worker_tell_cpu(worker, sched_getcpu());
-    worker_wake_some(worker);
+    worker_wake_if(worker, channel_should_wake);
     worker_look(worker, EVLOOP_NONBLOCK);
 }
 
@@ -306,8 +307,10 @@ static void worker_spin_for(struct worker *worker, struct spin *spin, uint64_t b
             spin_failed(spin);
             return;
         }
-        if (now_ns - start_ns > CLIENT_WAKE_NS)
+        if (now_ns - start_ns > CLIENT_WAKE_NS && !TAILQ_EMPTY(&worker->due)) {
             worker_wake_clients(worker);
+            worker_end_round(worker); /* sends it */
+        }
         last_ns = now_ns;
     }
 }
@@ -371,6 +374,8 @@ static void worker_round(struct worker *worker)
     worker_spin(worker);
     if (worker->activity == before && !worker_glance(worker))
         worker_sleep(worker);
+    else /* kept busy by others */
+        worker_wake_if(worker, channel_wake_overdue);
     worker_end_round(worker);
 }
 

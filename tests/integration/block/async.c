@@ -2,8 +2,10 @@
 /* Every verb without waiting, from a loop of poll(2) on the connection's one descriptor. */
 #include "fixture.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -229,6 +231,49 @@ static void on_done_wait(void *user_data, int result)
     on_done(user_data, result);
 }
 
+/* This process, the daemon and all of its threads on one CPU: each runs when the other sleeps. */
+static void share_one_cpu(pid_t daemon)
+{
+    char path[64];
+    cpu_set_t cpus;
+    const struct dirent *entry;
+
+    ck_assert_int_eq(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
+    size_t cpu = 0;
+    while (!CPU_ISSET(cpu, &cpus))
+        cpu++;
+    CPU_ZERO(&cpus);
+    CPU_SET(cpu, &cpus);
+    ck_assert_int_eq(sched_setaffinity(0, sizeof(cpus), &cpus), 0);
+    (void)snprintf(path, sizeof(path), "/proc/%d/task", (int)daemon);
+    DIR *tasks = opendir(path);
+    ck_assert_ptr_nonnull(tasks);
+    while ((entry = readdir(tasks)) != NULL)
+        if (entry->d_name[0] != '.')
+            (void)sched_setaffinity((pid_t)atoi(entry->d_name), sizeof(cpus), &cpus);
+    (void)closedir(tasks);
+}
+
+/* More than fits into what is in flight at once: its parts follow one another, though nobody calls
+ * the library before the descriptor says so. */
+START_TEST(large_transfers_go_on_while_the_descriptor_is_polled)
+{
+    enum { LARGE = 4 * MIB, READS = 400 };
+    char path[HARNESS_PATH_MAX];
+    harness_make_file(harness_memory_directory(), "large.img", LARGE, path);
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    config.path = path;
+    device = fixture_open(&config);
+    CLEANUP_FREE uint8_t *memory = malloc(LARGE);
+    const struct iovec vector = {memory, LARGE};
+    ASSERT_OK(blkd_read(device, 0, &vector, 1));
+    share_one_cpu(fixture.daemon.pid);
+    for (int i = 0; i < READS; i++) {
+        AWAIT_OK(blkd_read_async(device, 0, &vector, 1, on_done, &outcome));
+    }
+}
+END_TEST
+
 START_TEST(waiting_in_a_callback_is_refused)
 {
     outcome = pending();
@@ -247,6 +292,7 @@ int main(void)
     tcase_add_loop_test(tests, failures_come_with_their_message, 0, PLACE_ROWS);
     tcase_add_loop_test(tests, many_calls_are_in_flight_at_once, 0, PLACE_ROWS);
     tcase_add_loop_test(tests, close_comes_after_what_is_in_flight, 0, PLACE_ROWS);
+    tcase_add_test(tests, large_transfers_go_on_while_the_descriptor_is_polled);
     tcase_add_test(tests, waiting_in_a_callback_is_refused);
     return harness_main(suite);
 }
