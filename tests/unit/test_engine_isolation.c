@@ -7,6 +7,7 @@
 #include "engine_fixture.h"
 
 #include <dirent.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -92,6 +93,39 @@ static void release_later(void)
     releaser = child;
 }
 
+static bool is_stopped(const char *task)
+{
+    char path[300], state = '?';
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", (int)server, task);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return true;
+    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+        state = '?';
+    fclose(file);
+    return state == 'T';
+}
+
+/* A signal takes its time: until each thread has stopped, it may serve another request. */
+static void await_stop(void)
+{
+    char path[64];
+    bool stopped = false;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)server);
+    while (!stopped) {
+        DIR *tasks = opendir(path);
+        ck_assert_ptr_nonnull(tasks);
+        const struct dirent *entry;
+        stopped = true;
+        while ((entry = readdir(tasks)))
+            stopped = stopped && (entry->d_name[0] == '.' || is_stopped(entry->d_name));
+        closedir(tasks);
+        sched_yield();
+    }
+}
+
 /* Opened while the server runs, with nothing of it cached; it is stopped after that. */
 static int hung_open(void)
 {
@@ -101,6 +135,7 @@ static int hung_open(void)
     ck_assert_int_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
     release_later();
     ck_assert_int_eq(kill(server, SIGSTOP), 0);
+    await_stop();
     return fd;
 }
 

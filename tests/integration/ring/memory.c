@@ -53,7 +53,7 @@ END_TEST
 START_TEST(arenas_of_an_odd_size_are_refused)
 {
     static const uint64_t odd[] = {0, 1, 4095, 4097, MIB + 512, UINT64_MAX, UINT64_MAX / 2};
-    static const uint64_t huge[] = {(ARENA_MIB_PER_CONNECTION + UINT64_C(1)) * MIB,
+    static const uint64_t huge[] = {(SCENE_MIB_PER_CONNECTION + UINT64_C(1)) * MIB,
                                     UINT64_C(1) << 32,
                                     UINT64_C(1) << 44,
                                     UINT64_C(1) << 63,
@@ -99,7 +99,7 @@ START_TEST(connection_gets_so_much_memory)
     for (unsigned int round = 0; round < 3; round++) {
         for (unsigned int i = 0; i < PIECES; i++)
             ASSERT_DONE(peer_add_arena(
-                &scene.peer, ARENA_MIB_PER_CONNECTION * (uint64_t)MIB / PIECES, &arenas[i]));
+                &scene.peer, SCENE_MIB_PER_CONNECTION * (uint64_t)MIB / PIECES, &arenas[i]));
         ASSERT_REFUSED(peer_add_arena(&scene.peer, SCENE_PAGE, &more), EDQUOT);
         for (unsigned int i = 0; i < PIECES; i++) {
             ASSERT_DONE(peer_remove_arena(&scene.peer, arenas[i].number));
@@ -112,7 +112,7 @@ END_TEST
 /* Also when it is a connection's end that gives it back. */
 START_TEST(user_gets_so_much_memory)
 {
-    uint64_t all = ARENA_MIB_PER_UID * (uint64_t)MIB;
+    uint64_t all = SCENE_MIB_PER_UID * (uint64_t)MIB;
     uint64_t before = scene_available();
     ck_assert_uint_le(before, all - SCENE_ARENA_BYTES);
     ck_assert_uint_ge(before, all - SCENE_ARENA_BYTES - MIB); /* rings are memory too */

@@ -49,6 +49,21 @@ uint64_t scene_open(struct peer *peer, bool direct, bool read_only)
     return session;
 }
 
+/* With limits that are reached without gigabytes. */
+static const char *scene_configuration(void)
+{
+    static char path[HARNESS_PATH_MAX];
+    harness_join(harness_directory(), "blkd.conf", path);
+    FILE *file = fopen(path, "we");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_gt(fprintf(file,
+                             "[limits]\narena-mib-per-connection = %d\narena-mib-per-uid = %d\n",
+                             SCENE_MIB_PER_CONNECTION, SCENE_MIB_PER_UID),
+                     0);
+    ck_assert_int_eq(fclose(file), 0);
+    return path;
+}
+
 static void start_daemon(const char *fault_rules)
 {
     const char *engine = getenv("BLKD_ENGINE");
@@ -59,7 +74,8 @@ static void start_daemon(const char *fault_rules)
         (void)snprintf(name, sizeof(name), "fault:%s:%s", engine, fault_rules);
         ck_assert_int_eq(setenv("BLKD_ENGINE", name, 1), 0); /* of this test's process */
     }
-    harness_daemon_start(&scene.daemon, NULL);
+    const char *const options[] = {"--config", scene_configuration(), NULL};
+    harness_daemon_start(&scene.daemon, options);
 }
 
 /* A connection that has ended may still be on its way out: the least of what is seen until the
@@ -155,7 +171,7 @@ struct ring_submission scene_read(void)
 static uint64_t take_all(struct peer *peer)
 {
     uint64_t total = 0;
-    for (uint64_t size = (uint64_t)ARENA_MIB_PER_CONNECTION << 20; size >= SCENE_PAGE;) {
+    for (uint64_t size = (uint64_t)SCENE_MIB_PER_CONNECTION << 20; size >= SCENE_PAGE;) {
         struct peer_arena arena;
         if (peer_add_arena(peer, size, &arena) < 0) {
             size /= 2;
@@ -169,11 +185,14 @@ static uint64_t take_all(struct peer *peer)
 
 uint64_t scene_available(void)
 {
-    enum { PEERS = ARENA_MIB_PER_UID / ARENA_MIB_PER_CONNECTION + 1 };
+    enum { PEERS = SCENE_MIB_PER_UID / SCENE_MIB_PER_CONNECTION + 1 };
     struct peer peers[PEERS];
     uint64_t total = 0;
-    for (unsigned int i = 0; i < PEERS; i++)
-        scene_join(&peers[i]);
+    for (unsigned int i = 0; i < PEERS; i++) {
+        ASSERT_DONE(peer_connect(&peers[i], scene.daemon.socket_path));
+        /* What others had may still be on its way back. */
+        AWAIT(peer_setup_ring(&peers[i], SCENE_ENTRIES) == 0, OBSERVE_EVER_MS);
+    }
     for (unsigned int i = 0; i < PEERS; i++)
         total += take_all(&peers[i]);
     for (unsigned int i = 0; i < PEERS; i++)

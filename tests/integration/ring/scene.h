@@ -13,6 +13,9 @@
 #include "observe.h"
 #include "peer.h"
 
+/* The daemon's limits. */
+enum { SCENE_MIB_PER_CONNECTION = 64, SCENE_MIB_PER_UID = 256 };
+
 enum {
     SCENE_ENTRIES = 16,
     SCENE_IMAGE_BYTES = 4 * 1024 * 1024,
