@@ -35,6 +35,7 @@ enum {
     RING_BOUNDED_MAX = 64,
     RING_UNBOUNDED_MAX = 64 * ENGINE_PER_DEVICE,
     REAP_BATCH = 64,
+    DEFERRED_AT_ONCE = 16, /* what io_uring_get_events runs at the least, if there is as much */
 };
 
 struct engine_uring {
@@ -345,11 +346,19 @@ static unsigned int uring_finish_written(struct engine_uring *uring)
  * work first and sets the flag afterwards; if the list is run in between, the flag stays until the
  * next work is run. Asked after the eventfd was read, so that work that comes later is told by
  * that.
+ *
+ * The kernel runs some twenty works at a time, tells nobody of those that are left, and not each
+ * ends a transfer: one that found a device's queue full goes on to a kernel worker. So all that
+ * there can be are run before the flag is called stale.
  */
 static bool uring_flag_is_stale(struct engine_uring *uring)
 {
-    (void)io_uring_get_events(&uring->ring);
-    return io_uring_cq_ready(&uring->ring) == 0 && ring_has_deferred_work(uring);
+    for (unsigned int calls = uring->in_ring / DEFERRED_AT_ONCE + 2; calls > 0; calls--) {
+        (void)io_uring_get_events(&uring->ring);
+        if (io_uring_cq_ready(&uring->ring) > 0 || !ring_has_deferred_work(uring))
+            return false;
+    }
+    return true;
 }
 
 /* Running deferred work signals the eventfd once more for what it completes, so it is read after
