@@ -35,7 +35,6 @@ TAILQ_HEAD(engine_io_queue, engine_io);
 struct engine_lane {
     unsigned int running; /* of what punts, in io_uring */
     struct engine_io_queue waiting;
-    unsigned int copying;         /* submitted and not done of what copies; in io_uring */
     struct engine_io_queue batch; /* for the target's writers, at the next kick */
     TAILQ_ENTRY(engine_lane) link;
 };

@@ -152,25 +152,11 @@ static void uring_submit(struct engine *engine, struct engine_io *io)
     io->in_lane = false;
     io->blocking = false;
     if (io->copies) {
-        engine_lane_of(engine, io)->copying++;
         engine_writers_add(engine, io);
     } else if (io->punts) {
         uring_punt(uring, io);
     } else {
         uring_put(uring, io);
-    }
-}
-
-/* A device's only write is done sooner by a kernel worker (60 k/s one after the other against 40):
- * a thread of ours is worth its wake-up when it has more to do. */
-static void uring_take_lone_copies(struct engine_uring *uring)
-{
-    struct engine_lane *next;
-
-    for (struct engine_lane *lane = TAILQ_FIRST(&uring->engine.batches); lane; lane = next) {
-        next = TAILQ_NEXT(lane, link);
-        if (lane->copying == 1 && lane->running == 0)
-            uring_punt(uring, engine_writers_take_back(&uring->engine, lane));
     }
 }
 
@@ -214,7 +200,6 @@ static void uring_kick(struct engine *engine)
 {
     struct engine_uring *uring = uring_of(engine);
 
-    uring_take_lone_copies(uring);
     engine_writers_kick(engine);
     uring_fill(uring);
     while (io_uring_sq_ready(&uring->ring) > 0) {
@@ -264,8 +249,6 @@ static bool uring_reap_one(struct engine_uring *uring, struct engine_io *io, ssi
         uring_put(uring, io);
         return false;
     }
-    if (io->copies)
-        engine_lane_of(&uring->engine, io)->copying--;
     if (io->in_lane)
         lane_leave(uring, engine_lane_of(&uring->engine, io));
     engine_finish(io, result);
@@ -334,7 +317,6 @@ static unsigned int uring_finish_written(struct engine_uring *uring)
 
     while ((io = TAILQ_FIRST(&ended))) {
         TAILQ_REMOVE(&ended, io, link);
-        engine_lane_of(&uring->engine, io)->copying--;
         engine_finish(io, io->result);
         done++;
     }

@@ -182,16 +182,6 @@ void engine_writers_add(struct engine *engine, struct engine_io *io)
     TAILQ_INSERT_TAIL(&lane->batch, io, link);
 }
 
-struct engine_io *engine_writers_take_back(struct engine *engine, struct engine_lane *lane)
-{
-    struct engine_io *io = TAILQ_FIRST(&lane->batch);
-
-    TAILQ_REMOVE(&lane->batch, io, link);
-    if (TAILQ_EMPTY(&lane->batch))
-        TAILQ_REMOVE(&engine->batches, lane, link);
-    return io;
-}
-
 static void writers_hand_over(struct engine_writers *writers, struct engine_lane *lane)
 {
     pthread_mutex_lock(&writers->mutex);

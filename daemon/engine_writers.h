@@ -22,7 +22,5 @@ void engine_writers_deinit(struct engine_target *target); /* as engine_target_de
 /* Owner's thread: takes the write, which the next kick hands over with all others. */
 void engine_writers_add(struct engine *engine, struct engine_io *io);
 void engine_writers_kick(struct engine *engine);
-/* The first that this lane has added since the last kick. */
-struct engine_io *engine_writers_take_back(struct engine *engine, struct engine_lane *lane);
 
 #endif

@@ -156,16 +156,15 @@ static void write_copying(int fd, unsigned int count)
         ck_assert_int_eq(transfers[i].result, SECTOR);
 }
 
-START_TEST(only_a_lone_write_that_copies_goes_to_a_worker)
+/* The kernel sorts the buffered writes of its workers by inode into 64 queues: one could stand
+ * behind the write of a hung file. */
+START_TEST(no_write_that_copies_goes_to_a_worker)
 {
     int fd = uring_start();
 
     write_copying(fd, 1);
-    ck_assert_uint_eq(blocking_submissions, 1);
     write_copying(fd, 4);
-    ck_assert_uint_eq(blocking_submissions, 1);
-    write_copying(fd, 1);
-    ck_assert_uint_eq(blocking_submissions, 2);
+    ck_assert_uint_eq(blocking_submissions, 0);
     uring_stop(fd);
 }
 END_TEST
@@ -224,7 +223,7 @@ int main(void)
     tcase_add_test(tests, who_says_eagain_where_it_may_wait_is_believed);
     tcase_add_test(tests, a_nowait_transfer_gets_its_eagain);
     tcase_add_test(tests, only_what_punts_goes_to_a_worker_at_once);
-    tcase_add_test(tests, only_a_lone_write_that_copies_goes_to_a_worker);
+    tcase_add_test(tests, no_write_that_copies_goes_to_a_worker);
     tcase_add_loop_test(tests, a_submission_that_the_kernel_puts_off_is_made_later, 0, 3);
     tcase_add_test(tests, there_are_as_many_rings_as_workers);
     suite_add_tcase(suite, tests);
