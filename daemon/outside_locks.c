@@ -25,6 +25,7 @@
 
 enum {
     LOCKS_MAX = 256,          /* that are looked at more closely */
+    LOCKS_READINGS = 5,       /* of /proc/locks */
     LOCKS_FDINFO_MAX = 200000 /* descriptors that are read in search of their processes */
 };
 
@@ -46,6 +47,7 @@ struct locks_search {
     struct outside_holders *holders;
     /* The inode by which a lock names each member: a block device's node has its own. */
     struct device_identity nodes[BACKEND_RELATED_MAX + 1];
+    /* All different, though a process can have the same lock by several descriptors. */
     struct locks_line *lines;
     unsigned int count;
     unsigned int budget;
@@ -205,24 +207,18 @@ static void locks_add(struct locks_search *search, const struct locks_line *line
 
 static bool locks_same(const struct locks_line *a, const struct locks_line *b)
 {
-    return a->kind == b->kind && a->exclusive == b->exclusive && a->inode == b->inode &&
-           a->dev == b->dev && a->pid == b->pid && strcmp(a->range, b->range) == 0;
+    return a->kind == b->kind && a->exclusive == b->exclusive && a->waits == b->waits &&
+           a->inode == b->inode && a->dev == b->dev && a->pid == b->pid &&
+           strcmp(a->range, b->range) == 0;
 }
 
-/* The line of /proc/locks; the same locks of several descriptors have as many lines, each of which
- * is found once. */
 static struct locks_line *locks_find(struct locks_search *search, const struct locks_line *line)
 {
-    struct locks_line *seen = NULL;
     for (unsigned int i = 0; i < search->count; i++) {
-        struct locks_line *other = &search->lines[i];
-        if (other->waits || !locks_same(other, line))
-            continue;
-        if (!other->seen)
-            return other;
-        seen = other;
+        if (locks_same(&search->lines[i], line))
+            return &search->lines[i];
     }
-    return seen;
+    return NULL;
 }
 
 static void locks_found(struct locks_search *search, struct locks_line *line, int fds,
@@ -301,7 +297,7 @@ static void cleanup_file(FILE **file)
         (void)fclose(*file);
 }
 
-static int locks_read(struct locks_search *search)
+static int locks_read_once(struct locks_search *search)
 {
     char path[PATH_BYTES_MAX];
     CLEANUP_FREE char *text = NULL;
@@ -312,10 +308,22 @@ static int locks_read(struct locks_search *search)
         return -errno;
     while (search->count < LOCKS_MAX && getline(&text, &size, file) > 0) {
         struct locks_line line;
-        if (locks_parse(text, &line) && locks_match(search, &line))
+        if (locks_parse(text, &line) && locks_match(search, &line) &&
+            locks_find(search, &line) == NULL)
             search->lines[search->count++] = line;
     }
     return 0;
+}
+
+/* The kernel gives the file by pages and finds its place for the next one by counting: when others
+ * lock and unlock meanwhile, lines come twice or not at all. So each is taken once, of several
+ * readings. */
+static int locks_read(struct locks_search *search)
+{
+    int error = 0;
+    for (unsigned int i = 0; error == 0 && i < LOCKS_READINGS; i++)
+        error = locks_read_once(search);
+    return error;
 }
 
 /* What no process has a descriptor of: waiters, and what an io_uring keeps of a process that was
@@ -338,7 +346,7 @@ int outside_find_locks(const struct outside_family *family, struct outside_holde
         return -ENOMEM;
     locks_name_nodes(&search);
     int error = locks_read(&search);
-    if (error == 0 && search.count > 0)
+    if (error == 0)
         error = locks_read_processes(&search);
     if (error == 0)
         locks_add_rest(&search);

@@ -5,11 +5,23 @@
 import fcntl
 import os
 import subprocess
+import sys
 import time
 import unittest
 
 import support
 from support import MIB, NOBODY, SECTOR, NbdImage, pb
+
+# Locks and unlocks without end: /proc/locks is another for each of its pages.
+CHURN = """
+import fcntl, sys
+files = [open(sys.argv[1], "rb") for _ in range(20)]
+print("ready", flush=True)
+while True:
+    for operation in (fcntl.LOCK_SH, fcntl.LOCK_UN):
+        for file in files:
+            fcntl.flock(file, operation)
+"""
 
 
 class WhoTest(support.FailureTest):
@@ -106,6 +118,24 @@ class Outside(WhoTest):
         self.assertEqual((entry.pid, entry.uid), (os.getpid(), 0))
         self.assertNotEqual(entry.command, "")
         self.assertEqual(list(self.who(client, path).holders), [])
+
+    def test_flocks_are_told_once_while_others_lock_and_unlock(self):
+        paths = [self.image(name="%d.img" % i) for i in range(60)]
+        client = self.client()
+        churning = subprocess.Popen([sys.executable, "-c", CHURN, self.image(name="churn")],
+                                    stdout=subprocess.PIPE)
+        try:
+            churning.stdout.readline()
+            files = [open(path, "rb") for path in paths]
+            for file in files:
+                fcntl.flock(file, fcntl.LOCK_SH)
+            told = [len(self.who(client, path).holders) for _ in range(10) for path in paths]
+        finally:
+            churning.kill()
+            churning.communicate()
+        for file in files:
+            file.close()
+        self.assertEqual(set(told), {1})
 
     def test_the_daemons_own_guard_is_not_told_as_anothers(self):
         path = self.image()
