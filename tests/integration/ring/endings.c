@@ -15,8 +15,10 @@
 
 enum { DEPTH = 64, PAGE = SCENE_PAGE, SECTORS = PAGE / 512, PENDING = 1 };
 
-/* A direct transfer of the image's first pages takes its time. */
-#define RULES "any[0-65535]=delay:400ms"
+/* A direct transfer of the image's first pages takes its time: long enough to be seen, and shorter
+ * than a daemon takes to stop, or longer than a test. */
+#define RULES_SLOW "any[0-65535]=delay:2s"
+#define RULES_HUNG "any[0-65535]=delay:600s"
 
 static struct blkd *connection;
 static uint8_t *buffer; /* shared, DEPTH pages */
@@ -51,9 +53,15 @@ static void connect_by_ring(void)
     ck_assert_int_eq(tier, BLKD_TIER_RING);
 }
 
-static void endings_begin(void)
+static void stopped_begin(void)
 {
-    scene_begin_with(RULES);
+    scene_begin_with(RULES_SLOW);
+    connect_by_ring();
+}
+
+static void killed_begin(void)
+{
+    scene_begin_with(RULES_HUNG);
     connect_by_ring();
 }
 
@@ -264,15 +272,19 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("integration/ring/endings");
-    TCase *tests = tcase_create("endings");
+    TCase *stopped = tcase_create("stopped");
+    TCase *killed = tcase_create("killed");
     (void)unsetenv("BLKD_TIER"); /* it would come before the options */
-    tcase_set_timeout(tests, SCENE_TIMEOUT_S);
-    tcase_add_checked_fixture(tests, endings_begin, endings_end);
-    tcase_add_test(tests, daemon_that_stops_ends_what_it_has_begun);
-    tcase_add_test(tests, client_that_takes_nothing_does_not_keep_it_from_stopping);
-    tcase_add_test(tests, idle_rings_do_not_keep_it_from_stopping);
-    tcase_add_test(tests, calls_in_flight_end_when_it_is_killed);
-    tcase_add_loop_test(tests, waiting_calls_end_when_it_is_killed, 0, 5);
-    suite_add_tcase(suite, tests);
+    tcase_set_timeout(stopped, SCENE_TIMEOUT_S);
+    tcase_add_checked_fixture(stopped, stopped_begin, endings_end);
+    tcase_add_test(stopped, daemon_that_stops_ends_what_it_has_begun);
+    tcase_add_test(stopped, client_that_takes_nothing_does_not_keep_it_from_stopping);
+    tcase_add_test(stopped, idle_rings_do_not_keep_it_from_stopping);
+    suite_add_tcase(suite, stopped);
+    tcase_set_timeout(killed, SCENE_TIMEOUT_S);
+    tcase_add_checked_fixture(killed, killed_begin, endings_end);
+    tcase_add_test(killed, calls_in_flight_end_when_it_is_killed);
+    tcase_add_loop_test(killed, waiting_calls_end_when_it_is_killed, 0, 5);
+    suite_add_tcase(suite, killed);
     return harness_main(suite);
 }
