@@ -23,7 +23,7 @@ static unsigned int spin_places(void)
 
     if (known == 0) {
         int count = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 2;
-        known = (unsigned int)count; /* one more than there are, so that 0 means not known */
+        known = (unsigned int)count; /* one more than places, so that 0 means not known */
         atomic_store_explicit(&places, known, memory_order_relaxed);
     }
     return known - 1;

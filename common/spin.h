@@ -3,9 +3,9 @@
  * How long to poll for something to do before going to sleep: adaptive polling (DESIGN 4), the same
  * on both sides. A wake-up costs more than a quick answer takes; a slow answer is not worth a spin.
  * So the budget follows what spinning brought: it covers twice what the last answers took, and at
- * least what a wake-up takes, is nothing after a spin that found nothing or was preempted, and is
- * then tried again, at longer and longer intervals while that fails. Pure but for the count of
- * spinners: the clock is read by the caller.
+ * least what a wake-up takes, is nothing after a spin that found nothing, and is then tried again,
+ * at longer and longer intervals while that fails. Pure but for the count of spinners: the clock is
+ * read by the caller.
  */
 #ifndef BLKD_COMMON_SPIN_H
 #define BLKD_COMMON_SPIN_H

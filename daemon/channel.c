@@ -18,7 +18,7 @@
 
 /* So many completions of small transfers, or fewer of larger ones, are shown to the client at once:
  * so that it works on them while the worker works on the rest. */
-enum { CHANNEL_PUBLISH = 8, CHANNEL_SMALL_BYTES = 8192 };
+enum { CHANNEL_PUBLISH = 8 };
 
 /* A client that sleeps is woken after this time at the latest, however busy the worker is with what
  * it has submitted. A wake-up takes the worker some microseconds, and the client tens of them. */
@@ -138,12 +138,6 @@ int channel_start(struct channel *channel, struct piece *rings)
     return 0;
 }
 
-int channel_dup_doorbell(const struct channel *channel)
-{
-    int fd = fcntl(channel->doorbell_fd, F_DUPFD_CLOEXEC, 0);
-    return fd < 0 ? -errno : fd;
-}
-
 void channel_stop(struct channel *channel)
 {
     struct worker *worker = channel->conn->worker;
@@ -189,13 +183,6 @@ void channel_publish(struct channel *channel)
     }
 }
 
-/* What the worker was busy with meanwhile, in small transfers. */
-static unsigned int channel_weigh_end(const struct request *request)
-{
-    return request->memory != NULL ? 1 + (unsigned int)(request->length_bytes / CHANNEL_SMALL_BYTES)
-                                   : 1;
-}
-
 static void channel_put(struct channel *channel, uint64_t id, int error, const char *message,
                         unsigned int weight)
 {
@@ -225,7 +212,8 @@ void channel_complete(struct request *request, int error, const char *message)
     struct channel *channel = conn->channel;
     struct channel_arena *arena = request->arena;
     if (conn->state != CONN_CLOSING)
-        channel_put(channel, request->id, error, message, channel_weigh_end(request));
+        channel_put(channel, request->id, error, message,
+                    channel_weigh(request->memory != NULL ? request->length_bytes : 0));
     channel->in_flight--;
     conn->requests--;
     if (arena != NULL && --arena->users == 0 && arena->removal != NULL)
@@ -267,11 +255,9 @@ void channel_wake_client(struct channel *channel)
     Blkd__RingReady ready = BLKD__RING_READY__INIT;
     Blkd__Event event = BLKD__EVENT__INIT;
     Blkd__Reply reply = BLKD__REPLY__INIT;
-    event.sequence = ++conn->last_event;
     event.what_case = BLKD__EVENT__WHAT_RING_READY;
     event.ring_ready = &ready;
-    reply.body_case = BLKD__REPLY__BODY_EVENT;
-    reply.event = &event;
+    conn_number_event(conn, &event, &reply);
     channel->ready = (struct outgoing){.release = on_channel_ready_sent};
     /* So small that it is packed in place. */
     if (outgoing_pack(&channel->ready, &reply, 0) < 0)
@@ -300,17 +286,25 @@ bool channel_ready(const struct channel *channel)
 
 /* ---- arenas ---- */
 
-int channel_reserve(struct channel *channel, struct channel_arena *arena, uint32_t *ret_number)
+int channel_reserve(struct channel *channel, size_t size_bytes, struct channel_arena **ret_arena)
 {
-    for (uint32_t i = 0; i < ARENAS_PER_CONNECTION; i++) {
-        if (channel->arenas[i] != NULL)
-            continue;
-        channel->arenas[i] = arena;
-        arena->number = i;
-        *ret_number = i;
-        return 0;
-    }
-    return -EDQUOT;
+    struct conn *conn = channel->conn;
+    uint64_t limit = conn->worker->server->config->arena_mib_per_connection * (UINT64_C(1) << 20);
+    uint64_t used = atomic_load(&conn->arena_bytes);
+    uint32_t number = 0;
+    while (number < ARENAS_PER_CONNECTION && channel->arenas[number] != NULL)
+        number++;
+    if (number == ARENAS_PER_CONNECTION || size_bytes > limit || used > limit - size_bytes)
+        return -EDQUOT;
+    struct channel_arena *arena = calloc(1, sizeof(*arena));
+    if (arena == NULL)
+        return -ENOMEM;
+    arena->number = number;
+    arena->size_bytes = size_bytes;
+    atomic_fetch_add(&conn->arena_bytes, size_bytes);
+    channel->arenas[number] = arena;
+    *ret_arena = arena;
+    return 0;
 }
 
 const struct engine_memory *channel_arena_memory(struct channel *channel,
@@ -330,17 +324,17 @@ struct channel_arena *channel_find_arena(const struct channel *channel, uint32_t
     return arena == NULL || arena->piece == NULL || arena->removal != NULL ? NULL : arena;
 }
 
-void channel_drop_arena(struct channel *channel, uint32_t number)
+void channel_drop_arena(struct channel *channel, struct channel_arena *arena)
 {
-    free(channel->arenas[number]);
-    channel->arenas[number] = NULL;
+    atomic_fetch_sub(&channel->conn->arena_bytes, arena->size_bytes);
+    channel->arenas[arena->number] = NULL;
+    free(arena);
 }
 
 void channel_forget_arena(struct channel *channel, struct channel_arena *arena)
 {
     struct piece *piece = arena->piece;
-    channel_drop_arena(channel, arena->number);
-    atomic_fetch_sub(&channel->conn->arena_bytes, piece->size_bytes);
+    channel_drop_arena(channel, arena);
     channel_free_piece(channel, piece);
 }
 

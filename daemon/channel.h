@@ -38,6 +38,7 @@ enum channel_state {
 /* An arena, from AddArena to the end of the last submission that uses it. */
 struct channel_arena {
     uint32_t number;
+    size_t size_bytes;       /* counted in the connection's quota */
     struct piece *piece;     /* NULL while it is being made */
     unsigned int users;      /* submissions in flight that name it */
     bool offered;            /* to the engine, to be registered */
@@ -54,7 +55,7 @@ struct channel {
     unsigned int in_flight;   /* taken and not answered */
     unsigned int unpublished; /* completions */
     unsigned int unpublished_weight;
-    int doorbell_fd;
+    int doorbell_fd; /* the client gets a descriptor of it too */
     struct event *doorbell;
     enum channel_state state;
     bool held; /* asleep until the connection has room again for what it makes the daemon buffer */
@@ -73,6 +74,14 @@ struct channel {
 
 TAILQ_HEAD(channel_list, channel);
 
+enum { CHANNEL_SMALL_BYTES = 8192 };
+
+/* What a transfer keeps the worker busy with at most, in small ones. */
+static inline unsigned int channel_weigh(uint64_t length_bytes)
+{
+    return 1 + (unsigned int)(length_bytes / CHANNEL_SMALL_BYTES);
+}
+
 /* The connection's channel, with no rings yet. NULL: no memory. */
 struct channel *channel_new(struct conn *conn);
 /* With nothing in flight. Gives its memory back. Takes NULL; returns NULL. */
@@ -83,9 +92,6 @@ struct channel *channel_free(struct channel *channel);
 int channel_start(struct channel *channel, struct piece *rings);
 /* The client never got the rings: there are none, and the piece is the caller's again. */
 void channel_unstart(struct channel *channel);
-
-/* Another descriptor of the doorbell, to be sent to the client, or a negative errno. */
-int channel_dup_doorbell(const struct channel *channel);
 
 /* The connection is closed: no submission is taken any more. */
 void channel_stop(struct channel *channel);
@@ -126,8 +132,9 @@ bool channel_sleep(struct channel *channel);
 /* Whether the client last ran on this CPU. */
 bool channel_shares_cpu(const struct channel *channel, int cpu);
 
-/* Arenas. channel_reserve: a number that is free, which `arena` takes; -EDQUOT: there is none. */
-int channel_reserve(struct channel *channel, struct channel_arena *arena, uint32_t *ret_number);
+/* Arenas. channel_reserve: one of size_bytes that has a number and no memory yet; -ENOMEM, or
+ * -EDQUOT: the connection has too many, or too many bytes of them. */
+int channel_reserve(struct channel *channel, size_t size_bytes, struct channel_arena **ret_arena);
 /* The arena, if there is one that submissions may use. */
 struct channel_arena *channel_find_arena(const struct channel *channel, uint32_t number);
 /* Nothing uses it any more: it is gone, and its removal is answered. */
@@ -137,7 +144,7 @@ void channel_forget_arena(struct channel *channel, struct channel_arena *arena);
 /* For a direct transfer: the engine pins its pages, the first time that there is one. */
 const struct engine_memory *channel_arena_memory(struct channel *channel,
                                                  struct channel_arena *arena);
-/* Frees an arena that could not be made. */
-void channel_drop_arena(struct channel *channel, uint32_t number);
+/* It could not be made. */
+void channel_drop_arena(struct channel *channel, struct channel_arena *arena);
 
 #endif

@@ -11,8 +11,6 @@
 enum {
     /* A channel gives the others their turn after so many submissions. */
     CHANNEL_TURN = 32,
-    /* Bytes that count as one more submission toward a look at everything else. */
-    CHANNEL_WEIGHT_BYTES = 8192,
     /* A turn of large transfers, which may all be done inline, ends after so much of that. */
     CHANNEL_TURN_WEIGHT = 64,
 };
@@ -80,12 +78,11 @@ static void channel_run(struct channel *channel, struct request *request,
     dispatch_run(request);
 }
 
-/* What it keeps the worker busy with, at most. Verbs are done elsewhere. */
-static unsigned int channel_weigh(const struct ring_submission *entry)
+/* Verbs are done elsewhere, and what is too large not at all. */
+static unsigned int channel_weigh_entry(const struct ring_submission *entry)
 {
-    if (!channel_transfers(entry->operation) || entry->length_bytes > IO_BYTES_MAX)
-        return 1;
-    return 1 + (unsigned int)(entry->length_bytes / CHANNEL_WEIGHT_BYTES);
+    bool inside = channel_transfers(entry->operation) && entry->length_bytes <= IO_BYTES_MAX;
+    return channel_weigh(inside ? entry->length_bytes : 0);
 }
 
 /* False: the connection is refused, or nothing more is to be taken now. */
@@ -111,7 +108,7 @@ static bool channel_take(struct channel *channel)
     request->channel = channel;
     channel->in_flight++;
     conn->requests++;
-    conn->worker->since_look += channel_weigh(&entry);
+    conn->worker->since_look += channel_weigh_entry(&entry);
     channel_run(channel, request, &entry);
     return true;
 }

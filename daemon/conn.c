@@ -346,14 +346,19 @@ void conn_queue(struct conn *conn, struct outgoing *outgoing)
     conn_touch(conn);
 }
 
+void conn_number_event(struct conn *conn, Blkd__Event *event, Blkd__Reply *reply)
+{
+    event->sequence = ++conn->last_event;
+    reply->body_case = BLKD__REPLY__BODY_EVENT;
+    reply->event = event;
+}
+
 void conn_queue_event(struct conn *conn, Blkd__Event *event)
 {
     Blkd__Reply reply = BLKD__REPLY__INIT;
     if (conn->state != CONN_SERVING)
         return;
-    event->sequence = ++conn->last_event;
-    reply.body_case = BLKD__REPLY__BODY_EVENT;
-    reply.event = event;
+    conn_number_event(conn, event, &reply);
     struct outgoing *outgoing = outgoing_new(&reply);
     if (outgoing != NULL)
         conn_queue(conn, outgoing);

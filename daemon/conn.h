@@ -148,6 +148,8 @@ void conn_queue(struct conn *conn, struct outgoing *outgoing);
 /* Whether the client is behind with reading, so that events are better held back. */
 bool conn_is_backed_up(const struct conn *conn);
 void conn_queue_event(struct conn *conn, Blkd__Event *event);
+/* The connection's next event as a reply, for who queues its frame himself. */
+void conn_number_event(struct conn *conn, Blkd__Event *event, Blkd__Reply *reply);
 
 /* The descriptor that came with the Open that is parsed now, for the caller to close; -1: none. */
 int conn_take_descriptor(struct conn *conn);

@@ -55,12 +55,12 @@ static void setup_ring_answer(struct request *request, struct channel *channel)
 static int setup_ring_start(struct request *request, struct piece *piece)
 {
     struct channel *channel = request->conn->channel;
-    int error = request_attach(request, piece_dup(piece));
+    int error = request_attach(request, piece->fd);
     if (error == 0)
         error = channel_start(channel, piece);
     if (error < 0)
         return error;
-    return request_attach(request, channel_dup_doorbell(channel));
+    return request_attach(request, channel->doorbell_fd);
 }
 
 static void on_rings_made(struct piece *piece, void *user_data, int error)
@@ -172,48 +172,31 @@ static void on_arena_made(struct piece *piece, void *user_data, int error)
     if (made && conn->state != CONN_SERVING)
         error = -ESHUTDOWN;
     if (error == 0)
-        error = request_attach(request, piece_dup(piece));
+        error = request_attach(request, piece->fd);
     if (error == 0) {
         arena->piece = piece;
         add_arena_answer(request, arena);
         return;
     }
-    channel_drop_arena(channel, arena->number);
-    atomic_fetch_sub(&conn->arena_bytes, request->length_bytes);
+    channel_drop_arena(channel, arena);
     if (made)
         piece_give_back(piece);
     request_fail(request, error, "an arena of %llu bytes: %s",
                  (unsigned long long)request->length_bytes, strerror(-error));
 }
 
-/* Within the connection's quota, counts it. 0 or -EDQUOT. */
-static int add_arena_charge(struct conn *conn, uint64_t size_bytes)
-{
-    uint64_t limit = conn->worker->server->config->arena_mib_per_connection * (UINT64_C(1) << 20);
-    uint64_t used = atomic_load(&conn->arena_bytes);
-    if (size_bytes > limit || used > limit - size_bytes)
-        return -EDQUOT;
-    atomic_fetch_add(&conn->arena_bytes, size_bytes);
-    return 0;
-}
-
 static int add_arena_start(struct request *request, uint64_t size_bytes)
 {
     struct conn *conn = request->conn;
-    struct channel_arena *arena = calloc(1, sizeof(*arena));
-    uint32_t number = 0;
-    if (arena == NULL)
-        return -ENOMEM;
-    int error = channel_reserve(conn->channel, arena, &number);
-    if (error < 0) {
-        free(arena);
+    struct channel_arena *arena = NULL;
+    int error = channel_reserve(conn->channel, size_bytes, &arena);
+    if (error < 0)
         return error;
-    }
-    request->value = number;
+    request->value = arena->number;
     error = piece_make(conn->worker, conn->user, &conn->helper_share, size_bytes, on_arena_made,
                        request);
     if (error < 0)
-        channel_drop_arena(conn->channel, number);
+        channel_drop_arena(conn->channel, arena);
     return error;
 }
 
@@ -230,12 +213,7 @@ void add_arena_run(struct request *request)
     }
     int error = setup_channel(conn);
     if (error == 0)
-        error = add_arena_charge(conn, size_bytes);
-    if (error == 0) {
         error = add_arena_start(request, size_bytes);
-        if (error < 0)
-            atomic_fetch_sub(&conn->arena_bytes, size_bytes);
-    }
     if (error < 0)
         request_fail(request, error,
                      "an arena of %llu bytes: %s (arena-mib-per-connection and arena-mib-per-uid "

@@ -121,9 +121,3 @@ void piece_give_back(struct piece *piece)
     piece->job = (struct helper_job){.run = on_piece_give_back, .on_done = on_piece_given_back};
     worker_submit_job(piece->worker, &piece->job);
 }
-
-int piece_dup(const struct piece *piece)
-{
-    int fd = fcntl(piece->fd, F_DUPFD_CLOEXEC, 0);
-    return fd < 0 ? -errno : fd;
-}

@@ -49,8 +49,4 @@ int piece_make(struct worker *worker, struct user *user, struct helper_share *sh
 
 /* Gives it back: nothing uses it any more, and no engine has it registered. Takes NULL. */
 void piece_give_back(struct piece *piece);
-
-/* Another descriptor of it, to be sent to the client, or a negative errno. */
-int piece_dup(const struct piece *piece);
-
 #endif

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -143,10 +144,11 @@ void request_reply_payload(struct request *request)
 int request_attach(struct request *request, int fd)
 {
     struct outgoing *out = &request->out;
-    if (fd < 0)
-        return fd;
     assert(out->fd_count < OUTGOING_FDS);
-    out->fds[out->fd_count++] = fd;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0)
+        return -errno;
+    out->fds[out->fd_count++] = own;
     return 0;
 }
 

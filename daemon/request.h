@@ -76,8 +76,7 @@ void request_reply(struct request *request, Blkd__Reply *reply);
 /* Answers OK with the buffer's first length_bytes as payload. */
 void request_reply_payload(struct request *request);
 
-/* A descriptor, which becomes the request's, is to go with its reply. 0; or a negative `fd` is
- * passed on. */
+/* Another descriptor of what `fd` describes is to go with its reply. 0 or a negative errno. */
 int request_attach(struct request *request, int fd);
 
 /* What a reply with descriptors told of is to be undone, because they cannot be sent; the reply

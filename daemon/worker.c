@@ -330,7 +330,7 @@ static bool worker_shares_cpu(struct worker *worker)
 /* Polls for as long as it is worth it. */
 static void worker_spin(struct worker *worker)
 {
-    struct spin *spin = engine_in_flight(worker->engine) > 0 ? &worker->device_spin : &worker->spin;
+    struct spin *spin = worker_spin_of(worker);
     if (worker_shares_cpu(worker) || LIST_EMPTY(&worker->conns) || engine_needs_cpu(worker->engine))
         return;
     uint64_t budget_ns = spin_begin(spin);
