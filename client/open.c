@@ -58,19 +58,7 @@ static void open_describe(const struct call *call, char *text, size_t size)
 /* The daemon does not open paths for this user: it may take what the user can open. */
 static bool open_retry(struct call *call)
 {
-    int fd;
-
-    if (call->result != -EACCES || call->descriptor)
-        return false;
-    fd = openpath_open(call->opening->path, call->opening->config.access);
-    if (fd < 0) {
-        call_set_failure(call, fd,
-                         "by this program itself, since blkd opens no paths for its user");
-        return false;
-    }
-    call->fd = fd;
-    call->descriptor = true;
-    return true;
+    return openpath_retry(call, call->opening->path, call->opening->config.access);
 }
 
 static const struct operation open_operation = {

@@ -102,19 +102,7 @@ static void who_describe(const struct call *call, char *text, size_t size)
 /* As open_retry, but that reading is enough. */
 static bool who_retry(struct call *call)
 {
-    int fd;
-
-    if (call->result != -EACCES || call->descriptor)
-        return false;
-    fd = openpath_open(call->text, BLKD_ACCESS_READ_ONLY);
-    if (fd < 0) {
-        call_set_failure(call, fd,
-                         "by this program itself, since blkd opens no paths for its user");
-        return false;
-    }
-    call->fd = fd;
-    call->descriptor = true;
-    return true;
+    return openpath_retry(call, call->text, BLKD_ACCESS_READ_ONLY);
 }
 
 static const struct operation who_operation = {

@@ -158,13 +158,9 @@ bool session_lock_covers(const struct session *session, struct lock_range range)
 /* What is held now. Takes the device's mutex. */
 enum lock_mode session_lock_mode(const struct session_lock *held);
 
-/* For device_*lock.c: the session's lock or request of exactly this range, or NULL. */
-struct session_lock *session_lock_find(struct session *session, struct lock_range range);
-/* For the same, under the device's mutex: the session takes notice of what it lost, if all that lay
- * in this range and it is not being broken just now. */
+/* For device_*lock.c, under the device's mutex: the session takes notice of what it lost, if all
+ * that lay in this range and it is not being broken just now. */
 void session_lock_forgive(struct session *session, struct lock_range range);
-/* The same: it is not the session's any more. */
-void session_lock_forget(struct session_lock *held);
 
 /* With the domain's mutex held: requests that a call of lock.h has reserved go on, on their
  * workers. */

@@ -7,6 +7,7 @@
 #include "daemon/conn.h"
 #include "daemon/device_lock.h"
 #include "daemon/session.h"
+#include "daemon/session_lock.h"
 #include "daemon/worker.h"
 
 static bool range_covers(struct lock_range outer, struct lock_range inner)
@@ -35,15 +36,6 @@ int session_unlock_check(struct session *session, struct lock_range range, const
         }
     }
     return 0;
-}
-
-/* Under the mutexes of the change, so that watchers are told in the order of things. */
-static void session_lock_publish_held(const struct session_lock *held, enum watch_what what)
-{
-    const struct watch_detail detail = {
-        .mode = held->lock.held, .range = held->lock.range, .token = held->token};
-    const struct session *session = held->session;
-    watch_publish(&session->worker->server->watch, what, session->device, session, &detail);
 }
 
 static void session_lock_log_released(const struct session_lock *held)
@@ -103,7 +95,7 @@ static void session_unlock_entered(struct session *session, struct lock_range ra
         if (!range_covers(range, held->lock.range))
             continue;
         if (held->lock.held != LOCK_NONE) {
-            session_lock_publish_held(held, WATCH_LOCK_RELEASED);
+            session_lock_publish(held, WATCH_LOCK_RELEASED, held->lock.held);
             lock_release(&held->lock, &reserved);
         }
         TAILQ_REMOVE(&session->locks, held, link);
@@ -166,7 +158,7 @@ void session_lock_weaken(struct session_lock *held, struct guard_wait *wait)
     if (held->lock.held == LOCK_EXCLUSIVE && held->lock.phase == LOCK_SETTLED) {
         lock_downgrade(&held->lock, &reserved);
         held->token = 0;
-        session_lock_publish_held(held, WATCH_LOCK_GRANTED);
+        session_lock_publish(held, WATCH_LOCK_GRANTED, held->lock.held);
     }
     session_lock_wake(&reserved);
     device_locks_leave(device);
@@ -243,7 +235,7 @@ static unsigned int session_revoke(struct session *session, uint64_t doomed,
         if (lock->held == LOCK_NONE || (doomed != 0 && held->doomed != doomed))
             continue;
         bool waits = lock->phase == LOCK_WAITING;
-        session_lock_publish_held(held, WATCH_LOCK_LOST);
+        session_lock_publish(held, WATCH_LOCK_LOST, held->lock.held);
         session_lose(session, lock->range);
         lock_release(lock, reserved);
         if (waits)

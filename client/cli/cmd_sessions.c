@@ -147,10 +147,8 @@ int cmd_sessions(struct cli *cli)
     CLEANUP_TABLE struct table *table = NULL;
     uint64_t device = 0;
     int error;
-    int code = cli_connect(cli);
+    int code = find_asked_device(cli, &device);
 
-    if (code == CLI_OK && cli->options.operand_count > 0)
-        code = find_open_device(cli, cli->options.operands[0], &device);
     if (code != CLI_OK)
         return code;
     error = blkd_list_sessions(cli->connection, device, &list);

@@ -190,10 +190,8 @@ int cmd_sync_status(struct cli *cli)
     CLEANUP_DEVICES struct blkd_device_list *list = NULL;
     uint64_t number = 0;
     int error;
-    int code = cli_connect(cli);
+    int code = find_asked_device(cli, &number);
 
-    if (code == CLI_OK && cli->options.operand_count > 0)
-        code = find_open_device(cli, cli->options.operands[0], &number);
     if (code != CLI_OK)
         return code;
     error = blkd_list_devices(cli->connection, &list);

@@ -78,3 +78,13 @@ int find_open_device(struct cli *cli, const char *argument, uint64_t *ret_device
     return report_failure(cli, "%s: no open device of this name; 'blkd-cli ls' lists them",
                           argument);
 }
+
+int find_asked_device(struct cli *cli, uint64_t *ret_device)
+{
+    int code = cli_connect(cli);
+
+    *ret_device = 0;
+    if (code == CLI_OK && cli->options.operand_count > 0)
+        code = find_open_device(cli, cli->options.operands[0], ret_device);
+    return code;
+}

@@ -25,6 +25,9 @@ int find_device(struct cli *cli, const char *argument, uint64_t *ret_device);
 /* The same; that it is not open is a failure, too. */
 int find_open_device(struct cli *cli, const char *argument, uint64_t *ret_device);
 
+/* Connects the CLI. The same of its first operand; 0: it has none, all devices are asked about. */
+int find_asked_device(struct cli *cli, uint64_t *ret_device);
+
 void find_free_list(struct blkd_device_list **list);
 
 #define CLEANUP_DEVICES CLEANUP(find_free_list)
