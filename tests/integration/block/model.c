@@ -10,8 +10,10 @@
 #include <stdlib.h>
 
 enum {
-#ifdef __SANITIZE_THREAD__
-    STEPS = 2500, /* ThreadSanitizer takes four times as long, and looks for something else */
+#ifdef __SANITIZE_ADDRESS__ /* sanitizers take longer, and look for something else */
+    STEPS = 5000,
+#elif defined(__SANITIZE_THREAD__)
+    STEPS = 2500,
 #else
     STEPS = 10000,
 #endif
