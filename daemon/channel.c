@@ -15,6 +15,7 @@
 #include "common/status.h"
 #include "daemon/conn.h"
 #include "daemon/request.h"
+#include "daemon/sigbus.h"
 
 /* So many completions of small transfers, or fewer of larger ones, are shown to the client at once:
  * so that it works on them while the worker works on the rest. */
@@ -282,6 +283,16 @@ bool channel_shares_cpu(const struct channel *channel, int cpu)
 bool channel_ready(const struct channel *channel)
 {
     return ring_consumer_ready(&channel->submissions);
+}
+
+bool channel_is_lost(const struct channel *channel)
+{
+    bool lost = channel->rings != NULL && sigbus_is_lost(channel->rings->area);
+    for (uint32_t i = 0; i < ARENAS_PER_CONNECTION && !lost; i++) {
+        const struct channel_arena *arena = channel->arenas[i];
+        lost = arena != NULL && arena->piece != NULL && sigbus_is_lost(arena->piece->area);
+    }
+    return lost;
 }
 
 /* ---- arenas ---- */

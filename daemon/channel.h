@@ -104,6 +104,9 @@ void channel_resume(struct channel *channel);
  * closed by it. channel_take.c */
 bool channel_poll(struct channel *channel);
 
+/* Whether memory of it has gone (sigbus.h): the connection is to be closed. */
+bool channel_is_lost(const struct channel *channel);
+
 /* Whether channel_poll would find something: for spinning. */
 bool channel_ready(const struct channel *channel);
 

@@ -369,12 +369,13 @@ static void *keeper_main(void *argument)
     return NULL;
 }
 
-/* The threads inherit from the keeper that signals are blocked, and their name. */
+/* The threads inherit from the keeper that signals are blocked, but for SIGBUS, and their name. */
 static int keeper_start(struct helper_pool *pool)
 {
     sigset_t all, before;
 
     sigfillset(&all);
+    sigdelset(&all, SIGBUS); /* sigbus.h */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&pool->keeper, NULL, keeper_main, pool);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

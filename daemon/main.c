@@ -20,6 +20,7 @@
 #include "daemon/log.h"
 #include "daemon/server.h"
 #include "daemon/service.h"
+#include "daemon/sigbus.h"
 #include "daemon/state.h"
 #include "daemon/version.h"
 #include "daemon/worker.h"
@@ -250,7 +251,9 @@ static int add_events(struct process *process)
 static int start(struct process *process)
 {
     struct server *server = &process->server;
-    int error = engine_global_init();
+    int error = sigbus_init();
+    if (error == 0)
+        error = engine_global_init();
     if (error == 0)
         error = server_init(server, &process->config, server->state);
     if (error == 0)

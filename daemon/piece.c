@@ -9,6 +9,7 @@
 
 #include "common/cleanup.h"
 #include "common/container.h"
+#include "daemon/sigbus.h"
 #include "daemon/user.h"
 #include "daemon/worker.h"
 
@@ -38,6 +39,11 @@ static int piece_allocate(struct piece *piece)
         mmap(NULL, piece->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     if (base == MAP_FAILED)
         return -errno;
+    piece->area = sigbus_watch(base, piece->size_bytes);
+    if (piece->area == NULL) {
+        (void)munmap(base, piece->size_bytes);
+        return -ENOMEM;
+    }
     /* No core dump shows what clients read and write. */
     (void)madvise(base, piece->size_bytes, MADV_DONTDUMP);
     piece->base = base;
@@ -104,6 +110,7 @@ static void on_piece_give_back(struct helper_job *job)
     if (!piece->keep_pages)
         (void)fallocate(piece->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
                         (off_t)piece->size_bytes);
+    piece->area = sigbus_unwatch(piece->area);
     (void)munmap(piece->base, piece->size_bytes);
     (void)close(piece->fd);
 }

@@ -5,7 +5,8 @@
  * counts toward its user's quota from before the one until after the other.
  *
  * The client gets a descriptor of the memfd and may keep it: so giving back punches all pages out.
- * The seals keep it from being shrunk, which would make a touch of the missing pages fatal here.
+ * The seals keep it from being shrunk. While a client has it, it can punch pages out itself: then a
+ * touch here may find none (sigbus.h).
  */
 #ifndef BLKD_DAEMON_PIECE_H
 #define BLKD_DAEMON_PIECE_H
@@ -17,6 +18,7 @@
 #include "daemon/engine.h"
 #include "daemon/helper.h"
 
+struct sigbus_area;
 struct user;
 struct worker;
 
@@ -27,6 +29,7 @@ struct piece {
     size_t size_bytes;
     int fd;
     struct engine_memory memory; /* its owner's, once it is made */
+    struct sigbus_area *area;
 
     /* Private. */
     struct worker *worker;

@@ -16,6 +16,7 @@
 #include "daemon/conn.h"
 #include "daemon/log.h"
 #include "daemon/request.h"
+#include "daemon/sigbus.h"
 #include "daemon/state.h"
 
 enum {
@@ -202,6 +203,19 @@ static bool worker_let_sleep(struct worker *worker, uint64_t idle_since_ns)
     return all;
 }
 
+/* Clients whose shared memory is not there any more. */
+static void worker_refuse_lost(struct worker *worker)
+{
+    struct conn *conn = NULL;
+    worker->losses = sigbus_losses();
+    LIST_FOREACH (conn, &worker->conns, link) {
+        if (conn->state != CONN_CLOSING && conn->channel != NULL && channel_is_lost(conn->channel))
+            conn_refuse(conn, -EFAULT,
+                        "pages of the memory that it shares were taken out, and there is no memory "
+                        "for new ones");
+    }
+}
+
 /* Sockets, mailbox, timers, and clients that sleep: everything that is not looked at in each round
  * while rings are busy. */
 static void worker_look(struct worker *worker, int flags)
@@ -209,6 +223,8 @@ static void worker_look(struct worker *worker, int flags)
     (void)event_base_loop(worker->base, EVLOOP_ONCE | flags);
     worker->looked_ns = worker_now_ns();
     worker->since_look = 0;
+    if (worker->losses != sigbus_losses())
+        worker_refuse_lost(worker);
     (void)worker_let_sleep(worker, worker->looked_ns - CHANNEL_IDLE_NS);
     worker_end_round(worker);
 }
@@ -396,6 +412,7 @@ int worker_start(struct worker *worker)
     sigset_t all;
     sigset_t saved;
     (void)sigfillset(&all);
+    (void)sigdelset(&all, SIGBUS); /* sigbus.h */
     (void)pthread_sigmask(SIG_SETMASK, &all, &saved);
     int error = pthread_create(&worker->thread, NULL, worker_run, worker);
     (void)pthread_sigmask(SIG_SETMASK, &saved, NULL);

@@ -64,6 +64,7 @@ struct worker {
     struct spin device_spin; /* for what is in the engine */
     unsigned int activity;   /* grows with everything that is worth polling for */
     unsigned int pending;    /* closings and the like that must end before the thread does */
+    unsigned int losses;     /* of shared memory (sigbus.h), that were heeded */
     bool stopping;
     struct letter stop_letter;
     struct letter ended_letter; /* to the server's mailbox */
