@@ -120,9 +120,7 @@ static struct arena *shared_find_spare(struct arena_set *set, const struct arena
     for (uint32_t i = 0; i < set->count; i++) {
         struct arena *arena = &set->arenas[i];
 
-        if (arena == other)
-            continue;
-        if (arena->base == NULL || arena->used_pages > 0)
+        if (arena == other || arena->base == NULL || arena->used_pages > 0)
             continue;
         if (spare == NULL || arena->size_bytes > spare->size_bytes)
             spare = arena;

@@ -121,9 +121,7 @@ static void dispatch_wait(struct blkd *connection, uint64_t deadline_ns)
 
     if (!connection->reading) {
         rings_wake(&connection->rings);
-        rings_reap(connection);
-        if (!connection->lost && call_table_waits(&connection->calls))
-            sender_push(connection); /* else nothing might be in flight to wait for */
+        rings_advance(connection);
     }
     if (dispatch_pending(connection)) {
         if (!connection->reading && !connection->lost && wait_socket_due(connection))

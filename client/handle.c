@@ -44,6 +44,12 @@ static void handle_disconnect_child(struct blkd *connection)
     connect_close_descriptors(connection);
 }
 
+static void handle_run_callbacks(struct blkd *connection)
+{
+    while (dispatch_pending(connection))
+        (void)dispatch_run(connection);
+}
+
 void blkd_disconnect(struct blkd *connection)
 {
     struct blkd_device *device;
@@ -58,11 +64,9 @@ void blkd_disconnect(struct blkd *connection)
     connection->event_callback = NULL;
     /* Results that have come; before the daemon takes its memory back. */
     rings_reap(connection);
-    while (dispatch_pending(connection))
-        (void)dispatch_run(connection);
+    handle_run_callbacks(connection);
     handle_lose(connection, "the program disconnected");
-    while (dispatch_pending(connection))
-        (void)dispatch_run(connection);
+    handle_run_callbacks(connection);
     while ((device = LIST_FIRST(&connection->devices)) != NULL)
         device_free(device);
     pthread_mutex_unlock(&connection->mutex);

@@ -111,6 +111,9 @@ void rings_push(struct blkd *connection);
 /* Takes what is complete. By the thread that reads, or while nobody reads. */
 void rings_reap(struct blkd *connection);
 
+/* The same; then what has waited for those is sent: it may be all that is left to wait for. */
+void rings_advance(struct blkd *connection);
+
 /* Whether completions can be waited for at all. */
 static inline bool rings_ready(const struct rings *rings)
 {

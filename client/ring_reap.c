@@ -87,6 +87,13 @@ void rings_wake(struct rings *rings)
     ring_consumer_wake(&rings->completions);
 }
 
+void rings_advance(struct blkd *connection)
+{
+    rings_reap(connection);
+    if (!connection->lost && call_table_waits(&connection->calls))
+        sender_push(connection);
+}
+
 void rings_rest(struct blkd *connection)
 {
     struct rings *rings = &connection->rings;
@@ -97,9 +104,6 @@ void rings_rest(struct blkd *connection)
         rings->asleep = ring_consumer_sleep(&rings->completions);
         if (rings->asleep)
             return;
-        rings_reap(connection);
-        /* What waited for these may be all that is left to wait for. */
-        if (!connection->lost && call_table_waits(&connection->calls))
-            sender_push(connection);
+        rings_advance(connection);
     }
 }

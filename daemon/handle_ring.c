@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Setting up a connection's shared memory: rings and arenas (channel.h). */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/limits.h"

@@ -13,7 +13,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +20,10 @@
 
 #include "common/cleanup.h"
 #include "common/limits.h"
+#include "daemon/thread.h"
 
 /* After a thread could not be started: when it is tried again. */
 enum { KEEPER_RETRY_MS = 100 };
-
-enum { THREAD_NAME_BYTES = 16 };
 
 struct helper_thread {
     struct helper_pool *pool;
@@ -369,21 +367,10 @@ static void *keeper_main(void *argument)
     return NULL;
 }
 
-/* The threads inherit from the keeper that signals are blocked, but for SIGBUS, and their name. */
+/* The threads inherit from the keeper which signals are blocked, and their name. */
 static int keeper_start(struct helper_pool *pool)
 {
-    sigset_t all, before;
-
-    sigfillset(&all);
-    sigdelset(&all, SIGBUS); /* sigbus.h */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&pool->keeper, NULL, keeper_main, pool);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0)
-        return -error;
-
-    (void)pthread_setname_np(pool->keeper, pool->name);
-    return 0;
+    return thread_start(&pool->keeper, pool->name, keeper_main, pool);
 }
 
 /* --- The pool --- */

@@ -52,4 +52,5 @@ int piece_make(struct worker *worker, struct user *user, struct helper_share *sh
 
 /* Gives it back: nothing uses it any more, and no engine has it registered. Takes NULL. */
 void piece_give_back(struct piece *piece);
+
 #endif

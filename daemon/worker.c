@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #include "daemon/request.h"
 #include "daemon/sigbus.h"
 #include "daemon/state.h"
+#include "daemon/thread.h"
 
 enum {
     /* With rings busy, everything else is looked at after so many submissions. */
@@ -408,19 +408,9 @@ static void *worker_run(void *user_data)
 
 int worker_start(struct worker *worker)
 {
-    char name[16];
-    sigset_t all;
-    sigset_t saved;
-    (void)sigfillset(&all);
-    (void)sigdelset(&all, SIGBUS); /* sigbus.h */
-    (void)pthread_sigmask(SIG_SETMASK, &all, &saved);
-    int error = pthread_create(&worker->thread, NULL, worker_run, worker);
-    (void)pthread_sigmask(SIG_SETMASK, &saved, NULL);
-    if (error != 0)
-        return -error;
+    char name[THREAD_NAME_BYTES];
     (void)snprintf(name, sizeof(name), "worker-%u", worker->index);
-    (void)pthread_setname_np(worker->thread, name);
-    return 0;
+    return thread_start(&worker->thread, name, worker_run, worker);
 }
 
 void worker_stop(struct worker *worker)

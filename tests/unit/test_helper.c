@@ -46,7 +46,7 @@ static bool all_signals_blocked(void)
         if (number != SIGKILL && number != SIGSTOP && number != SIGBUS &&
             !sigismember(&blocked, number))
             return false;
-    return !sigismember(&blocked, SIGBUS); /* its handler has to run (sigbus.h) */
+    return !sigismember(&blocked, SIGBUS); /* its handler has to run (thread.h) */
 }
 
 static void task_run(struct helper_job *job)

@@ -26,6 +26,7 @@ enum { STARTS = sizeof starts / sizeof *starts };
             ck_abort_msg("%s", #condition);                                                        \
     } while (0)
 
+/* Always static: gcc does not align it on the stack where a sanitizer is in the build. */
 struct pair {
     struct ring_words words;
     struct ring_completion places[COUNT];
@@ -117,7 +118,7 @@ END_TEST
 
 START_TEST(what_is_not_published_is_not_seen)
 {
-    static struct pair pair; /* not on the stack: gcc does not align that with a sanitizer */
+    static struct pair pair;
     pair_init(&pair, starts[_i]);
     ck_assert(!ring_producer_publish(&pair.producer));
     put(&pair, 1);
@@ -139,7 +140,7 @@ END_TEST
 
 START_TEST(what_is_not_released_is_no_room)
 {
-    static struct pair pair; /* not on the stack: gcc does not align that with a sanitizer */
+    static struct pair pair;
     pair_init(&pair, starts[_i]);
     ck_assert_uint_eq(room(&pair, 1), COUNT);
     put_published(&pair, COUNT);
@@ -163,7 +164,7 @@ END_TEST
 
 START_TEST(what_is_known_is_not_looked_for)
 {
-    static struct pair pair; /* not on the stack: gcc does not align that with a sanitizer */
+    static struct pair pair;
     pair_init(&pair, starts[_i]);
     put_published(&pair, 2);
     ck_assert_uint_eq(look(&pair), 2);
@@ -186,7 +187,7 @@ END_TEST
 
 START_TEST(entries_keep_their_order_through_any_batches)
 {
-    static struct pair pair; /* not on the stack: gcc does not align that with a sanitizer */
+    static struct pair pair;
     pair_init(&pair, starts[_i]);
     srand((unsigned)_i);
     uint64_t in = 0;
@@ -215,7 +216,7 @@ END_TEST
  */
 START_TEST(a_message_lies_at_its_completions_place)
 {
-    static struct pair pair; /* not on the stack: gcc does not align that with a sanitizer */
+    static struct pair pair;
     uint64_t messages[COUNT] = {0};
     pair_init(&pair, starts[_i]);
     for (uint64_t id = 0; id < 5 * COUNT; id += COUNT - 1) {
@@ -261,7 +262,7 @@ static void check_producer_broken(struct pair *pair)
 static void try_tail(uint32_t start, uint32_t taken, uint32_t released, int64_t away)
 {
     for (int by_sleep = 0; by_sleep < 2; by_sleep++) {
-        static struct pair pair; /* not on the stack: gcc does not align that with a sanitizer */
+        static struct pair pair;
         pair_init(&pair, start);
         put_published(&pair, taken);
         look(&pair);
@@ -284,7 +285,7 @@ static void try_tail(uint32_t start, uint32_t taken, uint32_t released, int64_t 
 
 static void try_head(uint32_t start, uint32_t published, uint32_t more, uint32_t head, int64_t away)
 {
-    static struct pair pair; /* not on the stack: gcc does not align that with a sanitizer */
+    static struct pair pair;
     pair_init(&pair, start);
     put_published(&pair, published);
     atomic_store(&pair.words.head, start + head);
@@ -331,7 +332,7 @@ END_TEST
 
 START_TEST(a_sleeper_is_woken_once)
 {
-    static struct pair pair; /* not on the stack: gcc does not align that with a sanitizer */
+    static struct pair pair;
     pair_init(&pair, starts[_i]);
     put_published(&pair, 1);
     ck_assert(!ring_producer_must_wake(&pair.producer)); /* nobody sleeps */
@@ -352,7 +353,7 @@ END_TEST
 
 START_TEST(who_finds_entries_does_not_sleep)
 {
-    static struct pair pair; /* not on the stack: gcc does not align that with a sanitizer */
+    static struct pair pair;
     pair_init(&pair, starts[_i]);
     put_published(&pair, 1);
     ck_assert(!ring_consumer_sleep(&pair.consumer));
@@ -368,7 +369,7 @@ END_TEST
 
 START_TEST(need_wakeup_of_any_value_wakes_once)
 {
-    static struct pair pair; /* not on the stack: gcc does not align that with a sanitizer */
+    static struct pair pair;
     pair_init(&pair, 0);
     atomic_store(&pair.words.need_wakeup, UINT32_MAX - 1);
     ck_assert(ring_producer_must_wake(&pair.producer));
@@ -378,7 +379,7 @@ END_TEST
 
 START_TEST(a_shared_cpu_is_known)
 {
-    static struct pair pair; /* not on the stack: gcc does not align that with a sanitizer */
+    static struct pair pair;
     pair_init(&pair, 0);
     ck_assert(!ring_producer_shares_cpu(&pair.producer, 0));
     ck_assert(!ring_producer_shares_cpu(&pair.producer, -1));
