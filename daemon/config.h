@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #include "common/limits.h"
-#include "daemon/log.h"
+#include "daemon/base/log.h"
 
 #define CONFIG_DEFAULT_FILE "/etc/blkd/blkd.conf"
 

@@ -14,16 +14,16 @@
 #include <unistd.h>
 
 #include "common/container.h"
+#include "daemon/base/log.h"
+#include "daemon/base/sigbus.h"
 #include "daemon/config.h"
-#include "daemon/engine.h"
-#include "daemon/listener.h"
-#include "daemon/log.h"
+#include "daemon/engine/engine.h"
+#include "daemon/link/listener.h"
+#include "daemon/link/worker.h"
 #include "daemon/server.h"
 #include "daemon/service.h"
-#include "daemon/sigbus.h"
-#include "daemon/state.h"
+#include "daemon/state/state.h"
 #include "daemon/version.h"
-#include "daemon/worker.h"
 
 /* Exit codes, beside 0; docs/blkd.8. */
 enum {

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "common/container.h"
-#include "daemon/state.h"
-#include "daemon/worker.h"
+#include "daemon/link/worker.h"
+#include "daemon/state/state.h"
 
 int server_init(struct server *server, const struct config *config, struct state *state)
 {

@@ -8,11 +8,11 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "daemon/base/helper.h"
 #include "daemon/config.h"
-#include "daemon/helper.h"
-#include "daemon/registry.h"
-#include "daemon/user.h"
-#include "daemon/watch.h"
+#include "daemon/device/registry.h"
+#include "daemon/link/user.h"
+#include "daemon/link/watch.h"
 
 struct state;
 struct worker;

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/state.h"
+#include "daemon/state/state.h"
 
 static char message[STATE_MESSAGE_MAX];
 

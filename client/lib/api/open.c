@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening a device: by path, by a descriptor that the user has, and by one that the library opens
+ * itself after the daemon refused the path, because this user may not have the daemon open paths
+ * but may pass what it can open. The handle is made before the request, so that a session once
+ * open cannot be lost for want of memory.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/lib/api/config.h"
+#include "client/lib/api/openpath.h"
+#include "client/lib/core/call.h"
+#include "client/lib/core/device.h"
+#include "client/lib/core/error.h"
+#include "client/lib/core/handle.h"
+#include "common/cleanup.h"
+#include "common/limits.h"
+#include "common/range.h"
+
+static void open_build(const struct call *call, const struct request *part, Blkd__Request *message,
+                       union call_body *body)
+{
+    (void)part;
+    blkd__open__init(&body->open.open);
+    config_to_wire(&call->opening->config, &body->open.config);
+    body->open.open.config = &body->open.config;
+    body->open.open.descriptor = call->descriptor;
+    message->op_case = BLKD__REQUEST__OP_OPEN;
+    message->open = &body->open.open;
+}
+
+static int open_reply(struct call *call, const Blkd__Reply *reply)
+{
+    struct blkd_device *device = call->opening;
+
+    if (reply->body_case != BLKD__REPLY__BODY_OPEN || reply->open->info == NULL ||
+        !range_is_sector_size(reply->open->info->sector_size))
+        return -EPROTO;
+    device->session = reply->open->session;
+    device->sector_size = reply->open->info->sector_size;
+    LIST_INSERT_HEAD(&call->connection->devices, device, link);
+    *(struct blkd_device **)call->ret = device;
+    call->opening = NULL;
+    return 0;
+}
+
+static void open_describe(const struct call *call, char *text, size_t size)
+{
+    (void)snprintf(text, size, "opening %s",
+                   call->opening != NULL ? call->opening->path : "a device");
+}
+
+/* The daemon does not open paths for this user: it may take what the user can open. */
+static bool open_retry(struct call *call)
+{
+    return openpath_retry(call, call->opening->path, call->opening->config.access);
+}
+
+static const struct operation open_operation = {
+    .build = open_build,
+    .on_reply = open_reply,
+    .describe = open_describe,
+    .retry = open_retry,
+};
+
+static struct blkd_device *open_new_device(struct blkd *connection,
+                                           const struct blkd_config *config, const char *path)
+{
+    struct blkd_device *device = calloc(1, sizeof(*device));
+
+    if (device == NULL)
+        return NULL;
+    device->connection = connection;
+    device->config = *config;
+    device->path = strdup(path != NULL ? path : "");
+    device->config.path = device->path;
+    if (config->purpose != NULL)
+        device->purpose = strdup(config->purpose);
+    device->config.purpose = device->purpose;
+    device->close_call = call_new(connection);
+    if (device->path == NULL || (config->purpose != NULL && device->purpose == NULL) ||
+        device->close_call == NULL) {
+        device_free(device);
+        return NULL;
+    }
+    return device;
+}
+
+/* Takes over `fd`, also on failure; -1: there is none. */
+static int open_start(struct blkd *connection, const struct blkd_config *config, const char *path,
+                      int fd, struct blkd_device **ret_device, struct call_mode mode)
+{
+    CLEANUP_CLOSE int passed = fd;
+    struct call *call;
+    int r = call_begin(connection, NULL, &open_operation, mode, &call);
+
+    if (r < 0)
+        return r;
+    call->opening = open_new_device(connection, config, path);
+    if (call->opening == NULL)
+        return call_abandon(call, error_report(-ENOMEM, "no memory to open %s", path));
+    call->descriptor = passed >= 0;
+    call->fd = TAKE_FD(passed);
+    call->ret = ret_device;
+    return call_run(call);
+}
+
+static int open_by_path(struct blkd *connection, const struct blkd_config *config,
+                        struct blkd_device **ret_device, struct call_mode mode)
+{
+    CLEANUP_FREE char *path = NULL;
+    int r;
+
+    if (connection == NULL || config == NULL || ret_device == NULL)
+        return error_report(-EINVAL, "opening a device without %s",
+                            connection == NULL ? "a connection"
+                            : config == NULL   ? "a configuration"
+                                               : "a place for the handle");
+    r = config_check(config);
+    if (r == 0)
+        r = config_absolute_path(config->path, &path);
+    if (r < 0)
+        return r;
+    return open_start(connection, config, path, -1, ret_device, mode);
+}
+
+/* What a passed descriptor is called: as the user says, or as the kernel knows it. */
+static void open_label(const char *label, int fd, char name[static PATH_BYTES_MAX])
+{
+    char link[64];
+    ssize_t length;
+
+    if (label != NULL && label[0] != '\0') {
+        (void)snprintf(name, PATH_BYTES_MAX, "%s", label);
+        return;
+    }
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    length = readlink(link, name, PATH_BYTES_MAX - 1);
+    if (length > 0)
+        name[length] = '\0';
+    else
+        (void)snprintf(name, PATH_BYTES_MAX, "descriptor %d", fd);
+}
+
+static int open_by_fd(struct blkd *connection, int fd, const struct blkd_config *config,
+                      struct blkd_device **ret_device, struct call_mode mode)
+{
+    static const struct blkd_config defaults = BLKD_CONFIG_INIT;
+    char name[PATH_BYTES_MAX];
+    int copy;
+    int r;
+
+    if (connection == NULL || ret_device == NULL)
+        return error_report(-EINVAL, "opening a device without %s",
+                            connection == NULL ? "a connection" : "a place for the handle");
+    if (config == NULL)
+        config = &defaults;
+    r = config_check(config);
+    if (r < 0)
+        return r;
+    /* It may be sent later than now, when the user has closed their own. */
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0)
+        return error_report(-errno, "opening descriptor %d as a device failed: %s", fd,
+                            strerrordesc_np(errno));
+    open_label(config->path, fd, name);
+    return open_start(connection, config, name, copy, ret_device, mode);
+}
+
+int blkd_open(struct blkd *connection, const struct blkd_config *config,
+              struct blkd_device **ret_device)
+{
+    return open_by_path(connection, config, ret_device, CALL_WAITS);
+}
+
+int blkd_open_async(struct blkd *connection, const struct blkd_config *config,
+                    struct blkd_device **ret_device, blkd_callback *callback, void *user_data)
+{
+    return open_by_path(connection, config, ret_device, CALL_BACK(callback, user_data));
+}
+
+int blkd_open_fd(struct blkd *connection, int fd, const struct blkd_config *config,
+                 struct blkd_device **ret_device)
+{
+    return open_by_fd(connection, fd, config, ret_device, CALL_WAITS);
+}
+
+int blkd_open_fd_async(struct blkd *connection, int fd, const struct blkd_config *config,
+                       struct blkd_device **ret_device, blkd_callback *callback, void *user_data)
+{
+    return open_by_fd(connection, fd, config, ret_device, CALL_BACK(callback, user_data));
+}

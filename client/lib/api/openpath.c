@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* See openpath.h. */
+#include "client/lib/api/openpath.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+static int openpath_try(const char *path, int access_mode)
+{
+    int fd;
+
+    do
+        fd = open(path, access_mode | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    while (fd < 0 && errno == EINTR);
+    return fd < 0 ? -errno : fd;
+}
+
+int openpath_open(const char *path, enum blkd_access access)
+{
+    int fd;
+
+    if (access == BLKD_ACCESS_READ_ONLY)
+        return openpath_try(path, O_RDONLY);
+    fd = openpath_try(path, O_RDWR);
+    if (access == BLKD_ACCESS_AUTO && (fd == -EACCES || fd == -EPERM || fd == -EROFS))
+        fd = openpath_try(path, O_RDONLY);
+    return fd;
+}
+
+bool openpath_retry(struct call *call, const char *path, enum blkd_access access)
+{
+    int fd;
+
+    if (call->result != -EACCES || call->descriptor)
+        return false;
+    fd = openpath_open(path, access);
+    if (fd < 0) {
+        call_set_failure(call, fd,
+                         "by this program itself, since blkd opens no paths for its user");
+        return false;
+    }
+    call->fd = fd;
+    call->descriptor = true;
+    return true;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* See error.h. */
+#include "client/lib/core/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/blkd.h"
+
+static _Thread_local char thread_message[ERROR_MESSAGE_MAX];
+
+/* Where strerror's words speak of something else than what has happened to a block device. */
+static const struct {
+    int error;
+    const char *words;
+} block_words[] = {
+    {ENOTCONN, "Not connected to blkd"},
+    {EOPNOTSUPP, "Not implemented for this device"},
+    {EROFS, "Device is read-only"},
+    {EBADF, "Device is not open"},
+    {EBUSY, "Device is in use or locked"},
+    {ENOTBLK, "Neither a regular file nor a block device"},
+    {EDEADLK, "Waiting here would never end"},
+    {EDQUOT, "A limit of blkd is reached"},
+    {ESTALE, "The lock was taken away"},
+    {EPROTO, "Protocol error between program and blkd"},
+    {EBADMSG, "Undecodable message between program and blkd"},
+    {EMSGSIZE, "Message between program and blkd too large"},
+    {E2BIG, "Message between program and blkd too large when decoded"},
+    {ESHUTDOWN, "blkd is shutting down"},
+    {ECANCELED, "Canceled"},
+    {ETIMEDOUT, "Timed out"},
+    {EALREADY, "Nothing to do, or being done already"},
+};
+
+void error_set(const char *format, ...)
+{
+    int saved_errno = errno; /* callers name it after this */
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(thread_message, sizeof(thread_message), format, arguments);
+    va_end(arguments);
+    errno = saved_errno;
+}
+
+const char *blkd_error_message(void)
+{
+    return thread_message;
+}
+
+const char *blkd_strerror(int error)
+{
+    const char *words;
+
+    if (error == 0)
+        return "Success";
+    for (size_t i = 0; i < sizeof(block_words) / sizeof(block_words[0]); i++)
+        if (block_words[i].error == abs(error))
+            return block_words[i].words;
+    words = strerrordesc_np(abs(error)); /* unlike strerror: no shared buffer, not translated */
+    return words != NULL ? words : "Unknown error";
+}

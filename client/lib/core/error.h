@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The message that goes with an error: one for each thread, of its last failed call.
+ */
+#ifndef BLKD_CLIENT_LIB_CORE_ERROR_H
+#define BLKD_CLIENT_LIB_CORE_ERROR_H
+
+enum { ERROR_MESSAGE_MAX = 1024 };
+
+/* Sets the calling thread's message. */
+void error_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same, and its value is `error`, a negative errno. A macro, so that the compiler sees a
+ * failure where there is one. */
+#define error_report(error, ...) (error_set(__VA_ARGS__), (error))
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* See handle.h. Connecting is in connect.c. */
+#include "client/lib/core/handle.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "client/lib/core/dispatch.h"
+#include "client/lib/core/error.h"
+#include "client/lib/link/connect.h"
+#include "client/lib/ring/ring.h"
+
+void handle_lose(struct blkd *connection, const char *format, ...)
+{
+    va_list arguments;
+
+    if (connection->lost)
+        return;
+    connection->lost = true;
+    va_start(arguments, format);
+    (void)vsnprintf(connection->lost_reason, sizeof(connection->lost_reason), format, arguments);
+    va_end(arguments);
+
+    (void)epoll_ctl(connection->epoll_fd, EPOLL_CTL_DEL, connection->socket, NULL);
+    (void)shutdown(connection->socket, SHUT_RDWR);
+    STAILQ_INIT(&connection->sender.queue);
+    connection->sender.blocked = false;
+    connection->receiver.target = NULL;
+    connection->receiver.begin = connection->receiver.end = 0;
+    request_table_clear(&connection->requests);
+    rings_lose(&connection->rings);
+    call_fail_all(&connection->calls);
+    event_disconnected(connection, -ENOTCONN);
+}
+
+/* What a child of fork can do: its parent's memory may have been copied in the middle of a change.
+ */
+static void handle_disconnect_child(struct blkd *connection)
+{
+    connect_close_descriptors(connection);
+}
+
+static void handle_run_callbacks(struct blkd *connection)
+{
+    while (dispatch_pending(connection))
+        (void)dispatch_run(connection);
+}
+
+void blkd_disconnect(struct blkd *connection)
+{
+    struct blkd_device *device;
+
+    if (connection == NULL || dispatch_inside(connection))
+        return;
+    if (forkguard_tripped(&connection->forkguard)) {
+        handle_disconnect_child(connection);
+        return;
+    }
+    pthread_mutex_lock(&connection->mutex);
+    connection->event_callback = NULL;
+    /* Results that have come; before the daemon takes its memory back. */
+    rings_reap(connection);
+    handle_run_callbacks(connection);
+    handle_lose(connection, "the program disconnected");
+    handle_run_callbacks(connection);
+    while ((device = LIST_FIRST(&connection->devices)) != NULL)
+        device_free(device);
+    pthread_mutex_unlock(&connection->mutex);
+    connect_free(connection);
+}
+
+int blkd_get_server_info(struct blkd *connection, struct blkd_server_info *ret_info)
+{
+    if (connection == NULL || ret_info == NULL)
+        return error_report(-EINVAL, "asking about the daemon without %s",
+                            connection == NULL ? "a connection" : "a place for the answer");
+    if (forkguard_tripped(&connection->forkguard))
+        return call_check(connection, CALL_WAITS);
+    *ret_info = connection->server;
+    return 0;
+}
+
+int blkd_get_fd(const struct blkd *connection)
+{
+    if (connection == NULL)
+        return error_report(-EINVAL, "asking for the descriptor of no connection");
+    if (forkguard_tripped(&connection->forkguard))
+        return call_check(connection, CALL_WAITS);
+    return connection->epoll_fd;
+}
+
+int blkd_set_event_callback(struct blkd *connection, blkd_event_callback *callback, void *user_data)
+{
+    if (connection == NULL)
+        return error_report(-EINVAL, "setting the event callback of no connection");
+    if (forkguard_tripped(&connection->forkguard))
+        return call_check(connection, CALL_WAITS);
+    pthread_mutex_lock(&connection->mutex);
+    connection->event_callback = callback;
+    connection->event_user_data = user_data;
+    pthread_mutex_unlock(&connection->mutex);
+    return 0;
+}
+
+int blkd_get_tier(struct blkd *connection, enum blkd_tier *ret_tier)
+{
+    bool by_ring;
+
+    if (connection == NULL || ret_tier == NULL)
+        return error_report(-EINVAL, "asking for the tier without %s",
+                            connection == NULL ? "a connection" : "a place for the answer");
+    if (forkguard_tripped(&connection->forkguard))
+        return call_check(connection, CALL_WAITS);
+    pthread_mutex_lock(&connection->mutex);
+    by_ring = rings_ready(&connection->rings) || connection->rings.tier == BLKD_TIER_RING;
+    pthread_mutex_unlock(&connection->mutex);
+    *ret_tier = by_ring ? BLKD_TIER_RING : BLKD_TIER_SOCKET;
+    return 0;
+}
+
+/* ---- ping ---- */
+
+static void ping_build(const struct call *call, const struct request *part, Blkd__Request *message,
+                       union call_body *body)
+{
+    (void)call;
+    (void)part;
+    blkd__ping__init(&body->ping);
+    message->op_case = BLKD__REQUEST__OP_PING;
+    message->ping = &body->ping;
+}
+
+static void ping_describe(const struct call *call, char *text, size_t size)
+{
+    (void)call;
+    (void)snprintf(text, size, "ping of blkd");
+}
+
+static const struct operation ping_operation = {
+    .build = ping_build,
+    .describe = ping_describe,
+};
+
+static int ping_run(struct blkd *connection, struct call_mode mode)
+{
+    struct call *call;
+    int r;
+
+    if (connection == NULL)
+        return error_report(-EINVAL, "ping without a connection");
+    r = call_begin(connection, NULL, &ping_operation, mode, &call);
+    return r < 0 ? r : call_run(call);
+}
+
+int blkd_ping(struct blkd *connection)
+{
+    return ping_run(connection, CALL_WAITS);
+}
+
+int blkd_ping_async(struct blkd *connection, blkd_callback *callback, void *user_data)
+{
+    return ping_run(connection, CALL_BACK(callback, user_data));
+}

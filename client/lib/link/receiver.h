@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way in: bytes of the socket become replies. Small replies arrive many at once in one buffer
+ * and their payload is copied out; the payload of large reads goes from the socket straight into
+ * the user's buffers, with the beginning of the next frame behind it in the same recvmsg(2).
+ *
+ * Only the thread that reads (blkd.reading) may call receiver_receive, without the mutex;
+ * everything else is done with the mutex held.
+ *
+ * Descriptors come with the first byte of their frame, and recvmsg(2) returns no bytes behind that
+ * frame's sendmsg(2) with them; those that no reply claims are closed.
+ */
+#ifndef BLKD_CLIENT_LIB_LINK_RECEIVER_H
+#define BLKD_CLIENT_LIB_LINK_RECEIVER_H
+
+#include <limits.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "client/lib/core/cursor.h"
+#include "common/fdpass.h"
+#include "common/limits.h"
+#include "common/wire.h"
+
+struct blkd;
+struct request;
+
+enum {
+    RECEIVER_BUFFER_BYTES = FRAME_PREFIX_BYTES + FRAME_HEADER_MAX,
+    /* How much is received behind a large payload: the next reply's header, and little that would
+       have to be copied. */
+    RECEIVER_SMALL_BYTES = 512,
+};
+
+struct receiver {
+    uint8_t *buffer;
+    size_t begin, end;   /* of the bytes that are not used yet */
+    size_t wanted_bytes; /* more of them that the frame at hand needs */
+    struct wire_arena arena;
+
+    struct fdpass received; /* by the last receiver_receive; the reading thread's */
+    /* Came with a frame that is being taken in, and are not claimed by it yet. */
+    int fds[FDPASS_MAX];
+    size_t fd_count;
+
+    /* The reply whose payload is coming in. */
+    struct request *target;
+    struct cursor cursor;
+    size_t target_left_bytes;
+
+    /* What the next recvmsg is given. */
+    struct iovec iov[IOV_MAX];
+    size_t iov_count;
+    size_t direct_bytes; /* of it, the part that goes to the user's buffers */
+};
+
+int receiver_init(struct receiver *receiver);
+void receiver_deinit(struct receiver *receiver);
+
+/* The payload that comes next is this request's. */
+void receiver_aim(struct receiver *receiver, struct request *request);
+
+/* Lays out the buffers for one receiver_receive. */
+void receiver_prepare(struct blkd *connection);
+
+/* Receives once without blocking. Returns the bytes, 0 at the end, or a negative errno. */
+ssize_t receiver_receive(struct blkd *connection);
+
+/* The next of the descriptors that came with the reply that is being taken in; the caller's from
+ * then on. -1: none is left. */
+int receiver_claim_fd(struct receiver *receiver);
+
+/* Takes in `bytes` received bytes and completes what they complete. Bytes that make no sense lose
+ * the connection. */
+void receiver_take(struct blkd *connection, size_t bytes);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way out: calls of the backlog become requests as the limits allow, and requests become bytes
+ * on the socket, as many as possible with each sendmsg(2), payload straight from the user's
+ * buffers. Never blocks: what the socket does not take waits, and epoll is told so.
+ *
+ * A send that fails is not yet the end of the connection: the daemon may have said why, and that is
+ * still to be read. So an error only stops the sending.
+ */
+#ifndef BLKD_CLIENT_LIB_LINK_SENDER_H
+#define BLKD_CLIENT_LIB_LINK_SENDER_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <sys/uio.h>
+
+#include "client/lib/core/request.h"
+
+struct blkd;
+
+struct sender {
+    struct request_queue queue; /* the first may be sent in part */
+    bool blocked;               /* the socket was full: POLLOUT is waited for */
+    bool stopped;
+    struct iovec iov[IOV_MAX]; /* what is given to one sendmsg */
+};
+
+void sender_init(struct sender *sender);
+
+/* Sends what can be sent now, by ring and by socket. Mutex held. */
+void sender_push(struct blkd *connection);
+
+#endif

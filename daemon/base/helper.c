@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See helper.h. A submitted job is in exactly one place: in one share's queue (that share is full),
+ * in `ready` (it holds its shares; no thread is free), or with a thread. A share that has room has
+ * nobody in its queues, but for the moment in which pool_settle looks through them.
+ *
+ * All threads are started and joined by one more, the keeper. So a submitter never pays for the
+ * start of a thread, and a thread that cannot be started now (a limit on tasks) is tried again. The
+ * thread that went idle last is taken first: a light load lets the others end.
+ */
+#include "daemon/base/helper.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/cleanup.h"
+#include "common/limits.h"
+#include "daemon/base/thread.h"
+
+/* After a thread could not be started: when it is tried again. */
+enum { KEEPER_RETRY_MS = 100 };
+
+struct helper_thread {
+    struct helper_pool *pool;
+    pthread_t id;
+    pthread_cond_t wake;
+    struct helper_job *job; /* handed over while it is idle */
+    LIST_ENTRY(helper_thread) link;
+};
+
+LIST_HEAD(helper_thread_list, helper_thread);
+
+struct helper_pool {
+    pthread_mutex_t mutex;
+    pthread_cond_t keeper_wake;
+    pthread_t keeper;
+    char name[THREAD_NAME_BYTES];
+    unsigned int max_threads;
+    unsigned int idle_ms;
+    bool ending;
+
+    struct helper_job_queue ready;
+    unsigned int ready_count;
+    unsigned int running;
+    unsigned int waiting; /* in shares' queues or in `ready` */
+
+    unsigned int threads;  /* started and not ended */
+    unsigned int starting; /* of these: have not yet looked for a job */
+    struct helper_thread_list idle;
+    struct helper_thread_list ended; /* to be joined */
+};
+
+static struct helper_job *job_of_letter(struct letter *letter)
+{
+    return (struct helper_job *)(void *)((char *)letter - offsetof(struct helper_job, letter));
+}
+
+static void on_letter(struct letter *letter)
+{
+    struct helper_job *job = job_of_letter(letter);
+
+    job->on_done(job);
+}
+
+void helper_share_init(struct helper_share *share, unsigned int limit)
+{
+    assert(limit > 0);
+    *share = (struct helper_share){.limit = limit};
+    STAILQ_INIT(&share->returned);
+    STAILQ_INIT(&share->blocked);
+}
+
+void helper_share_deinit(struct helper_share *share)
+{
+    assert(share->running == 0);
+    assert(STAILQ_EMPTY(&share->returned) && STAILQ_EMPTY(&share->blocked));
+    (void)share;
+}
+
+static struct timespec deadline_in(unsigned int milliseconds)
+{
+    struct timespec when;
+
+    clock_gettime(CLOCK_MONOTONIC, &when);
+    when.tv_sec += milliseconds / 1000;
+    when.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+    if (when.tv_nsec >= 1000000000) {
+        when.tv_sec++;
+        when.tv_nsec -= 1000000000;
+    }
+    return when;
+}
+
+/* --- Shares and jobs, under the pool's lock --- */
+
+static struct helper_share *job_full_share(const struct helper_job *job)
+{
+    for (unsigned int i = 0; i < HELPER_SHARES; i++) {
+        struct helper_share *share = job->shares[i];
+
+        if (share && share->running >= share->limit)
+            return share;
+    }
+    return NULL;
+}
+
+static void job_take_shares(const struct helper_job *job)
+{
+    for (unsigned int i = 0; i < HELPER_SHARES; i++)
+        if (job->shares[i])
+            job->shares[i]->running++;
+}
+
+static bool pool_wants_thread(const struct helper_pool *pool)
+{
+    return pool->ready_count > pool->starting && pool->threads < pool->max_threads;
+}
+
+/* A job that holds its shares goes to a thread, or where the next free thread looks. */
+static void pool_start(struct helper_pool *pool, struct helper_job *job)
+{
+    struct helper_thread *thread = LIST_FIRST(&pool->idle);
+
+    if (thread) {
+        LIST_REMOVE(thread, link);
+        thread->job = job;
+        pool->waiting--;
+        pool->running++;
+        pthread_cond_signal(&thread->wake);
+        return;
+    }
+
+    STAILQ_INSERT_TAIL(&pool->ready, job, link);
+    pool->ready_count++;
+    if (pool_wants_thread(pool))
+        pthread_cond_signal(&pool->keeper_wake);
+}
+
+static struct helper_job *share_pop(struct helper_share *share)
+{
+    struct helper_job_queue *queue =
+        STAILQ_EMPTY(&share->returned) ? &share->blocked : &share->returned;
+    struct helper_job *job = STAILQ_FIRST(queue);
+
+    if (job)
+        STAILQ_REMOVE_HEAD(queue, link);
+    return job;
+}
+
+/* A share has got room: its jobs go on, in their order, to start or to wait for another share. */
+static void pool_settle(struct helper_pool *pool, struct helper_share *share)
+{
+    while (share->running < share->limit) {
+        struct helper_job *job = share_pop(share);
+        if (!job)
+            return;
+
+        struct helper_share *full = job_full_share(job);
+        if (full) {
+            STAILQ_INSERT_TAIL(&full->returned, job, link);
+        } else {
+            job_take_shares(job);
+            pool_start(pool, job);
+        }
+    }
+}
+
+static void pool_release_shares(struct helper_pool *pool, const struct helper_job *job)
+{
+    for (unsigned int i = 0; i < HELPER_SHARES; i++)
+        if (job->shares[i])
+            job->shares[i]->running--;
+    for (unsigned int i = 0; i < HELPER_SHARES; i++)
+        if (job->shares[i])
+            pool_settle(pool, job->shares[i]);
+}
+
+static struct helper_job *pool_pop_ready(struct helper_pool *pool)
+{
+    struct helper_job *job = STAILQ_FIRST(&pool->ready);
+
+    if (job) {
+        STAILQ_REMOVE_HEAD(&pool->ready, link);
+        pool->ready_count--;
+        pool->waiting--;
+        pool->running++;
+    }
+    return job;
+}
+
+static bool pool_is_done(const struct helper_pool *pool)
+{
+    return pool->ending && pool->running == 0 && pool->waiting == 0;
+}
+
+static void pool_wake_all(struct helper_pool *pool)
+{
+    struct helper_thread *thread;
+
+    LIST_FOREACH (thread, &pool->idle, link)
+        pthread_cond_signal(&thread->wake);
+    pthread_cond_signal(&pool->keeper_wake);
+}
+
+/* --- A thread --- */
+
+/* Waits as an idle thread for a job: NULL when it has been idle for long or the pool ends. */
+static struct helper_job *thread_wait(struct helper_thread *thread)
+{
+    struct helper_pool *pool = thread->pool;
+    struct timespec deadline = deadline_in(pool->idle_ms);
+    int error = 0;
+
+    thread->job = NULL;
+    LIST_INSERT_HEAD(&pool->idle, thread, link);
+    while (!thread->job && error != ETIMEDOUT && !pool_is_done(pool))
+        error = pthread_cond_timedwait(&thread->wake, &pool->mutex, &deadline);
+
+    if (!thread->job)
+        LIST_REMOVE(thread, link);
+    return thread->job;
+}
+
+/* The job has run. Returns the next one if there is one at once; the caller posts `job` after that.
+ */
+static struct helper_job *thread_swap(struct helper_pool *pool, struct helper_job *job)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pool->running--;
+    pool_release_shares(pool, job);
+    struct helper_job *next = pool_pop_ready(pool);
+    if (pool_is_done(pool))
+        pool_wake_all(pool);
+    pthread_mutex_unlock(&pool->mutex);
+    return next;
+}
+
+static void thread_run(struct helper_pool *pool, struct helper_job *job)
+{
+    while (job) {
+        job->run(job);
+        struct helper_job *next = thread_swap(pool, job);
+
+        /* The last that is seen of the job here: its owner may free it now. */
+        if (job->reply_to)
+            mailbox_post(job->reply_to, &job->letter);
+        else
+            job->on_done(job);
+        job = next;
+    }
+}
+
+static void *thread_main(void *argument)
+{
+    struct helper_thread *thread = argument;
+    struct helper_pool *pool = thread->pool;
+    struct helper_job *job;
+
+    pthread_mutex_lock(&pool->mutex);
+    pool->starting--;
+    while ((job = pool_pop_ready(pool)) || (job = thread_wait(thread))) {
+        pthread_mutex_unlock(&pool->mutex);
+        thread_run(pool, job);
+        pthread_mutex_lock(&pool->mutex);
+    }
+    pool->threads--;
+    LIST_INSERT_HEAD(&pool->ended, thread, link);
+    pthread_cond_signal(&pool->keeper_wake);
+    pthread_mutex_unlock(&pool->mutex);
+    return NULL;
+}
+
+/* --- The keeper --- */
+
+static void thread_free(struct helper_thread *thread)
+{
+    pthread_cond_destroy(&thread->wake);
+    free(thread);
+}
+
+static int cond_init_monotonic(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+    int error = pthread_condattr_init(&attributes);
+    if (error != 0)
+        return -error;
+
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    error = pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return -error;
+}
+
+static int thread_new(struct helper_pool *pool)
+{
+    CLEANUP_FREE struct helper_thread *thread = calloc(1, sizeof(*thread));
+    if (!thread)
+        return -ENOMEM;
+    thread->pool = pool;
+
+    int error = cond_init_monotonic(&thread->wake);
+    if (error < 0)
+        return error;
+
+    error = pthread_create(&thread->id, NULL, thread_main, thread);
+    if (error != 0) {
+        pthread_cond_destroy(&thread->wake);
+        return -error;
+    }
+    TAKE_PTR(thread);
+    return 0;
+}
+
+/* Starts one thread, without the lock meanwhile. */
+static int keeper_start_thread(struct helper_pool *pool)
+{
+    pool->threads++;
+    pool->starting++;
+    pthread_mutex_unlock(&pool->mutex);
+    int error = thread_new(pool);
+    pthread_mutex_lock(&pool->mutex);
+
+    if (error < 0) {
+        pool->threads--;
+        pool->starting--;
+    }
+    return error;
+}
+
+static void keeper_join_ended(struct helper_pool *pool)
+{
+    struct helper_thread *thread;
+
+    while ((thread = LIST_FIRST(&pool->ended))) {
+        LIST_REMOVE(thread, link);
+        pthread_mutex_unlock(&pool->mutex);
+        pthread_join(thread->id, NULL);
+        thread_free(thread);
+        pthread_mutex_lock(&pool->mutex);
+    }
+}
+
+static void *keeper_main(void *argument)
+{
+    struct helper_pool *pool = argument;
+
+    pthread_mutex_lock(&pool->mutex);
+    for (;;) {
+        keeper_join_ended(pool);
+        if (pool_is_done(pool) && pool->threads == 0)
+            break;
+
+        if (!pool_wants_thread(pool)) {
+            if (LIST_EMPTY(&pool->ended))
+                pthread_cond_wait(&pool->keeper_wake, &pool->mutex);
+        } else if (keeper_start_thread(pool) < 0) {
+            struct timespec retry = deadline_in(KEEPER_RETRY_MS);
+            pthread_cond_timedwait(&pool->keeper_wake, &pool->mutex, &retry);
+        }
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return NULL;
+}
+
+/* The threads inherit from the keeper which signals are blocked, and their name. */
+static int keeper_start(struct helper_pool *pool)
+{
+    return thread_start(&pool->keeper, pool->name, keeper_main, pool);
+}
+
+/* --- The pool --- */
+
+int helper_new(unsigned int max_threads, const char *name, struct helper_pool **ret_pool)
+{
+    assert(max_threads > 0);
+    assert(strlen(name) < THREAD_NAME_BYTES);
+
+    CLEANUP_FREE struct helper_pool *pool = calloc(1, sizeof(*pool));
+    if (!pool)
+        return -ENOMEM;
+
+    strcpy(pool->name, name);
+    pool->max_threads = max_threads;
+    pool->idle_ms = HELPER_IDLE_MS;
+    STAILQ_INIT(&pool->ready);
+    pthread_mutex_init(&pool->mutex, NULL);
+    int error = cond_init_monotonic(&pool->keeper_wake);
+    if (error < 0)
+        return error;
+
+    error = keeper_start(pool);
+    if (error < 0) {
+        pthread_cond_destroy(&pool->keeper_wake);
+        return error;
+    }
+    *ret_pool = TAKE_PTR(pool);
+    return 0;
+}
+
+struct helper_pool *helper_free(struct helper_pool *pool)
+{
+    if (!pool)
+        return NULL;
+
+    pthread_mutex_lock(&pool->mutex);
+    pool->ending = true;
+    pool_wake_all(pool);
+    pthread_mutex_unlock(&pool->mutex);
+
+    pthread_join(pool->keeper, NULL);
+    pthread_cond_destroy(&pool->keeper_wake);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool);
+    return NULL;
+}
+
+void helper_set_idle_ms(struct helper_pool *pool, unsigned int idle_ms)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pool->idle_ms = idle_ms;
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void helper_submit(struct helper_pool *pool, struct helper_job *job)
+{
+    job->letter.deliver = on_letter;
+
+    pthread_mutex_lock(&pool->mutex);
+    pool->waiting++;
+    struct helper_share *full = job_full_share(job);
+    if (full) {
+        STAILQ_INSERT_TAIL(&full->blocked, job, link);
+    } else {
+        job_take_shares(job);
+        pool_start(pool, job);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void helper_count(struct helper_pool *pool, struct helper_counts *ret_counts)
+{
+    pthread_mutex_lock(&pool->mutex);
+    *ret_counts = (struct helper_counts){
+        .running = pool->running,
+        .waiting = pool->waiting,
+        .threads = pool->threads,
+    };
+    pthread_mutex_unlock(&pool->mutex);
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/device/look.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/container.h"
+#include "common/range.h"
+#include "daemon/device/device.h"
+#include "daemon/device/session.h"
+#include "daemon/link/worker.h"
+
+enum { LOOK_BATCH = 64 };
+
+void device_looks_init(struct device_looks *looks)
+{
+    TAILQ_INIT(&looks->current);
+    TAILQ_INIT(&looks->next);
+}
+
+/* ---- what was seen ---- */
+
+static void look_log_failure(const struct device *device, int error)
+{
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_WARNING, "look-failed");
+    log_number(&line, "device", device->number);
+    log_text(&line, "path", device->path);
+    log_errno(&line, error);
+    log_text(&line, "message",
+             "its size cannot be asked for any more: the device may be gone; blkd goes on with the "
+             "size that it had");
+    log_end(&line);
+}
+
+static void look_log_resized(const struct device *device, uint64_t before_bytes)
+{
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_NOTICE, "resized-outside");
+    log_number(&line, "device", device->number);
+    log_text(&line, "path", device->path);
+    log_number(&line, "before", before_bytes);
+    log_number(&line, "size", device->size_bytes);
+    log_number(&line, "generation", device->generation);
+    log_end(&line);
+}
+
+/* With the mutex held. Whoever changed the size may have written, too. */
+static void look_resize(struct device *device, uint64_t size_bytes)
+{
+    uint64_t before_bytes = device->size_bytes;
+    device->size_bytes = size_bytes;
+    device->generation = device_next_generation(device);
+    device->resized = true;
+    sync_born_unsynced(&device->sync, worker_unix_ms());
+    device_notify(device, NULL, SESSION_EVENT_RESIZED);
+    const struct watch_detail detail = {.size_bytes = size_bytes, .generation = device->generation};
+    watch_publish(&device->server->watch, WATCH_RESIZED, device, NULL, &detail);
+    look_log_resized(device, before_bytes);
+}
+
+/* With the mutex held. While blkd itself changes the size, and after that, the look says nothing.
+ * A disk without any bytes is one that was pulled out. */
+static void look_take(struct device *device, const struct look *look, int result)
+{
+    uint64_t size_bytes = range_round_down(look->io.value, device->granule_bytes);
+    if (result == 0 && size_bytes == 0 && device->kind == DEVICE_BLOCK)
+        result = -ENOMEDIUM;
+    if (result < 0 && !device->looks.failed)
+        look_log_failure(device, result);
+    device->looks.failed = result < 0;
+    if (result < 0 || !STAILQ_EMPTY(&device->tasks) || device->generation != look->generation)
+        return;
+    if (size_bytes != device->size_bytes)
+        look_resize(device, size_bytes);
+}
+
+/* With the mutex held. */
+static void look_prepare(struct device *device, struct look *look, struct worker *worker,
+                         struct helper_share *user_share,
+                         void (*on_done)(struct io *io, int result))
+{
+    look->busy = true;
+    look->generation = device->generation;
+    look->io =
+        (struct io){.op = IO_LOOK, .worker = worker, .user_share = user_share, .on_done = on_done};
+}
+
+/* ---- asked for ---- */
+
+static void on_look_letter(struct letter *letter)
+{
+    struct look_wait *wait = CONTAINER_OF(letter, struct look_wait, letter);
+    wait->on_done(wait);
+}
+
+static void look_tell(struct look_wait_list *waits)
+{
+    while (!TAILQ_EMPTY(waits)) {
+        struct look_wait *wait = TAILQ_FIRST(waits);
+        TAILQ_REMOVE(waits, wait, link);
+        wait->letter.deliver = on_look_letter;
+        mailbox_post(&wait->worker->mailbox, &wait->letter);
+    }
+}
+
+static void on_asked_look(struct io *io, int result);
+
+/* With the mutex held. False: nobody waits. */
+static bool look_turn(struct device *device, struct worker *worker)
+{
+    struct device_looks *looks = &device->looks;
+    struct look_wait *first = TAILQ_FIRST(&looks->next);
+    looks->asked.busy = false;
+    if (first == NULL)
+        return false;
+    TAILQ_CONCAT(&looks->current, &looks->next, link);
+    look_prepare(device, &looks->asked, worker, first->user_share, on_asked_look);
+    return true;
+}
+
+static void on_asked_look(struct io *io, int result)
+{
+    struct look *look = CONTAINER_OF(io, struct look, io);
+    struct device *device = CONTAINER_OF(look, struct device, looks.asked);
+    struct worker *worker = io->worker;
+    struct look_wait_list told = TAILQ_HEAD_INITIALIZER(told);
+    pthread_mutex_lock(&device->mutex);
+    look_take(device, look, result);
+    TAILQ_CONCAT(&told, &device->looks.current, link);
+    bool again = look_turn(device, worker);
+    pthread_mutex_unlock(&device->mutex);
+    if (again)
+        backend_submit(device->backend, &look->io);
+    else
+        worker->pending--;
+    /* Whoever waits may be the device's last user: the device is not touched after this. */
+    look_tell(&told);
+}
+
+void device_look(struct device *device, struct look_wait *wait)
+{
+    pthread_mutex_lock(&device->mutex);
+    TAILQ_INSERT_TAIL(&device->looks.next, wait, link);
+    bool begin = !device->looks.asked.busy && look_turn(device, wait->worker);
+    pthread_mutex_unlock(&device->mutex);
+    if (begin) {
+        wait->worker->pending++;
+        backend_submit(device->backend, &device->looks.asked.io);
+    }
+}
+
+/* ---- each second ---- */
+
+static void on_timed_look(struct io *io, int result)
+{
+    struct look *look = CONTAINER_OF(io, struct look, io);
+    struct device *device = CONTAINER_OF(look, struct device, looks.timed);
+    struct worker *worker = io->worker;
+    struct user *user = device->looks.timed_user;
+    pthread_mutex_lock(&device->mutex);
+    look_take(device, look, result);
+    look->busy = false;
+    pthread_mutex_unlock(&device->mutex);
+    registry_unhold(&worker->server->registry, device);
+    (void)user_unref(&worker->server->users, user);
+    worker->pending--;
+}
+
+/* Whose account it goes on: that of a user of the device. NULL: nobody uses it yet, or no memory.
+ * With the mutex held. */
+static struct user *look_user(struct device *device)
+{
+    const struct session *session = TAILQ_FIRST(&device->sessions);
+    return session == NULL ? NULL : user_ref(&device->server->users, session->peer.uid);
+}
+
+/* False: not now. The device is held; it is the look's from now on if this is true. */
+static bool look_timed(struct device *device, struct worker *worker)
+{
+    struct device_looks *looks = &device->looks;
+    struct user *user = NULL;
+    pthread_mutex_lock(&device->mutex);
+    if (!looks->timed.busy)
+        user = look_user(device);
+    if (user != NULL) {
+        looks->timed_user = user;
+        look_prepare(device, &looks->timed, worker, &user->look_share, on_timed_look);
+    }
+    pthread_mutex_unlock(&device->mutex);
+    if (user == NULL)
+        return false;
+    worker->pending++;
+    backend_submit(device->backend, &looks->timed.io);
+    return true;
+}
+
+void device_look_all(struct worker *worker)
+{
+    struct registry *registry = &worker->server->registry;
+    struct device *devices[LOOK_BATCH];
+    uint64_t after = 0;
+    size_t count = 0;
+    while ((count = registry_hold_sound(registry, after, devices, LOOK_BATCH)) > 0) {
+        after = devices[count - 1]->number;
+        for (size_t i = 0; i < count; i++) {
+            if (!look_timed(devices[i], worker))
+                registry_unhold(registry, devices[i]);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/link/access.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/stat.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "common/devprobe.h"
+
+bool access_is_trusted(const struct peer *peer)
+{
+    return peer->uid == 0 || peer->uid == geteuid();
+}
+
+static int access_refuse(char message[ACCESS_MESSAGE_MAX], int error, const char *reason)
+{
+    (void)snprintf(message, ACCESS_MESSAGE_MAX, "%s", reason);
+    return error;
+}
+
+/* AT_STATX_DONT_SYNC: a network or FUSE file system answers from what it has cached (statx(2)). */
+static int access_check_type(int fd, char message[ACCESS_MESSAGE_MAX])
+{
+    struct statx status;
+    if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) < 0)
+        return access_refuse(message, -errno, "the passed descriptor cannot be looked at (statx)");
+    if (!S_ISREG(status.stx_mode) && !S_ISBLK(status.stx_mode))
+        return access_refuse(message, -ENOTBLK,
+                             "the passed descriptor is neither a regular file nor a block device");
+    return 0;
+}
+
+/* On /proc, /sys and the like a write is an order to the kernel, which looks at whose it is: the
+ * daemon's, not the peer's. They have no blocks to store anything in. */
+static bool access_is_storage(int fd)
+{
+    struct statfs filesystem;
+    if (fstatfs(fd, &filesystem) < 0)
+        return false;
+    unsigned long magic = (unsigned long)filesystem.f_type;
+    return filesystem.f_blocks > 0 || magic == TMPFS_MAGIC || magic == RAMFS_MAGIC;
+}
+
+static int access_check_filesystem(int fd, char message[ACCESS_MESSAGE_MAX])
+{
+    char type[64];
+    int error = devprobe_filesystem(fd, type, sizeof(type));
+    if (error < 0)
+        return access_refuse(
+            message, -EACCES,
+            "the passed descriptor is on a file system that the daemon cannot see");
+    if (devprobe_filesystem_is_remote(type)) {
+        (void)snprintf(message, ACCESS_MESSAGE_MAX,
+                       "the passed descriptor is on %s, which can hang: only root may pass it",
+                       type);
+        return -EACCES;
+    }
+    if (!access_is_storage(fd)) {
+        (void)snprintf(message, ACCESS_MESSAGE_MAX,
+                       "the passed descriptor is on %s, whose files store no data", type);
+        return -EACCES;
+    }
+    return 0;
+}
+
+int access_check_descriptor(int fd, bool trusted, bool *ret_writable,
+                            char message[ACCESS_MESSAGE_MAX])
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return access_refuse(message, -errno, "the passed descriptor cannot be used (F_GETFL)");
+    if ((flags & O_PATH) != 0)
+        return access_refuse(message, -EINVAL,
+                             "the passed descriptor was opened with O_PATH, which allows no I/O");
+    int error = access_check_type(fd, message);
+    if (error < 0)
+        return error;
+    if ((flags & O_ACCMODE) == O_WRONLY)
+        return access_refuse(message, -EINVAL,
+                             "the passed descriptor is open for writing only: pass one that is "
+                             "open for reading, or for both");
+    if (!trusted)
+        error = access_check_filesystem(fd, message);
+    if (error == 0)
+        /* One that only appends is for writing at the end and nowhere else. */
+        *ret_writable = (flags & (O_ACCMODE | O_APPEND)) == O_RDWR;
+    return error;
+}

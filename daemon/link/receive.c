@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The receiving half of a connection. Bytes land in the worker's receive buffer, many frames at
+ * once; a payload that did not come whole continues in an aligned buffer of its own, where the
+ * socket's bytes go directly. What cannot be parsed yet is stashed, so that an idle connection
+ * holds no buffer.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/cleanup.h"
+#include "common/fdpass.h"
+#include "common/frame.h"
+#include "daemon/link/channel.h"
+#include "daemon/link/conn.h"
+#include "daemon/link/dispatch.h"
+#include "daemon/link/disposal.h"
+#include "daemon/link/request.h"
+
+enum {
+    /* With large payloads coming, no more than this of the next one is received with the end of
+       this one. */
+    CONN_READ_AHEAD_LARGE = 4096,
+    CONN_LARGE_BYTES = 32 * 1024,
+    /* A connection gives the others their turn after so many receives. */
+    CONN_TURN = 4,
+};
+
+/* What is parsed now. */
+struct input {
+    const uint8_t *bytes;
+    size_t length;
+};
+
+static void input_advance(struct input *input, size_t bytes)
+{
+    input->bytes += bytes;
+    input->length -= bytes;
+}
+
+static void conn_pause(struct conn *conn)
+{
+    if (conn->paused)
+        return;
+    conn->paused = true;
+    conn->paused_at_ms = worker_now_ms();
+    (void)event_del(conn->read_event);
+}
+
+/* Keeps what is left of the input for the next time; it is often a part of the stash itself. */
+static int conn_keep(struct conn *conn, const struct input *input)
+{
+    uint8_t *stash = NULL;
+    if (input->length > 0) {
+        stash = malloc(input->length);
+        if (stash == NULL)
+            return -ENOMEM;
+        (void)memcpy(stash, input->bytes, input->length);
+    }
+    free(conn->stash);
+    conn->stash = stash;
+    conn->stash_bytes = input->length;
+    return 0;
+}
+
+/* All bytes that came with the descriptor have been parsed, and nothing has taken it. */
+static void conn_check_descriptor(struct conn *conn)
+{
+    if (conn->state != CONN_CLOSING && conn->pending_fd >= 0 && conn->frame_since_ms == 0)
+        conn_refuse(conn, -EPROTO, "a file descriptor came with a request that takes none");
+}
+
+/* One that is refused before it has taken its descriptor leaves none behind. */
+static void conn_drop_descriptor(struct conn *conn, const Blkd__Request *message)
+{
+    bool takes = (message->op_case == BLKD__REQUEST__OP_OPEN && message->open->descriptor) ||
+                 (message->op_case == BLKD__REQUEST__OP_WHO && message->who->descriptor);
+    if (takes && conn->pending_fd >= 0)
+        disposal_descriptor(conn->worker, conn->user, conn_take_descriptor(conn));
+}
+
+/* Refuses the request if its operation or its payload is not what it may be; its reply goes out
+ * while a payload is still skipped. True if the request is gone. */
+static bool conn_refuse_request(struct conn *conn, struct request *request,
+                                const struct frame_prefix *prefix)
+{
+    const struct operation *operation = request->operation;
+    if (operation == NULL) {
+        conn->skip_bytes = prefix->payload_bytes;
+        request_fail(request, -EOPNOTSUPP,
+                     "the request names no operation that this daemon knows: it may be older than "
+                     "the client");
+        return true;
+    }
+    if (prefix->payload_bytes > 0 && (operation->flags & OP_PAYLOAD) == 0) {
+        conn->skip_bytes = prefix->payload_bytes;
+        request_fail(request, -EINVAL, "%s takes no payload, %u bytes came", operation->name,
+                     prefix->payload_bytes);
+        return true;
+    }
+    return false;
+}
+
+/* Protocol rules that end the connection. */
+static bool conn_admit(struct conn *conn, const Blkd__Request *message,
+                       const struct operation *operation)
+{
+    bool hello = operation != NULL && (operation->flags & OP_HELLO) != 0;
+    if (message->id == 0)
+        conn_refuse(conn, -EPROTO, "a request with id 0");
+    else if (conn->state == CONN_GREETING && !hello)
+        conn_refuse(conn, -EPROTO, "the first request is not Hello");
+    else if (conn->state == CONN_SERVING && hello)
+        conn_refuse(conn, -EPROTO, "a second Hello");
+    else if (conn_has_request(conn, message->id))
+        conn_refuse(conn, -EPROTO, "request id %llu is in use by a request in flight",
+                    (unsigned long long)message->id);
+    return conn->state != CONN_CLOSING;
+}
+
+/* The request has what its operation needs from the message. False if it has been refused. */
+static bool conn_prepare_request(struct conn *conn, struct request *request,
+                                 const Blkd__Request *message, const struct frame_prefix *prefix)
+{
+    unsigned int limit = conn->worker->server->config->requests_per_connection;
+    if (conn_refuse_request(conn, request, prefix))
+        return false;
+    if (conn->requests - conn_in_rings(conn) > limit) {
+        conn->skip_bytes = prefix->payload_bytes;
+        request_fail(request, -EDQUOT, "more than %u requests of one connection in flight", limit);
+        return false;
+    }
+    int error = request->operation->prepare(request, message);
+    if (error < 0) {
+        conn->skip_bytes = prefix->payload_bytes;
+        request_fail(request, error, "%s: a field of the request is out of range",
+                     request->operation->name);
+        return false;
+    }
+    return true;
+}
+
+/* A request from its header; NULL if the connection or the request is refused. */
+static struct request *conn_make_request(struct conn *conn, const uint8_t *header,
+                                         const struct frame_prefix *prefix)
+{
+    struct worker *worker = conn->worker;
+    const Blkd__Request *message = NULL;
+    int error = wire_unpack_request(&worker->arena, header, prefix->header_bytes, &message);
+    if (error < 0) {
+        conn_refuse(conn, error, "a header of %u bytes cannot be decoded", prefix->header_bytes);
+        return NULL;
+    }
+    const struct operation *operation = dispatch_find(message);
+    if (!conn_admit(conn, message, operation))
+        return NULL;
+    struct request *request = worker_get_request(worker);
+    if (request == NULL) {
+        conn_refuse(conn, -ENOMEM, "no memory for a request");
+        return NULL;
+    }
+    request->conn = conn;
+    request->id = message->id;
+    request->operation = operation;
+    request->payload_bytes = prefix->payload_bytes;
+    conn_add_request(conn, request);
+    conn_charge(conn, request, sizeof(*request));
+    if (conn_prepare_request(conn, request, message, prefix))
+        return request;
+    conn_drop_descriptor(conn, message);
+    return NULL;
+}
+
+/* The payload's beginning is here; the rest will be received into a buffer of its own. */
+static void conn_begin_payload(struct conn *conn, struct request *request, struct input *input)
+{
+    request->buffer = buffer_get(&conn->worker->buffers, request->payload_bytes);
+    if (request->buffer == NULL) {
+        conn->skip_bytes = request->payload_bytes;
+        request_fail(request, -ENOMEM, "no memory for %u bytes of payload", request->payload_bytes);
+        return;
+    }
+    conn_charge(conn, request, request->payload_bytes);
+    request->payload = request->buffer->data;
+    (void)memcpy(request->buffer->data, input->bytes, input->length);
+    request->received_bytes = (uint32_t)input->length;
+    input_advance(input, input->length);
+    conn->receiving = request;
+}
+
+static void conn_take_payload(struct conn *conn, struct request *request, struct input *input)
+{
+    uint32_t payload_bytes = request->payload_bytes;
+    conn->large = payload_bytes >= CONN_LARGE_BYTES;
+    if (input->length < payload_bytes) {
+        conn_begin_payload(conn, request, input);
+        return;
+    }
+    /* Borrowed: a handler that is not done with it when it returns makes it the request's own. */
+    request->payload = input->bytes;
+    input_advance(input, payload_bytes);
+    conn->frames++;
+    dispatch_run(request);
+}
+
+/* Parses one frame. False if there is none whole enough. */
+static bool conn_parse_frame(struct conn *conn, struct input *input)
+{
+    struct frame_prefix prefix;
+    if (input->length < FRAME_PREFIX_BYTES)
+        return false;
+    int error = frame_decode(input->bytes, &prefix);
+    if (error < 0) {
+        conn_refuse(conn, error, "a frame with an empty header, or longer than its bounds");
+        return false;
+    }
+    if (input->length < FRAME_PREFIX_BYTES + prefix.header_bytes)
+        return false;
+    struct request *request = conn_make_request(conn, input->bytes + FRAME_PREFIX_BYTES, &prefix);
+    if (conn->state == CONN_CLOSING)
+        return false;
+    input_advance(input, FRAME_PREFIX_BYTES + prefix.header_bytes);
+    if (request != NULL && prefix.payload_bytes > 0)
+        conn_take_payload(conn, request, input);
+    else
+        conn->frames++;
+    if (request != NULL && prefix.payload_bytes == 0)
+        dispatch_run(request);
+    return conn->state != CONN_CLOSING;
+}
+
+static void conn_skip(struct conn *conn, struct input *input)
+{
+    size_t bytes = input->length < conn->skip_bytes ? input->length : conn->skip_bytes;
+    conn->skip_bytes -= (uint32_t)bytes;
+    input_advance(input, bytes);
+}
+
+/* Parses all whole frames there is room for, keeps the rest. The connection may be closed after it.
+ */
+static void conn_parse(struct conn *conn, struct input input)
+{
+    bool more = true;
+    while (more && input.length > 0 && conn->state != CONN_CLOSING) {
+        if (conn->skip_bytes > 0)
+            conn_skip(conn, &input);
+        else if (!conn_has_room(conn))
+            break;
+        else
+            more = conn_parse_frame(conn, &input);
+    }
+    if (conn->state == CONN_CLOSING)
+        return;
+    bool unfinished = input.length > 0 || conn->receiving != NULL || conn->skip_bytes > 0;
+    if (!unfinished)
+        conn->frame_since_ms = 0;
+    else if (conn->frame_since_ms == 0 || conn->frames != conn->frame_number) {
+        conn->frame_since_ms = worker_now_ms();
+        conn->frame_number = conn->frames;
+    }
+    if (conn_keep(conn, &input) < 0) {
+        conn_refuse(conn, -ENOMEM, "no memory for %zu bytes received", input.length);
+        return;
+    }
+    conn_check_descriptor(conn);
+    if (conn->state == CONN_CLOSING)
+        return;
+    if (!conn_has_room(conn))
+        conn_pause(conn);
+    if (unfinished)
+        conn_watch_time(conn);
+}
+
+/* One receive brings at most one frame's descriptors, and that frame begins with the last bytes
+ * that it brings (unix(7)). The frame before it may have had a descriptor too and become whole with
+ * the first bytes: so there can be two. */
+static void conn_take_descriptors(struct conn *conn, struct fdpass *fds)
+{
+    bool unexpected = fds->truncated || fds->count > 1 || (fds->count == 1 && conn->later_fd >= 0);
+    if (fds->count == 1 && !unexpected) {
+        *(conn->pending_fd < 0 ? &conn->pending_fd : &conn->later_fd) = fds->fds[0];
+        return;
+    }
+    for (size_t i = 0; i < fds->count; i++)
+        disposal_descriptor(conn->worker, conn->user, fds->fds[i]);
+    if (unexpected)
+        conn_refuse(conn, -EPROTO, "more than one file descriptor came with a request");
+}
+
+/* Counts what went directly to the payload that was under way. */
+static size_t conn_continue_payload(struct conn *conn, size_t got)
+{
+    struct request *request = conn->receiving;
+    size_t rest = request->payload_bytes - request->received_bytes;
+    size_t taken = got < rest ? got : rest;
+    request->received_bytes += (uint32_t)taken;
+    if (taken == rest) {
+        conn->receiving = NULL;
+        conn->frames++;
+        dispatch_run(request);
+    }
+    return taken;
+}
+
+static size_t conn_receive_room(const struct conn *conn)
+{
+    if (conn->large && conn->receiving != NULL)
+        return CONN_READ_AHEAD_LARGE;
+    return conn->large && conn->stash_bytes == 0 ? CONN_READ_AHEAD_LARGE
+                                                 : WORKER_RECEIVE_BYTES - conn->stash_bytes;
+}
+
+/* One receive and what follows from it. False if there is nothing more for now. */
+static bool conn_receive(struct conn *conn)
+{
+    uint8_t *buffer = conn->worker->receive_buffer;
+    struct request *receiving = conn->receiving;
+    struct iovec vectors[2];
+    struct fdpass fds;
+    size_t room = conn_receive_room(conn);
+    struct msghdr message = {.msg_iov = vectors};
+
+    if (receiving != NULL)
+        vectors[message.msg_iovlen++] =
+            (struct iovec){.iov_base = receiving->buffer->data + receiving->received_bytes,
+                           .iov_len = receiving->payload_bytes - receiving->received_bytes};
+    size_t asked = room + (receiving != NULL ? vectors[0].iov_len : 0);
+    vectors[message.msg_iovlen++] =
+        (struct iovec){.iov_base = buffer + conn->stash_bytes, .iov_len = room};
+
+    ssize_t result = fdpass_receive(conn->fd, &message, MSG_DONTWAIT, &fds);
+    if (result == -EAGAIN)
+        return false;
+    conn->worker->activity++;
+    if (result <= 0) {
+        conn_close(conn);
+        return false;
+    }
+    conn_take_descriptors(conn, &fds);
+    if (conn->state == CONN_CLOSING)
+        return false;
+
+    size_t got = (size_t)result;
+    bool drained = got < asked;
+    if (receiving != NULL)
+        got -= conn_continue_payload(conn, got);
+    if (conn->stash_bytes > 0)
+        (void)memcpy(buffer, conn->stash, conn->stash_bytes);
+    conn_parse(conn, (struct input){.bytes = buffer, .length = conn->stash_bytes + got});
+    return !drained && conn->state != CONN_CLOSING && !conn->paused;
+}
+
+void on_conn_readable(evutil_socket_t fd, short what, void *user_data)
+{
+    struct conn *conn = user_data;
+    (void)fd;
+    (void)what;
+    for (unsigned int i = 0; i < CONN_TURN; i++) {
+        if (!conn_receive(conn))
+            return;
+    }
+}
+
+void conn_resume(struct conn *conn)
+{
+    if (conn->channel != NULL && conn->state == CONN_SERVING && conn_has_room(conn))
+        channel_resume(conn->channel);
+    if (!conn->paused || conn->state > CONN_SERVING || !conn_has_room(conn))
+        return;
+    conn->paused = false;
+    if (conn->frame_since_ms != 0)
+        conn->frame_since_ms += worker_now_ms() - conn->paused_at_ms;
+    conn_watch_time(conn);
+    (void)event_add(conn->read_event, NULL);
+    if (conn->stash_bytes > 0)
+        conn_parse(conn, (struct input){.bytes = conn->stash, .length = conn->stash_bytes});
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Recover (CONTRACT S5): an administrator accepts what a failed sync has lost. The device is opened
+ * and claimed as for a session; when nobody else has it, its cache is dropped, so that what is read
+ * from now on is what the storage has, it is closed, its mark is taken away, and it is forgotten:
+ * whoever opens it next begins anew, with a new generation.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/container.h"
+#include "common/status.h"
+#include "daemon/link/conn.h"
+#include "daemon/link/request.h"
+#include "daemon/verbs/opening.h"
+#include "daemon/verbs/verbs.h"
+
+struct recovering {
+    struct opening *opening;
+    struct io io;
+    struct helper_job job;
+    struct state_failure failure;
+    uint64_t generation;
+    int result;
+    char message[STATE_MESSAGE_MAX];
+};
+
+/* Of a device by its number, the name that it was opened by; it is looked for by that. */
+static char *recover_path(struct request *request, const Blkd__Recover *recover)
+{
+    struct registry *registry = &request->conn->worker->server->registry;
+    if (recover->device == 0)
+        return strndup((const char *)recover->path.data, recover->path.len);
+    return registry_path(registry, recover->device);
+}
+
+int recover_prepare(struct request *request, const Blkd__Request *message)
+{
+    const Blkd__Recover *recover = message->recover;
+    Blkd__Open open = BLKD__OPEN__INIT;
+    Blkd__Config config = BLKD__CONFIG__INIT;
+    char *path =
+        recover->path.len > 0 || recover->device != 0 ? recover_path(request, recover) : NULL;
+    if (path == NULL)
+        return recover->device != 0 ? 0 : -EINVAL;
+    config.path.data = (uint8_t *)path;
+    config.path.len = strlen(path);
+    open.config = &config;
+    int error = opening_new(request, &open, &request->opening);
+    free(path);
+    request->value = recover->device;
+    return error;
+}
+
+static void recover_fail(struct opening *opening, int error, const char *reason)
+{
+    struct request *request = opening->request;
+    opening_end(opening);
+    request_fail(request, error, "recover of %s: %s", opening->path, reason);
+}
+
+static void recover_reply(struct recovering *recovering)
+{
+    struct request *request = recovering->opening->request;
+    Blkd__Reply reply = BLKD__REPLY__INIT;
+    Blkd__RecoverReply body = BLKD__RECOVER_REPLY__INIT;
+    body.failed = (Blkd__Status)status_from_errno(recovering->failure.error);
+    body.failed_unix_ms = recovering->failure.unix_ms;
+    body.generation = recovering->generation;
+    reply.body_case = BLKD__REPLY__BODY_RECOVER;
+    reply.recover = &body;
+    opening_end(recovering->opening);
+    request_reply(request, &reply);
+}
+
+static void recover_log(const struct recovering *recovering)
+{
+    const struct opening *opening = recovering->opening;
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_NOTICE, "device-recovered");
+    log_number(&line, "device", opening->device->number);
+    log_text(&line, "path", opening->path);
+    peer_log(&opening->request->conn->peer, &line);
+    log_end(&line);
+}
+
+/* On a helper thread. The mark goes last: until then a crash leaves the device failed. */
+static void on_recover_run(struct helper_job *job)
+{
+    struct recovering *recovering = CONTAINER_OF(job, struct recovering, job);
+    struct device *device = recovering->opening->device;
+    backend_close(device->backend);
+    recovering->result =
+        state_clear_failure(device->server->state, &device->key, recovering->message);
+}
+
+/* The backend is closed whatever came of the mark: the next open makes another, and finds the mark
+ * if it is still there. */
+static void on_recover_done(struct helper_job *job)
+{
+    struct recovering *recovering = CONTAINER_OF(job, struct recovering, job);
+    struct opening *opening = recovering->opening;
+    struct device *device = opening->device;
+    struct worker *worker = opening->worker;
+    const struct watch_detail detail = {.generation = recovering->generation};
+    if (recovering->result == 0) {
+        recover_log(recovering);
+        watch_publish(&worker->server->watch, WATCH_RECOVERED, device, NULL, &detail);
+    }
+    registry_forget(&worker->server->registry, device, worker);
+    opening->device = NULL;
+    if (recovering->result < 0)
+        recover_fail(opening, recovering->result, recovering->message);
+    else
+        recover_reply(recovering);
+}
+
+static void on_recover_dropped(struct io *io, int result)
+{
+    struct recovering *recovering = CONTAINER_OF(io, struct recovering, io);
+    struct opening *opening = recovering->opening;
+    struct worker *worker = opening->worker;
+    if (result < 0) {
+        registry_give_back(&worker->server->registry, opening->device, worker,
+                           opening->request->conn->user);
+        recover_fail(opening, result,
+                     "its cache cannot be dropped, so that what is read may not be "
+                     "what is stored");
+        return;
+    }
+    registry_alone_closes(&worker->server->registry, opening->device, worker,
+                          opening->request->conn->user);
+    device_unrelate(opening->device);
+    recovering->generation = device_next_generation(opening->device);
+    recovering->job = (struct helper_job){.run = on_recover_run,
+                                          .on_done = on_recover_done,
+                                          .shares = {&opening->request->conn->user->helper_share}};
+    worker_submit_job(worker, &recovering->job);
+}
+
+static void recover_alone(struct recovering *recovering)
+{
+    struct opening *opening = recovering->opening;
+    recovering->io = (struct io){.op = IO_DROP,
+                                 .worker = opening->worker,
+                                 .user_share = &opening->request->conn->user->helper_share,
+                                 .on_done = on_recover_dropped};
+    backend_submit(opening->device->backend, &recovering->io);
+}
+
+static void recover_refuse(struct opening *opening, int error, const char *reason)
+{
+    registry_release(&opening->worker->server->registry, opening->device, opening->worker,
+                     opening->request->conn->user);
+    recover_fail(opening, error, reason);
+}
+
+static void recover_take(struct recovering *recovering)
+{
+    struct opening *opening = recovering->opening;
+    int error = registry_take_alone(&opening->worker->server->registry, opening->device);
+    if (error == -EBUSY)
+        recover_refuse(
+            opening, error,
+            "sessions have it open: end them, or throw them out (blkd-cli session evict)");
+    else if (error < 0)
+        recover_refuse(opening, error, "its failure is being written down this moment: try again");
+    else
+        recover_alone(recovering);
+}
+
+static void on_recover_claimed(struct opening *opening)
+{
+    struct recovering *recovering = opening->request->extra;
+    struct device *device = opening->device;
+    pthread_mutex_lock(&device->mutex);
+    recovering->failure =
+        (struct state_failure){.error = device->sync.failed, .unix_ms = device->sync.failed_ms};
+    pthread_mutex_unlock(&device->mutex);
+    if (opening->recover_device != 0 && device->number != opening->recover_device)
+        recover_refuse(opening, -ENODEV,
+                       "this name leads to another device now: name it by a path");
+    else if (recovering->failure.error == 0)
+        recover_refuse(opening, -EALREADY, "it has not failed: there is nothing to recover");
+    else
+        recover_take(recovering);
+}
+
+void recover_run(struct request *request)
+{
+    if (!admin_may(request))
+        return;
+    if (request->opening == NULL) {
+        request_fail(request, -ENODEV, "recover: there is no such device");
+        return;
+    }
+    struct recovering *recovering = calloc(1, sizeof(*recovering));
+    if (recovering == NULL) {
+        request_finish(request, -ENOMEM);
+        return;
+    }
+    request->extra = recovering;
+    recovering->opening = request->opening;
+    request->opening->on_claimed = on_recover_claimed;
+    request->opening->recover_device = request->value;
+    opening_start(request->opening);
+}

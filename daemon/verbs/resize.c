@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Resize (CONTRACT S9). It is a task of the device: one at a time. Growing: the file first, then
+ * the bound. Shrinking: the bound first, so that nothing new begins in the part that goes away;
+ * then what began before ends; then the file.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/container.h"
+#include "common/range.h"
+#include "daemon/link/conn.h"
+#include "daemon/link/request.h"
+#include "daemon/verbs/verbs.h"
+
+int resize_prepare(struct request *request, const Blkd__Request *message)
+{
+    request->session_number = message->resize->session;
+    request->value = message->resize->size_bytes;
+    return 0;
+}
+
+static void on_resized(struct io *io, int result)
+{
+    struct request *request = CONTAINER_OF(io, struct request, io);
+    struct session *session = request->session;
+    struct device *device = session->device;
+
+    /* One that failed may have been seen as a smaller device while it was tried: that is over, and
+     * an event says so too. */
+    pthread_mutex_lock(&device->mutex);
+    device->size_bytes = result == 0 ? io->value : io->size_bytes;
+    device->generation = device_next_generation(device);
+    device->resized = true;
+    sync_changed(&device->sync, &session->unsynced, worker_unix_ms());
+    device->close_sync = device->close_sync || session->asked.sync != SESSION_SYNC_NONE;
+    device_notify(device, session, SESSION_EVENT_RESIZED);
+    if (result < 0)
+        session->stats.errors++;
+    device_leave(device, session, request->ticket);
+    const struct watch_detail detail = {.size_bytes = device->size_bytes,
+                                        .generation = device->generation};
+    watch_publish(&session->worker->server->watch, WATCH_RESIZED, device, session, &detail);
+    pthread_mutex_unlock(&device->mutex);
+
+    device_task_done(device, &request->task);
+    if (result < 0)
+        request_fail(request, result, "resize of %s to %llu bytes: %s", session->path,
+                     (unsigned long long)io->value, strerror(-result));
+    else
+        request_finish(request, 0);
+}
+
+static int resize_check(const struct request *request, uint64_t size_bytes,
+                        struct device_refusal *refusal)
+{
+    const struct session *session = request->session;
+    const struct device *device = session->device;
+    bool shrinks = request->value < size_bytes;
+    const struct lock_range range = {shrinks ? request->value : size_bytes, UINT64_MAX};
+    int error = device_may_change(device, session, range, refusal);
+    if (error == 0 && shrinks && !session_lock_covers(session, range) &&
+        TAILQ_NEXT(TAILQ_FIRST(&device->sessions), device_link) != NULL) {
+        (void)snprintf(refusal->text, sizeof(refusal->text),
+                       "others have it open: shrinking it needs an exclusive lock (lock=1)");
+        error = -EBUSY;
+    }
+    return error;
+}
+
+static void resize_refuse(struct request *request, int error, const struct device_refusal *refusal)
+{
+    struct session *session = request->session;
+    device_task_done(session->device, &request->task);
+    request_fail(request, error, "resize of %s to %llu bytes: %s", session->path,
+                 (unsigned long long)request->value, refusal->text);
+}
+
+/* A lock that was granted while earlier transfers ended has precedence: the old bound holds again
+ * then. */
+static void resize_do(struct request *request)
+{
+    struct session *session = request->session;
+    struct device *device = session->device;
+    struct device_refusal refusal = {.text = ""};
+    pthread_mutex_lock(&device->mutex);
+    int error = resize_check(request, request->io.size_bytes, &refusal);
+    if (error == 0)
+        device_enter(device, session, &request->ticket);
+    else
+        device->size_bytes = request->io.size_bytes;
+    pthread_mutex_unlock(&device->mutex);
+    if (error < 0)
+        resize_refuse(request, error, &refusal);
+    else
+        backend_submit(device->backend, &request->io);
+}
+
+/* What began before the shrinking has ended. */
+static void on_resize_drained(struct device_drain *drain)
+{
+    resize_do(CONTAINER_OF(drain, struct request, drain));
+}
+
+static void on_resize_start(struct device_task *task)
+{
+    struct request *request = CONTAINER_OF(task, struct request, task);
+    struct device *device = request->session->device;
+    struct device_refusal refusal = {.text = ""};
+    bool wait = false;
+
+    pthread_mutex_lock(&device->mutex);
+    uint64_t size_bytes = device->size_bytes;
+    int error = resize_check(request, size_bytes, &refusal);
+    if (error == 0 && request->value < size_bytes) {
+        device->size_bytes = request->value;
+        request->drain =
+            (struct device_drain){.worker = request->conn->worker, .on_done = on_resize_drained};
+        wait = drain_gate_wait(&device->transfers, &request->drain);
+    }
+    pthread_mutex_unlock(&device->mutex);
+
+    request->io = (struct io){.op = IO_RESIZE,
+                              .value = request->value,
+                              .size_bytes = size_bytes,
+                              .worker = request->conn->worker,
+                              .user_share = &request->conn->user->helper_share,
+                              .on_done = on_resized};
+    if (error < 0)
+        resize_refuse(request, error, &refusal);
+    else if (!wait)
+        resize_do(request);
+}
+
+void resize_run(struct request *request)
+{
+    struct session *session = request->session;
+    uint64_t end = 0;
+    if (session->device->kind == DEVICE_BLOCK) {
+        request_fail(request, -EOPNOTSUPP,
+                     "resize of %s: it is a block device, whose size is not blkd's to change",
+                     session->path);
+        return;
+    }
+    if (!range_is_aligned(request->value, session->sector_size) ||
+        !range_end(request->value, 0, &end)) {
+        request_fail(request, -EINVAL,
+                     "resize of %s to %llu bytes: not a whole number of sectors of %u bytes",
+                     session->path, (unsigned long long)request->value, session->sector_size);
+        return;
+    }
+    request->task = (struct device_task){.worker = request->conn->worker, .start = on_resize_start};
+    device_task_submit(session->device, &request->task);
+}

@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: MIT */
+/* libblkd's locks against a scripted daemon: requests, refusals, waiting, closing, events. */
+#include <poll.h>
+#include <sched.h>
+
+#include "tests/unit/client/lib/fake_daemon.h"
+
+static struct fake fake;
+static struct blkd *connection;
+static struct blkd_device *device;
+
+/* What the last Lock or Unlock asked for. */
+static struct {
+    uint32_t mode;
+    uint64_t offset_bytes, length_bytes;
+    uint32_t wait_ms;
+    bool isolate;
+    char purpose[128];
+    uint64_t unlock_offset_bytes, unlock_length_bytes;
+    unsigned int locks, unlocks;
+} asked;
+
+static uint64_t parked_id; /* of a Lock that is not answered yet */
+
+static bool note_request(struct fake *daemon, const Blkd__Request *request, const uint8_t *payload)
+{
+    (void)daemon;
+    (void)payload;
+    if (request->op_case == BLKD__REQUEST__OP_LOCK) {
+        asked.locks++;
+        asked.mode = request->lock->mode;
+        asked.offset_bytes = request->lock->offset_bytes;
+        asked.length_bytes = request->lock->length_bytes;
+        asked.wait_ms = request->lock->wait_ms;
+        asked.isolate = request->lock->isolate;
+        (void)snprintf(asked.purpose, sizeof(asked.purpose), "%s", request->lock->purpose);
+    } else if (request->op_case == BLKD__REQUEST__OP_UNLOCK) {
+        asked.unlocks++;
+        asked.unlock_offset_bytes = request->unlock->offset_bytes;
+        asked.unlock_length_bytes = request->unlock->length_bytes;
+    }
+    return false;
+}
+
+static void setup(void)
+{
+    fake_init(&fake);
+    fake.on_request = note_request;
+    memset(&asked, 0, sizeof(asked));
+    parked_id = 0;
+}
+
+static void begin(void)
+{
+    fake_start(&fake);
+    connection = fake_connect(&fake);
+    device = fake_open_device(connection);
+}
+
+static void end(void)
+{
+    blkd_close(device);
+    blkd_disconnect(connection);
+    fake_stop(&fake);
+}
+
+/* ---- what is asked for ---- */
+
+START_TEST(default_lock_is_exclusive_whole_and_does_not_wait)
+{
+    uint64_t token = 0;
+
+    begin();
+    ck_assert_int_eq(blkd_lock(device, NULL, &token), 0);
+    ck_assert_uint_eq(token, 1);
+    ck_assert_int_eq(blkd_lock(device, NULL, NULL), 0);
+    end();
+    ck_assert_uint_eq(asked.mode, BLKD__LOCK_MODE__LOCK_MODE_EXCLUSIVE);
+    ck_assert_uint_eq(asked.offset_bytes, 0);
+    ck_assert_uint_eq(asked.length_bytes, 0);
+    ck_assert_uint_eq(asked.wait_ms, 0);
+    ck_assert(!asked.isolate);
+    ck_assert_str_eq(asked.purpose, "");
+}
+END_TEST
+
+START_TEST(request_arrives_with_all_its_members)
+{
+    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    char purpose[65];
+    uint64_t token = 99;
+
+    memset(purpose, 'p', 64);
+    purpose[64] = '\0';
+    begin();
+    request.first_sector = 3;
+    request.count_sectors = 5;
+    request.wait_ms = 1234;
+    request.isolate = true;
+    request.purpose = purpose;
+    ck_assert_int_eq(blkd_lock(device, &request, NULL), 0);
+    end();
+    ck_assert_uint_eq(asked.mode, BLKD__LOCK_MODE__LOCK_MODE_EXCLUSIVE);
+    ck_assert_uint_eq(asked.offset_bytes, 3 * FAKE_SECTOR);
+    ck_assert_uint_eq(asked.length_bytes, 5 * FAKE_SECTOR);
+    ck_assert_uint_eq(asked.wait_ms, 1234);
+    ck_assert(asked.isolate);
+    ck_assert_str_eq(asked.purpose, purpose);
+
+    setup();
+    begin();
+    request = (struct blkd_lock_request)BLKD_LOCK_REQUEST_INIT;
+    request.mode = BLKD_LOCK_SHARED;
+    request.wait_ms = BLKD_WAIT_FOREVER;
+    ck_assert_int_eq(blkd_lock(device, &request, &token), 0);
+    ck_assert_uint_eq(token, 0);
+    ck_assert_int_eq(blkd_unlock(device, 2, 6), 0);
+    end();
+    ck_assert_uint_eq(asked.mode, BLKD__LOCK_MODE__LOCK_MODE_SHARED);
+    ck_assert_uint_eq(asked.wait_ms, BLKD__LOCK_WAIT__LOCK_WAIT_FOREVER);
+    ck_assert_uint_eq(asked.unlock_offset_bytes, 2 * FAKE_SECTOR);
+    ck_assert_uint_eq(asked.unlock_length_bytes, 6 * FAKE_SECTOR);
+}
+END_TEST
+
+static void check_refused(const struct blkd_lock_request *request, const char *part)
+{
+    ck_assert_int_eq(blkd_lock(device, request, NULL), -EINVAL);
+    ck_assert_msg(strstr(blkd_error_message(), part) != NULL, "'%s' lacks '%s'",
+                  blkd_error_message(), part);
+}
+
+START_TEST(impossible_requests_are_refused_without_the_daemon)
+{
+    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    char purpose[66];
+
+    begin();
+    request.mode = BLKD_LOCK_NONE;
+    check_refused(&request, "neither shared nor exclusive");
+    request.mode = BLKD_LOCK_SHARED;
+    request.isolate = true;
+    check_refused(&request, "isolate needs an exclusive one");
+    request = (struct blkd_lock_request)BLKD_LOCK_REQUEST_INIT;
+    request.wait_ms = -2;
+    check_refused(&request, "-2 ms");
+    request.wait_ms = 0;
+    request.first_sector = 1;
+    check_refused(&request, "no sectors at sector 1");
+    request.count_sectors = UINT64_MAX;
+    check_refused(&request, "2^63 - 1");
+    request.first_sector = INT64_MAX / FAKE_SECTOR;
+    request.count_sectors = 1;
+    check_refused(&request, "2^63 - 1");
+    request = (struct blkd_lock_request)BLKD_LOCK_REQUEST_INIT;
+    memset(purpose, 'p', 65);
+    purpose[65] = '\0';
+    request.purpose = purpose;
+    check_refused(&request, "65 bytes");
+    ck_assert_int_eq(blkd_unlock(device, 7, 0), -EINVAL);
+    ck_assert_int_eq(blkd_unlock(NULL, 0, 0), -EINVAL);
+    ck_assert_int_eq(blkd_lock(NULL, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(blkd_lock_async(device, NULL, NULL, NULL, NULL), -EINVAL);
+    end();
+    ck_assert_uint_eq(asked.locks + asked.unlocks, 0);
+}
+END_TEST
+
+/* ---- refusals ---- */
+
+static int refusal;
+
+static bool refuse(struct fake *daemon, const Blkd__Request *request, const uint8_t *payload)
+{
+    (void)payload;
+    if (request->op_case != BLKD__REQUEST__OP_LOCK && request->op_case != BLKD__REQUEST__OP_UNLOCK)
+        return false;
+    fake_answer(daemon, request->id, refusal, "session 5 of pid 123 (mirage) holds it");
+    return true;
+}
+
+START_TEST(refusals_come_through_and_name_the_holder)
+{
+    static const int errors[] = {-EBUSY, -ETIMEDOUT, -EDEADLK, -ESTALE, -EDQUOT, -EBADF};
+    uint64_t token = 7;
+
+    fake.on_request = refuse;
+    begin();
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        refusal = errors[i];
+        ck_assert_int_eq(blkd_lock(device, NULL, &token), errors[i]);
+        ck_assert_uint_eq(token, 7);
+        ck_assert_ptr_nonnull(strstr(blkd_error_message(), "exclusive lock on all of /srv/a.img"));
+        ck_assert_ptr_nonnull(strstr(blkd_error_message(), "pid 123 (mirage)"));
+    }
+    refusal = -EINVAL;
+    ck_assert_int_eq(blkd_unlock(device, 4, 2), -EINVAL);
+    ck_assert_ptr_nonnull(
+        strstr(blkd_error_message(), "unlocking 2 sectors at sector 4 of /srv/a.img"));
+    end();
+}
+END_TEST
+
+START_TEST(reply_without_a_lock_is_a_protocol_error)
+{
+    fake.on_request = refuse;
+    refusal = 0;
+    begin();
+    ck_assert_int_eq(blkd_lock(device, NULL, NULL), -EPROTO);
+    ck_assert_int_eq(blkd_unlock(device, 0, 0), 0);
+    end();
+}
+END_TEST
+
+/* ---- waiting ---- */
+
+/* A Lock that waits is answered at the next Unlock, whoever asks for that. */
+static bool park(struct fake *daemon, const Blkd__Request *request, const uint8_t *payload)
+{
+    Blkd__Request lock_request = FAKE_MESSAGE(Blkd__Request, blkd__request__init);
+    Blkd__Lock lock = FAKE_MESSAGE(Blkd__Lock, blkd__lock__init);
+
+    (void)payload;
+    if (request->op_case == BLKD__REQUEST__OP_LOCK && request->lock->wait_ms != 0) {
+        __atomic_store_n(&parked_id, request->id, __ATOMIC_RELEASE);
+        return true;
+    }
+    if (request->op_case == BLKD__REQUEST__OP_UNLOCK && parked_id != 0) {
+        lock.mode = BLKD__LOCK_MODE__LOCK_MODE_EXCLUSIVE;
+        lock_request.id = parked_id;
+        lock_request.lock = &lock;
+        fake_lock(daemon, &lock_request);
+        parked_id = 0;
+    }
+    return false;
+}
+
+static void wait_parked(void)
+{
+    while (__atomic_load_n(&parked_id, __ATOMIC_ACQUIRE) == 0)
+        (void)sched_yield();
+}
+
+static void *lock_and_wait(void *argument)
+{
+    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    uint64_t token = 0;
+    int r;
+
+    request.wait_ms = BLKD_WAIT_FOREVER;
+    r = blkd_lock(device, &request, &token);
+    *(int *)argument = r;
+    return r == 0 && token == 1 ? NULL : argument;
+}
+
+/* Two threads wait for nothing but their own calls, a third for a lock: they are not held up. */
+static void *transfer(void *argument)
+{
+    uint8_t bytes[FAKE_SECTOR];
+    struct iovec iov = {bytes, sizeof(bytes)};
+
+    for (int i = 0; i < 200; i++)
+        if (blkd_read(device, 9, &iov, 1) != 0 || blkd_write(device, 9, &iov, 1, 0) != 0)
+            return argument;
+    return NULL;
+}
+
+START_TEST(thread_that_waits_for_a_lock_holds_up_no_other)
+{
+    pthread_t waiter, others[2];
+    void *failed;
+    int result = 1;
+
+    fake.on_request = park;
+    begin();
+    ck_assert_int_eq(pthread_create(&waiter, NULL, lock_and_wait, &result), 0);
+    wait_parked();
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&others[i], NULL, transfer, &asked), 0);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(pthread_join(others[i], &failed), 0);
+        ck_assert_ptr_null(failed);
+    }
+    ck_assert_int_eq(blkd_flush(device), 0);
+    ck_assert_int_eq(blkd_unlock(device, 0, 0), 0); /* the script's sign to grant */
+    ck_assert_int_eq(pthread_join(waiter, &failed), 0);
+    ck_assert_ptr_null(failed);
+    ck_assert_int_eq(result, 0);
+    end();
+    ck_assert_uint_eq(fake.reads, 400);
+}
+END_TEST
+
+static int results[4];
+
+static void on_result(void *user_data, int result)
+{
+    *(int *)user_data = result;
+}
+
+START_TEST(lock_is_granted_to_a_callback)
+{
+    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    char purpose[] = "short-lived";
+    uint64_t token = 0;
+
+    fake.on_request = park;
+    begin();
+    request.wait_ms = 60000;
+    request.purpose = purpose;
+    results[0] = results[1] = 1;
+    ck_assert_int_eq(blkd_lock_async(device, &request, &token, on_result, &results[0]), 0);
+    memset(purpose, 'x', sizeof(purpose) - 1);
+    wait_parked();
+    ck_assert_int_eq(blkd_dispatch(connection, 0), 0);
+    ck_assert_int_eq(results[0], 1);
+    ck_assert_int_eq(blkd_unlock_async(device, 0, 0, on_result, &results[1]), 0);
+    while (results[0] == 1 || results[1] == 1)
+        ck_assert_int_ge(blkd_dispatch(connection, -1), 0);
+    ck_assert_int_eq(results[0], 0);
+    ck_assert_int_eq(results[1], 0);
+    ck_assert_uint_eq(token, 1);
+    end();
+}
+END_TEST
+
+/* ---- closing while a lock is waited for ---- */
+
+static bool lock_answered_first;
+
+/* A Close ends a Lock that waits, before or after it is answered itself. */
+static bool cancel_at_close(struct fake *daemon, const Blkd__Request *request,
+                            const uint8_t *payload)
+{
+    if (request->op_case != BLKD__REQUEST__OP_CLOSE || parked_id == 0)
+        return park(daemon, request, payload);
+    daemon->closes++;
+    if (!lock_answered_first)
+        fake_answer(daemon, request->id, 0, "");
+    fake_answer(daemon, parked_id, -ECANCELED, "the device is being closed");
+    if (lock_answered_first)
+        fake_answer(daemon, request->id, 0, "");
+    return true;
+}
+
+START_TEST(closing_cancels_a_lock_that_waits)
+{
+    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+
+    lock_answered_first = _i == 0;
+    fake.on_request = cancel_at_close;
+    begin();
+    request.wait_ms = BLKD_WAIT_FOREVER;
+    results[0] = results[1] = 1;
+    ck_assert_int_eq(blkd_lock_async(device, &request, NULL, on_result, &results[0]), 0);
+    ck_assert_int_eq(blkd_flush_async(device, on_result, &results[1]), 0);
+    wait_parked();
+    blkd_close(device);
+    while (results[0] == 1 || results[1] == 1)
+        ck_assert_int_ge(blkd_dispatch(connection, -1), 0);
+    ck_assert_int_eq(results[0], -ECANCELED);
+    ck_assert_int_eq(results[1], 0);
+    blkd_disconnect(connection);
+    fake_stop(&fake);
+    ck_assert_uint_eq(fake.closes, 1);
+}
+END_TEST
+
+START_TEST(closing_cancels_a_thread_that_waits)
+{
+    pthread_t waiter;
+    int result = 1;
+
+    lock_answered_first = _i == 0;
+    fake.on_request = cancel_at_close;
+    begin();
+    ck_assert_int_eq(pthread_create(&waiter, NULL, lock_and_wait, &result), 0);
+    wait_parked();
+    blkd_close(device);
+    ck_assert_int_eq(pthread_join(waiter, NULL), 0);
+    ck_assert_int_eq(result, -ECANCELED);
+    blkd_disconnect(connection);
+    fake_stop(&fake);
+    ck_assert_uint_eq(fake.closes, 1);
+}
+END_TEST
+
+/* The daemon answers the close only: the handle must live until the lock's call has ended. */
+static bool forget_lock_at_close(struct fake *daemon, const Blkd__Request *request,
+                                 const uint8_t *payload)
+{
+    if (request->op_case != BLKD__REQUEST__OP_CLOSE)
+        return park(daemon, request, payload);
+    fake_answer(daemon, request->id, 0, "");
+    return true;
+}
+
+START_TEST(lock_that_outlives_the_close_ends_with_the_connection)
+{
+    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+
+    fake.on_request = forget_lock_at_close;
+    begin();
+    request.wait_ms = BLKD_WAIT_FOREVER;
+    results[0] = results[1] = 1;
+    ck_assert_int_eq(blkd_lock_async(device, &request, NULL, on_result, &results[0]), 0);
+    wait_parked();
+    ck_assert_int_eq(blkd_close_async(device, on_result, &results[1]), 0);
+    while (results[1] == 1)
+        ck_assert_int_ge(blkd_dispatch(connection, -1), 0);
+    ck_assert_int_eq(results[1], 0);
+    ck_assert_int_eq(results[0], 1);
+    blkd_disconnect(connection);
+    ck_assert_int_eq(results[0], -ENOTCONN);
+    fake_stop(&fake);
+}
+END_TEST
+
+/* A lock that does not wait is a call like any other: the close comes after it. */
+static bool answer_lock_late(struct fake *daemon, const Blkd__Request *request,
+                             const uint8_t *payload)
+{
+    (void)payload;
+    if (request->op_case == BLKD__REQUEST__OP_LOCK) {
+        parked_id = request->id;
+        return true;
+    }
+    if (request->op_case == BLKD__REQUEST__OP_PING) {
+        fake_answer(daemon, parked_id, -EBUSY, "held");
+        parked_id = 0;
+    }
+    if (request->op_case == BLKD__REQUEST__OP_CLOSE && parked_id != 0)
+        abort();
+    return false;
+}
+
+START_TEST(close_waits_for_a_lock_that_does_not_wait)
+{
+    fake.on_request = answer_lock_late;
+    begin();
+    results[0] = results[1] = results[2] = 1;
+    ck_assert_int_eq(blkd_lock_async(device, NULL, NULL, on_result, &results[0]), 0);
+    ck_assert_int_eq(blkd_close_async(device, on_result, &results[1]), 0);
+    ck_assert_int_eq(blkd_ping_async(connection, on_result, &results[2]), 0);
+    while (results[0] == 1 || results[1] == 1 || results[2] == 1)
+        ck_assert_int_ge(blkd_dispatch(connection, -1), 0);
+    ck_assert_int_eq(results[0], -EBUSY);
+    ck_assert_int_eq(results[1], 0);
+    blkd_disconnect(connection);
+    fake_stop(&fake);
+}
+END_TEST
+
+static bool go_at_flush(struct fake *daemon, const Blkd__Request *request, const uint8_t *payload)
+{
+    if (request->op_case != BLKD__REQUEST__OP_FLUSH)
+        return park(daemon, request, payload);
+    fake_hang_up(daemon);
+    return true;
+}
+
+START_TEST(lost_daemon_ends_a_wait)
+{
+    pthread_t waiter;
+    int result = 1;
+
+    fake.on_request = go_at_flush;
+    begin();
+    ck_assert_int_eq(pthread_create(&waiter, NULL, lock_and_wait, &result), 0);
+    wait_parked();
+    ck_assert_int_eq(blkd_flush(device), -ENOTCONN); /* the script's sign to go */
+    ck_assert_int_eq(pthread_join(waiter, NULL), 0);
+    ck_assert_int_eq(result, -ENOTCONN);
+    end();
+}
+END_TEST
+
+static Suite *lock_suite(void)
+{
+    Suite *suite = suite_create("client_lock");
+    TCase *tests = tcase_create("locks");
+
+    tcase_add_checked_fixture(tests, setup, NULL);
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, default_lock_is_exclusive_whole_and_does_not_wait);
+    tcase_add_test(tests, request_arrives_with_all_its_members);
+    tcase_add_test(tests, impossible_requests_are_refused_without_the_daemon);
+    tcase_add_test(tests, refusals_come_through_and_name_the_holder);
+    tcase_add_test(tests, reply_without_a_lock_is_a_protocol_error);
+    tcase_add_test(tests, thread_that_waits_for_a_lock_holds_up_no_other);
+    tcase_add_test(tests, lock_is_granted_to_a_callback);
+    tcase_add_loop_test(tests, closing_cancels_a_lock_that_waits, 0, 2);
+    tcase_add_loop_test(tests, closing_cancels_a_thread_that_waits, 0, 2);
+    tcase_add_test(tests, lock_that_outlives_the_close_ends_with_the_connection);
+    tcase_add_test(tests, close_waits_for_a_lock_that_does_not_wait);
+    tcase_add_test(tests, lost_daemon_ends_a_wait);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(lock_suite());
+    int failed;
+
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
