@@ -16,10 +16,10 @@
 
 #include "common/limits.h"
 #include "daemon/base/mailbox.h"
+#include "daemon/base/peer.h"
 #include "daemon/device/device.h"
 #include "daemon/device/lock.h"
 #include "daemon/device/stats.h"
-#include "daemon/link/peer.h"
 #include "daemon/lock/lock.h"
 #include "proto/blkd.pb-c.h"
 

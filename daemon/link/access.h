@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "daemon/link/peer.h"
+#include "daemon/base/peer.h"
 
 enum { ACCESS_MESSAGE_MAX = 256 };
 

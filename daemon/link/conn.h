@@ -18,9 +18,9 @@
 #include <sys/queue.h>
 
 #include "common/limits.h"
+#include "daemon/base/peer.h"
 #include "daemon/device/session.h"
 #include "daemon/link/outgoing.h"
-#include "daemon/link/peer.h"
 #include "daemon/link/worker.h"
 
 enum conn_state {

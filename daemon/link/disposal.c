@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "common/container.h"
-#include "daemon/link/user.h"
+#include "daemon/base/user.h"
 #include "daemon/link/worker.h"
 #include "daemon/storage/backend.h"
 

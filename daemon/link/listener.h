@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 #include "daemon/config.h"
-#include "daemon/server.h"
+#include "daemon/link/server.h"
 
 enum { LISTENER_MESSAGE_MAX = 512 };
 

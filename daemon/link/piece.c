@@ -10,7 +10,7 @@
 #include "common/cleanup.h"
 #include "common/container.h"
 #include "daemon/base/sigbus.h"
-#include "daemon/link/user.h"
+#include "daemon/base/user.h"
 #include "daemon/link/worker.h"
 
 #ifndef MFD_NOEXEC_SEAL

@@ -23,7 +23,7 @@
 #include "daemon/base/mailbox.h"
 #include "daemon/engine/engine.h"
 #include "daemon/link/channel.h"
-#include "daemon/server.h"
+#include "daemon/link/server.h"
 
 struct conn;
 struct request;

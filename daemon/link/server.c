@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/server.h"
+#include "daemon/link/server.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/link/user.h"
+#include "daemon/base/user.h"
 
 #include <assert.h>
 #include <errno.h>

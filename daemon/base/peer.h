@@ -3,8 +3,8 @@
  * Who is at the other end of a connection: SO_PEERCRED (unix(7)), as it was when the peer
  * connected.
  */
-#ifndef BLKD_DAEMON_LINK_PEER_H
-#define BLKD_DAEMON_LINK_PEER_H
+#ifndef BLKD_DAEMON_BASE_PEER_H
+#define BLKD_DAEMON_BASE_PEER_H
 
 #include <sys/types.h>
 

@@ -4,8 +4,8 @@
  * connections and sessions, and its share of the helper pool. An account exists while something
  * counts on it.
  */
-#ifndef BLKD_DAEMON_LINK_USER_H
-#define BLKD_DAEMON_LINK_USER_H
+#ifndef BLKD_DAEMON_BASE_USER_H
+#define BLKD_DAEMON_BASE_USER_H
 
 #include <pthread.h>
 #include <stdint.h>

@@ -2,16 +2,16 @@
 /*
  * What all threads of the daemon share.
  */
-#ifndef BLKD_DAEMON_SERVER_H
-#define BLKD_DAEMON_SERVER_H
+#ifndef BLKD_DAEMON_LINK_SERVER_H
+#define BLKD_DAEMON_LINK_SERVER_H
 
 #include <stdatomic.h>
 #include <stdint.h>
 
 #include "daemon/base/helper.h"
+#include "daemon/base/user.h"
 #include "daemon/config.h"
 #include "daemon/device/registry.h"
-#include "daemon/link/user.h"
 #include "daemon/link/watch.h"
 
 struct state;

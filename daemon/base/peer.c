@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/link/peer.h"
+#include "daemon/base/peer.h"
 
 #include <errno.h>
 #include <fcntl.h>
