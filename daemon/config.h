@@ -10,6 +10,7 @@
 
 #include "common/limits.h"
 #include "daemon/base/log.h"
+#include "daemon/link/limits.h"
 
 #define CONFIG_DEFAULT_FILE "/etc/blkd/blkd.conf"
 
@@ -20,20 +21,8 @@ struct config {
     char state_dir[CONFIG_STATE_MAX];    /* empty: the default of config_default_state */
     char engine[256];                    /* as engine_new takes it */
     unsigned int workers;                /* 0: max(1, cores / 2) */
-    unsigned int busy_poll_us;
     enum log_level log_level;
-    unsigned int connections;
-    unsigned int connections_per_uid;
-    unsigned int sessions_per_uid;
-    unsigned int locks_per_uid;
-    unsigned int sessions_per_connection;
-    unsigned int requests_per_connection;
-    unsigned int arena_mib_per_connection; /* 0: no rings */
-    unsigned int arena_mib_per_uid;        /* with the rings' own memory */
-    unsigned int hello_timeout_ms;
-    unsigned int frame_timeout_ms;
-    unsigned int unread_timeout_ms;
-    unsigned int drain_timeout_ms;
+    struct limits limits;
 };
 
 void config_init(struct config *config);

@@ -23,6 +23,7 @@
 #include "daemon/link/worker.h"
 #include "daemon/service.h"
 #include "daemon/state/state.h"
+#include "daemon/verbs/verbs.h"
 #include "daemon/version.h"
 
 /* Exit codes, beside 0; docs/blkd.8. */
@@ -34,6 +35,7 @@ enum {
 
 struct process {
     struct config config;
+    struct state *state;
     struct server server;
     struct listener listener;
     struct event_base *base;
@@ -181,13 +183,13 @@ static void on_drain_timeout(evutil_socket_t fd, short what, void *user_data)
                 "%u of %u workers still wait for I/O after %u ms; exiting without it: what it "
                 "would have written may be lost",
                 process->workers_running, process->server.worker_count,
-                process->config.drain_timeout_ms);
+                process->config.limits.drain_timeout_ms);
     give_up(process);
 }
 
 static void stop(struct process *process)
 {
-    const unsigned int ms = process->config.drain_timeout_ms;
+    const unsigned int ms = process->config.limits.drain_timeout_ms;
     const struct timeval limit = {.tv_sec = (time_t)(ms / 1000),
                                   .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
     process->stopping = true;
@@ -251,17 +253,20 @@ static int add_events(struct process *process)
 static int start(struct process *process)
 {
     struct server *server = &process->server;
+    const struct server_options options = {.limits = process->config.limits,
+                                           .operations = &verbs_table,
+                                           .state = process->state,
+                                           .workers = config_worker_count(&process->config),
+                                           .engine = process->config.engine};
     int error = sigbus_init();
     if (error == 0)
         error = engine_global_init();
     if (error == 0)
-        error = server_init(server, &process->config, server->state);
+        error = server_init(server, &options);
     if (error == 0)
         error = add_events(process);
     if (error == 0)
-        error = server_start_workers(server);
-    for (unsigned int i = 0; i < server->worker_count; i++)
-        server->workers[i].ended_letter.deliver = on_worker_ended;
+        error = server_start(server, &options, on_worker_ended);
     process->workers_running = server->worker_count;
     if (error == 0)
         error = listener_start(&process->listener, server, process->base);
@@ -295,7 +300,7 @@ static void tear_down(struct process *process)
     event_free(process->signal_events[1]);
     server_deinit(&process->server);
     engine_global_deinit();
-    (void)state_close(process->server.state);
+    (void)state_close(process->state);
     event_base_free(process->base);
     libevent_global_shutdown();
 }
@@ -306,15 +311,22 @@ static int take_places(struct process *process)
 {
     char state_message[STATE_MESSAGE_MAX];
     char message[LISTENER_MESSAGE_MAX];
-    int error = state_open(process->config.state_dir, &process->server.state, state_message);
+    int error = state_open(process->config.state_dir, &process->state, state_message);
     if (error < 0) {
         log_message(LOG_LEVEL_ERROR, "start-failed", "%s", state_message);
         return error == -EBUSY ? EXIT_IN_USE : EXIT_FAILED;
     }
-    error = listener_open(&process->listener, process->config.socket_path, message);
+    int passed_fd = service_socket();
+    if (passed_fd < 0 && passed_fd != -ENOENT) {
+        error = passed_fd;
+        (void)snprintf(message, sizeof(message),
+                       "systemd passed something else than one Unix socket: %s", strerror(-error));
+    } else {
+        error = listener_open(&process->listener, process->config.socket_path, passed_fd, message);
+    }
     if (error < 0) {
         log_message(LOG_LEVEL_ERROR, "start-failed", "%s", message);
-        process->server.state = state_close(process->server.state);
+        process->state = state_close(process->state);
         return error == -EADDRINUSE ? EXIT_IN_USE : EXIT_FAILED;
     }
     return 0;

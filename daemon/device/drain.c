@@ -7,11 +7,11 @@
  * Invariant: while drains wait, in_flight[1 - epoch] is what the first of them waits for, and not
  * 0.
  */
+#include "daemon/device/drain.h"
+
 #include <assert.h>
 
 #include "common/container.h"
-#include "daemon/device/device.h"
-#include "daemon/link/worker.h"
 
 void drain_gate_init(struct drain_gate *gate)
 {
@@ -21,7 +21,7 @@ void drain_gate_init(struct drain_gate *gate)
 
 static void on_drain_letter(struct letter *letter)
 {
-    struct device_drain *drain = CONTAINER_OF(letter, struct device_drain, letter);
+    struct drain *drain = CONTAINER_OF(letter, struct drain, letter);
     drain->on_done(drain);
 }
 
@@ -33,7 +33,7 @@ static bool drain_turn(struct drain_gate *gate)
     return gate->in_flight[1 - gate->epoch] > 0;
 }
 
-bool drain_gate_wait(struct drain_gate *gate, struct device_drain *drain)
+bool drain_gate_wait(struct drain_gate *gate, struct drain *drain)
 {
     if (TAILQ_EMPTY(&gate->drains) && !drain_turn(gate))
         return false;
@@ -43,13 +43,13 @@ bool drain_gate_wait(struct drain_gate *gate, struct device_drain *drain)
 
 static void drain_step(struct drain_gate *gate)
 {
-    struct device_drain *drain = TAILQ_FIRST(&gate->drains);
+    struct drain *drain = TAILQ_FIRST(&gate->drains);
     if (drain == NULL)
         return;
     do {
         TAILQ_REMOVE(&gate->drains, drain, link);
         drain->letter.deliver = on_drain_letter;
-        mailbox_post(&drain->worker->mailbox, &drain->letter);
+        loop_post(drain->loop, &drain->letter);
         drain = TAILQ_FIRST(&gate->drains);
     } while (drain != NULL && !drain_turn(gate));
 }

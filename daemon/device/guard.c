@@ -1,24 +1,46 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What keeps the outside world out (CONTRACT L3) follows the lock table: one change at a time, for
- * all who wait for one. The engines of all workers keep the guard's descriptors too (R3), so a
- * change goes
+ * Since the engines of all loops keep the guard's descriptors, a change goes
  *
- *   stronger: change it, then have each worker pin it
- *   weaker:   have each worker let go of it, change it, then have each worker pin what is left
+ *   stronger: change it, then have each loop pin it
+ *   weaker:   have each loop let go of it, change it, then have each loop pin what is left
  *
  * Those who come while a change is under way wait for the next one, which looks at the table anew.
  */
-#include <assert.h>
+#include "daemon/device/guard.h"
+
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/container.h"
 #include "daemon/device/device.h"
-#include "daemon/device/lock.h"
-#include "daemon/device/session.h"
-#include "daemon/link/worker.h"
+#include "daemon/device/notify.h"
+#include "daemon/device/session_lock.h"
 
 static void guard_next(struct device *device);
+
+int guard_init(struct device *device)
+{
+    const struct commons *commons = device->commons;
+    struct guard *guard = &device->guard;
+    TAILQ_INIT(&guard->waits);
+    TAILQ_INIT(&guard->current);
+    guard->pins = calloc(commons->loop_count, sizeof(*guard->pins));
+    if (guard->pins == NULL)
+        return -ENOMEM;
+    guard->pin_count = commons->loop_count;
+    for (unsigned int i = 0; i < guard->pin_count; i++) {
+        guard->pins[i].device = device;
+        guard->pins[i].loop = commons->loops[i];
+    }
+    return 0;
+}
+
+void guard_deinit(struct guard *guard)
+{
+    free(guard->pins);
+}
 
 static void on_guard_letter(struct letter *letter)
 {
@@ -27,7 +49,7 @@ static void on_guard_letter(struct letter *letter)
 }
 
 /* With the device's mutex held. */
-static void guard_answer(struct device_guard *guard)
+static void guard_answer(struct guard *guard)
 {
     while (!TAILQ_EMPTY(&guard->current)) {
         struct guard_wait *wait = TAILQ_FIRST(&guard->current);
@@ -36,7 +58,7 @@ static void guard_answer(struct device_guard *guard)
         wait->result = guard->result;
         (void)memcpy(wait->message, guard->message, sizeof(wait->message));
         wait->letter.deliver = on_guard_letter;
-        mailbox_post(&wait->worker->mailbox, &wait->letter);
+        loop_post(&wait->loop->base, &wait->letter);
     }
 }
 
@@ -44,7 +66,7 @@ static void guard_answer(struct device_guard *guard)
 static bool guard_is_short(struct device *device)
 {
     pthread_mutex_lock(&device->mutex);
-    bool is_short = lock_table_held(&device->locks) > device->guard.kept;
+    bool is_short = guard_for(lock_table_held(&device->locks)) > device->guard.kept;
     pthread_mutex_unlock(&device->mutex);
     return is_short;
 }
@@ -53,9 +75,9 @@ static bool guard_is_short(struct device *device)
  * may be gone as soon as its mutex is free. */
 static bool guard_finish(struct device *device)
 {
-    struct device_guard *guard = &device->guard;
+    struct guard *guard = &device->guard;
     if (guard->result < 0 && guard_is_short(device))
-        (void)device_locks_revoke(device, 0, SESSION_EVENT_LOCK_LOST);
+        (void)session_locks_revoke(device, 0, SESSION_EVENT_LOCK_LOST);
     pthread_mutex_lock(&device->mutex);
     guard_answer(guard);
     bool again = !TAILQ_EMPTY(&guard->waits);
@@ -70,7 +92,7 @@ static void guard_done(struct device *device)
         guard_next(device);
 }
 
-/* ---- the workers' part ---- */
+/* ---- the loops' part ---- */
 
 static void guard_pin_done(struct guard_pin *pin)
 {
@@ -85,28 +107,28 @@ static void guard_pin_done(struct guard_pin *pin)
 static void on_guard_pin(struct letter *letter)
 {
     struct guard_pin *pin = CONTAINER_OF(letter, struct guard_pin, letter);
-    backend_pin(pin->device->backend, pin->worker->engine);
+    backend_pin(pin->device->backend, pin->loop->engine);
     guard_pin_done(pin);
 }
 
 static void on_guard_unpin(struct letter *letter)
 {
     struct guard_pin *pin = CONTAINER_OF(letter, struct guard_pin, letter);
-    backend_unpin(pin->device->backend, pin->worker->engine);
+    backend_unpin(pin->device->backend, pin->loop->engine);
     guard_pin_done(pin);
 }
 
-/* A worker that has ended has no I/O any more, and its ring goes with the process. */
-static void guard_tell_workers(struct device *device, void (*deliver)(struct letter *letter),
-                               void (*pinned)(struct device *device))
+/* A loop that has ended has no I/O any more, and its ring goes with the process. */
+static void guard_tell_loops(struct device *device, void (*deliver)(struct letter *letter),
+                             void (*pinned)(struct device *device))
 {
-    struct device_guard *guard = &device->guard;
+    struct guard *guard = &device->guard;
     guard->pinned = pinned;
     guard->pins_left = guard->pin_count + 1;
     for (unsigned int i = 0; i < guard->pin_count; i++) {
         struct guard_pin *pin = &guard->pins[i];
         pin->letter.deliver = deliver;
-        if (!mailbox_try_post(&pin->worker->mailbox, &pin->letter))
+        if (!loop_try_post(&pin->loop->base, &pin->letter))
             guard_pin_done(pin);
     }
     guard_pin_done(&guard->pins[0]); /* the one more: nobody is last before all are told */
@@ -117,37 +139,37 @@ static void guard_tell_workers(struct device *device, void (*deliver)(struct let
 static void on_guard_changed(struct io *io, int result)
 {
     struct device *device = CONTAINER_OF(io, struct device, guard.io);
-    struct device_guard *guard = &device->guard;
+    struct guard *guard = &device->guard;
     pthread_mutex_lock(&device->mutex);
-    guard->kept = (enum lock_mode)io->value;
+    guard->kept = (enum guard_mode)io->value;
     guard->result = result;
-    bool pin = guard->kept != LOCK_NONE;
+    bool pin = guard->kept != GUARD_NONE;
     bool unpin = !pin && guard->pinned_any; /* all was lost in an attempt to strengthen it */
     guard->pinned_any = pin;
     pthread_mutex_unlock(&device->mutex);
     if (pin)
-        guard_tell_workers(device, on_guard_pin, guard_done);
+        guard_tell_loops(device, on_guard_pin, guard_done);
     else if (unpin)
-        guard_tell_workers(device, on_guard_unpin, guard_done);
+        guard_tell_loops(device, on_guard_unpin, guard_done);
     else
         guard_done(device);
 }
 
 static void guard_change(struct device *device)
 {
-    struct device_guard *guard = &device->guard;
+    struct guard *guard = &device->guard;
     struct guard_wait *first = TAILQ_FIRST(&guard->current);
     guard->message[0] = '\0';
     guard->io = (struct io){.op = IO_GUARD,
-                            .lock_mode = guard->target,
+                            .guard_mode = guard->target,
                             .message = guard->message,
-                            .worker = first->worker,
+                            .loop = first->loop,
                             .user_share = first->user_share,
                             .on_done = on_guard_changed};
     backend_submit(device->backend, &guard->io);
 }
 
-/* The change is made on the worker of the first who waits for it. */
+/* The change is made on the loop of the first who waits for it. */
 static void on_guard_change(struct letter *letter)
 {
     struct guard_wait *first = CONTAINER_OF(letter, struct guard_wait, letter);
@@ -158,23 +180,23 @@ static void guard_begin_change(struct device *device)
 {
     struct guard_wait *first = TAILQ_FIRST(&device->guard.current);
     first->letter.deliver = on_guard_change;
-    mailbox_post(&first->worker->mailbox, &first->letter);
+    loop_post(&first->loop->base, &first->letter);
 }
 
 /* Those who wait are the ones whom the next change is for. Returns what it is to be kept out in
  * now. */
-static enum lock_mode guard_take_up(struct device *device, enum lock_mode *ret_kept)
+static enum guard_mode guard_take_up(struct device *device, enum guard_mode *ret_kept)
 {
-    struct device_guard *guard = &device->guard;
-    pthread_mutex_lock(&device->domain->mutex);
+    struct guard *guard = &device->guard;
+    pthread_mutex_lock(&device->commons->locks.mutex);
     pthread_mutex_lock(&device->mutex);
-    enum lock_mode target = lock_table_mode(&device->locks);
+    enum guard_mode target = guard_for(lock_table_mode(&device->locks));
     *ret_kept = guard->kept;
     TAILQ_CONCAT(&guard->current, &guard->waits, link);
     guard->target = target;
     guard->result = 0;
     pthread_mutex_unlock(&device->mutex);
-    pthread_mutex_unlock(&device->domain->mutex);
+    pthread_mutex_unlock(&device->commons->locks.mutex);
     return target;
 }
 
@@ -182,15 +204,15 @@ static enum lock_mode guard_take_up(struct device *device, enum lock_mode *ret_k
 static void guard_next(struct device *device)
 {
     for (;;) {
-        enum lock_mode kept = LOCK_NONE;
-        enum lock_mode target = guard_take_up(device, &kept);
+        enum guard_mode kept = GUARD_NONE;
+        enum guard_mode target = guard_take_up(device, &kept);
         if (target > kept) {
             guard_begin_change(device);
             return;
         }
         if (target < kept) {
             device->guard.pinned_any = false; /* nobody else looks while a change is under way */
-            guard_tell_workers(device, on_guard_unpin, guard_begin_change);
+            guard_tell_loops(device, on_guard_unpin, guard_begin_change);
             return;
         }
         if (!guard_finish(device))
@@ -198,9 +220,9 @@ static void guard_next(struct device *device)
     }
 }
 
-void device_guard_settle(struct device *device, struct guard_wait *wait)
+void guard_settle(struct device *device, struct guard_wait *wait)
 {
-    struct device_guard *guard = &device->guard;
+    struct guard *guard = &device->guard;
     wait->device = device;
     pthread_mutex_lock(&device->mutex);
     TAILQ_INSERT_TAIL(&guard->waits, wait, link);

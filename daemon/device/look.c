@@ -6,13 +6,17 @@
 
 #include "common/container.h"
 #include "common/range.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/log.h"
 #include "daemon/device/device.h"
+#include "daemon/device/hold.h"
+#include "daemon/device/notify.h"
+#include "daemon/device/registry.h"
 #include "daemon/device/session.h"
-#include "daemon/link/worker.h"
 
 enum { LOOK_BATCH = 64 };
 
-void device_looks_init(struct device_looks *looks)
+void looks_init(struct looks *looks)
 {
     TAILQ_INIT(&looks->current);
     TAILQ_INIT(&looks->next);
@@ -52,10 +56,11 @@ static void look_resize(struct device *device, uint64_t size_bytes)
     device->size_bytes = size_bytes;
     device->generation = device_next_generation(device);
     device->resized = true;
-    sync_born_unsynced(&device->sync, worker_unix_ms());
-    device_notify(device, NULL, SESSION_EVENT_RESIZED);
-    const struct watch_detail detail = {.size_bytes = size_bytes, .generation = device->generation};
-    watch_publish(&device->server->watch, WATCH_RESIZED, device, NULL, &detail);
+    sync_born_unsynced(&device->sync.ledger, clock_unix_ms());
+    notify_device(device, NULL, SESSION_EVENT_RESIZED);
+    const struct happening_detail detail = {.size_bytes = size_bytes,
+                                            .generation = device->generation};
+    commons_tell(device->commons, HAPPENING_RESIZED, device, NULL, &detail);
     look_log_resized(device, before_bytes);
 }
 
@@ -76,14 +81,14 @@ static void look_take(struct device *device, const struct look *look, int result
 }
 
 /* With the mutex held. */
-static void look_prepare(struct device *device, struct look *look, struct worker *worker,
+static void look_prepare(struct device *device, struct look *look, struct io_loop *loop,
                          struct helper_share *user_share,
                          void (*on_done)(struct io *io, int result))
 {
     look->busy = true;
     look->generation = device->generation;
     look->io =
-        (struct io){.op = IO_LOOK, .worker = worker, .user_share = user_share, .on_done = on_done};
+        (struct io){.op = IO_LOOK, .loop = loop, .user_share = user_share, .on_done = on_done};
 }
 
 /* ---- asked for ---- */
@@ -100,22 +105,22 @@ static void look_tell(struct look_wait_list *waits)
         struct look_wait *wait = TAILQ_FIRST(waits);
         TAILQ_REMOVE(waits, wait, link);
         wait->letter.deliver = on_look_letter;
-        mailbox_post(&wait->worker->mailbox, &wait->letter);
+        loop_post(&wait->loop->base, &wait->letter);
     }
 }
 
 static void on_asked_look(struct io *io, int result);
 
 /* With the mutex held. False: nobody waits. */
-static bool look_turn(struct device *device, struct worker *worker)
+static bool look_turn(struct device *device, struct io_loop *loop)
 {
-    struct device_looks *looks = &device->looks;
+    struct looks *looks = &device->looks;
     struct look_wait *first = TAILQ_FIRST(&looks->next);
     looks->asked.busy = false;
     if (first == NULL)
         return false;
     TAILQ_CONCAT(&looks->current, &looks->next, link);
-    look_prepare(device, &looks->asked, worker, first->user_share, on_asked_look);
+    look_prepare(device, &looks->asked, loop, first->user_share, on_asked_look);
     return true;
 }
 
@@ -123,29 +128,29 @@ static void on_asked_look(struct io *io, int result)
 {
     struct look *look = CONTAINER_OF(io, struct look, io);
     struct device *device = CONTAINER_OF(look, struct device, looks.asked);
-    struct worker *worker = io->worker;
+    struct io_loop *loop = io->loop;
     struct look_wait_list told = TAILQ_HEAD_INITIALIZER(told);
     pthread_mutex_lock(&device->mutex);
     look_take(device, look, result);
     TAILQ_CONCAT(&told, &device->looks.current, link);
-    bool again = look_turn(device, worker);
+    bool again = look_turn(device, loop);
     pthread_mutex_unlock(&device->mutex);
     if (again)
         backend_submit(device->backend, &look->io);
     else
-        worker->pending--;
+        loop_release(&loop->base);
     /* Whoever waits may be the device's last user: the device is not touched after this. */
     look_tell(&told);
 }
 
-void device_look(struct device *device, struct look_wait *wait)
+void look_ask(struct device *device, struct look_wait *wait)
 {
     pthread_mutex_lock(&device->mutex);
     TAILQ_INSERT_TAIL(&device->looks.next, wait, link);
-    bool begin = !device->looks.asked.busy && look_turn(device, wait->worker);
+    bool begin = !device->looks.asked.busy && look_turn(device, wait->loop);
     pthread_mutex_unlock(&device->mutex);
     if (begin) {
-        wait->worker->pending++;
+        loop_hold(&wait->loop->base);
         backend_submit(device->backend, &device->looks.asked.io);
     }
 }
@@ -156,15 +161,16 @@ static void on_timed_look(struct io *io, int result)
 {
     struct look *look = CONTAINER_OF(io, struct look, io);
     struct device *device = CONTAINER_OF(look, struct device, looks.timed);
-    struct worker *worker = io->worker;
+    struct io_loop *loop = io->loop;
     struct user *user = device->looks.timed_user;
+    struct user_table *users = device->commons->users;
     pthread_mutex_lock(&device->mutex);
     look_take(device, look, result);
     look->busy = false;
     pthread_mutex_unlock(&device->mutex);
-    registry_unhold(&worker->server->registry, device);
-    (void)user_unref(&worker->server->users, user);
-    worker->pending--;
+    hold_drop(device);
+    (void)user_unref(users, user);
+    loop_release(&loop->base);
 }
 
 /* Whose account it goes on: that of a user of the device. NULL: nobody uses it yet, or no memory.
@@ -172,40 +178,39 @@ static void on_timed_look(struct io *io, int result)
 static struct user *look_user(struct device *device)
 {
     const struct session *session = TAILQ_FIRST(&device->sessions);
-    return session == NULL ? NULL : user_ref(&device->server->users, session->peer.uid);
+    return session == NULL ? NULL : user_ref(device->commons->users, session->client.peer.uid);
 }
 
 /* False: not now. The device is held; it is the look's from now on if this is true. */
-static bool look_timed(struct device *device, struct worker *worker)
+static bool look_timed(struct device *device, struct io_loop *loop)
 {
-    struct device_looks *looks = &device->looks;
+    struct looks *looks = &device->looks;
     struct user *user = NULL;
     pthread_mutex_lock(&device->mutex);
     if (!looks->timed.busy)
         user = look_user(device);
     if (user != NULL) {
         looks->timed_user = user;
-        look_prepare(device, &looks->timed, worker, &user->look_share, on_timed_look);
+        look_prepare(device, &looks->timed, loop, &user->look_share, on_timed_look);
     }
     pthread_mutex_unlock(&device->mutex);
     if (user == NULL)
         return false;
-    worker->pending++;
+    loop_hold(&loop->base);
     backend_submit(device->backend, &looks->timed.io);
     return true;
 }
 
-void device_look_all(struct worker *worker)
+void look_all(struct registry *registry, struct io_loop *loop)
 {
-    struct registry *registry = &worker->server->registry;
     struct device *devices[LOOK_BATCH];
     uint64_t after = 0;
     size_t count = 0;
     while ((count = registry_hold_sound(registry, after, devices, LOOK_BATCH)) > 0) {
         after = devices[count - 1]->number;
         for (size_t i = 0; i < count; i++) {
-            if (!look_timed(devices[i], worker))
-                registry_unhold(registry, devices[i]);
+            if (!look_timed(devices[i], loop))
+                hold_drop(devices[i]);
         }
     }
 }

@@ -16,18 +16,17 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "daemon/base/mailbox.h"
 #include "daemon/storage/backend.h"
 
 struct device;
+struct registry;
 struct user;
-struct worker;
 
 /* Somebody who waits for a look that begins after now. */
 struct look_wait {
-    struct worker *worker;
+    struct io_loop *loop;
     struct helper_share *user_share;         /* of who asks; outlasts on_done */
-    void (*on_done)(struct look_wait *wait); /* on `worker` */
+    void (*on_done)(struct look_wait *wait); /* on `loop` */
 
     struct letter letter;
     TAILQ_ENTRY(look_wait) link;
@@ -42,7 +41,7 @@ struct look {
 };
 
 /* Embedded in a device; under its mutex. */
-struct device_looks {
+struct looks {
     struct look timed;
     struct user *timed_user; /* a reference: on whose account it is made */
     struct look asked;
@@ -51,14 +50,14 @@ struct device_looks {
     bool failed;                   /* the last one; it is logged once */
 };
 
-void device_looks_init(struct device_looks *looks);
+void looks_init(struct looks *looks);
 
 /* wait->on_done follows, when a look that began after this call has ended and the device's size is
- * what it saw. On the waiter's worker, for a session of the device that stays until then. */
-void device_look(struct device *device, struct look_wait *wait);
+ * what it saw. On the waiter's loop, for a session of the device that stays until then. */
+void look_ask(struct device *device, struct look_wait *wait);
 
 /* Has all open devices looked at, but those whose last timed look has not come back, and those that
  * have failed, whose recovery it would stand in the way of. */
-void device_look_all(struct worker *worker);
+void look_all(struct registry *registry, struct io_loop *loop);
 
 #endif

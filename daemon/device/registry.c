@@ -6,17 +6,20 @@
 #include <string.h>
 
 #include "common/container.h"
+#include "daemon/base/log.h"
+#include "daemon/device/hold.h"
+#include "daemon/device/notify.h"
 #include "daemon/device/session.h"
-#include "daemon/link/worker.h"
-#include "daemon/verbs/opening.h"
 
-void registry_init(struct registry *registry)
+void registry_init(struct registry *registry, const struct commons *commons)
 {
-    *registry = (struct registry){0};
+    *registry = (struct registry){.commons = *commons};
     (void)pthread_mutex_init(&registry->mutex, NULL);
     TAILQ_INIT(&registry->devices);
     TAILQ_INIT(&registry->sessions);
-    lock_domain_init(&registry->locks);
+    (void)pthread_mutex_init(&registry->commons.locks.mutex, NULL);
+    lock_space_init(&registry->commons.locks.space);
+    tokens_init(&registry->commons.tokens, commons->state);
 }
 
 /* A device that failed while it was closed stays until here, so that it cannot be opened as a sound
@@ -26,12 +29,12 @@ void registry_deinit(struct registry *registry)
     HASH_CLEAR(hh, registry->by_identity);
     while (!TAILQ_EMPTY(&registry->devices)) {
         struct device *device = TAILQ_FIRST(&registry->devices);
-        TAILQ_REMOVE(&registry->devices, device, link);
-        device_unrelate(device);
+        TAILQ_REMOVE(&registry->devices, device, registration.link);
+        relations_end(device);
         backend_close(device->backend);
         (void)device_free(device);
     }
-    lock_domain_deinit(&registry->locks);
+    (void)pthread_mutex_destroy(&registry->commons.locks.mutex);
     (void)pthread_mutex_destroy(&registry->mutex);
 }
 
@@ -43,13 +46,9 @@ bool registry_has_failed(struct registry *registry)
     return failed;
 }
 
-static bool registry_names(const struct device *device, const struct device *other)
+static struct registry *registry_of(struct device *device)
 {
-    for (size_t i = 0; i < device->related_identity_count; i++) {
-        if (memcmp(&device->related_identities[i], &other->identity, sizeof(other->identity)) == 0)
-            return true;
-    }
-    return false;
+    return CONTAINER_OF(device->commons, struct registry, commons);
 }
 
 /* It and the open devices that share bytes with it conflict for locks from now on. Either may know
@@ -58,40 +57,40 @@ static int registry_relate(struct registry *registry, struct device *device)
 {
     struct device *other = NULL;
     int error = 0;
-    TAILQ_FOREACH (other, &registry->devices, link) {
-        if (other->state == DEVICE_CLOSED ||
-            (!registry_names(device, other) && !registry_names(other, device)))
+    TAILQ_FOREACH (other, &registry->devices, registration.link) {
+        if (other->registration.state == DEVICE_CLOSED ||
+            (!relations_name(device, other) && !relations_name(other, device)))
             continue;
-        error = device_relate(device, other);
+        error = relations_add(device, other);
         if (error < 0)
             break;
     }
     return error;
 }
 
-static enum registry_verdict registry_claim_new(struct registry *registry, struct opening *opening,
-                                                const char *path, struct backend *backend,
+static enum registry_verdict registry_claim_new(struct registry *registry, const char *path,
+                                                struct backend *backend,
                                                 const struct backend_info *info,
                                                 struct device **ret_device)
 {
     struct device *device =
-        device_new(opening->worker->server, registry->last_device + 1, path, backend, info);
+        device_new(&registry->commons, registry->last_device + 1, path, backend, info);
     if (device == NULL)
         return REGISTRY_NO_MEMORY;
     if (registry_relate(registry, device) < 0) {
-        device_unrelate(device);
+        relations_end(device);
         (void)device_free(device);
         return REGISTRY_CROWDED;
     }
     registry->last_device++;
-    device->session_count = 1;
+    device->registration.session_count = 1;
     HASH_ADD(hh, registry->by_identity, identity, sizeof(device->identity), device);
-    TAILQ_INSERT_TAIL(&registry->devices, device, link);
+    TAILQ_INSERT_TAIL(&registry->devices, device, registration.link);
     *ret_device = device;
     return REGISTRY_NEW;
 }
 
-enum registry_verdict registry_claim(struct registry *registry, struct opening *opening,
+enum registry_verdict registry_claim(struct registry *registry, struct claim *claim,
                                      const char *path, struct backend *backend,
                                      const struct backend_info *info, struct device **ret_device)
 {
@@ -99,15 +98,15 @@ enum registry_verdict registry_claim(struct registry *registry, struct opening *
     struct device *device = NULL;
     pthread_mutex_lock(&registry->mutex);
     HASH_FIND(hh, registry->by_identity, &info->identity, sizeof(info->identity), device);
-    if (device == NULL && registry->resized != opening->resized) {
+    if (device == NULL && registry->resized != claim->resized) {
         verdict = REGISTRY_STALE;
     } else if (device == NULL) {
-        verdict = registry_claim_new(registry, opening, path, backend, info, ret_device);
-    } else if (device->state != DEVICE_OPEN) {
-        STAILQ_INSERT_TAIL(&device->reopeners, opening, reopen_link);
+        verdict = registry_claim_new(registry, path, backend, info, ret_device);
+    } else if (device->registration.state != DEVICE_OPEN) {
+        STAILQ_INSERT_TAIL(&device->registration.waiting, claim, link);
         verdict = REGISTRY_WAIT;
     } else {
-        device->session_count++;
+        device->registration.session_count++;
         *ret_device = device;
     }
     pthread_mutex_unlock(&registry->mutex);
@@ -150,7 +149,7 @@ void registry_remove_session(struct registry *registry, struct session *session)
     TAILQ_REMOVE(&registry->sessions, session, registry_link);
     while ((ending = TAILQ_FIRST(&session->endings)) != NULL) {
         TAILQ_REMOVE(&session->endings, ending, link);
-        mailbox_post(&ending->worker->mailbox, &ending->letter);
+        loop_post(ending->loop, &ending->letter);
     }
     pthread_mutex_unlock(&registry->mutex);
 }
@@ -166,7 +165,7 @@ bool registry_evict(struct registry *registry, uint64_t number, struct session_e
     if (session != NULL) {
         TAILQ_INSERT_TAIL(&session->endings, ending, link);
         pthread_mutex_lock(&session->device->mutex);
-        session_tell(session, SESSION_EVENT_EVICTED);
+        notify_session(session, SESSION_EVENT_EVICTED);
         pthread_mutex_unlock(&session->device->mutex);
     }
     pthread_mutex_unlock(&registry->mutex);
@@ -184,77 +183,86 @@ static void registry_log_closed(const struct device *device)
 
 static void on_device_close_run(struct helper_job *job)
 {
-    struct device *device = CONTAINER_OF(job, struct device, close_job);
+    struct device *device = CONTAINER_OF(job, struct device, closing.job);
     backend_close(device->backend);
+}
+
+static void on_claim_letter(struct letter *letter)
+{
+    struct claim *claim = CONTAINER_OF(letter, struct claim, letter);
+    claim->on_retry(claim);
 }
 
 /* With the registry's mutex held. */
 static void registry_wake_openers(struct device *device)
 {
-    struct opening *opening = NULL;
-    while ((opening = STAILQ_FIRST(&device->reopeners)) != NULL) {
-        STAILQ_REMOVE_HEAD(&device->reopeners, reopen_link);
-        opening_retry(opening);
+    struct claim *claim = NULL;
+    while ((claim = STAILQ_FIRST(&device->registration.waiting)) != NULL) {
+        STAILQ_REMOVE_HEAD(&device->registration.waiting, link);
+        claim->letter.deliver = on_claim_letter;
+        loop_post(claim->loop, &claim->letter);
     }
 }
 
-void registry_forget(struct registry *registry, struct device *device, struct worker *worker)
+void registry_forget(struct registry *registry, struct device *device)
 {
+    struct io_loop *loop = device->closing.loop;
     registry_log_closed(device);
     pthread_mutex_lock(&registry->mutex);
-    watch_publish(&worker->server->watch, WATCH_DEVICE_CLOSED, device, NULL, NULL);
+    commons_tell(&registry->commons, HAPPENING_DEVICE_CLOSED, device, NULL, NULL);
     HASH_DEL(registry->by_identity, device);
-    TAILQ_REMOVE(&registry->devices, device, link);
+    TAILQ_REMOVE(&registry->devices, device, registration.link);
     if (device->resized)
         registry->resized++;
     registry_wake_openers(device);
     pthread_mutex_unlock(&registry->mutex);
-    (void)user_unref(&worker->server->users, device->close_user);
+    (void)user_unref(registry->commons.users, device->closing.user);
     (void)device_free(device);
-    worker->pending--;
+    loop_release(&loop->base);
 }
 
 static void on_device_closed(struct helper_job *job)
 {
-    struct device *device = CONTAINER_OF(job, struct device, close_job);
-    registry_forget(&device->closer->server->registry, device, device->closer);
+    struct device *device = CONTAINER_OF(job, struct device, closing.job);
+    registry_forget(registry_of(device), device);
 }
 
 /* Not closed but kept, failed, with its descriptors: whoever opens it next must be told. */
 static void registry_keep_failed(struct registry *registry, struct device *device)
 {
-    struct worker *closer = device->closer; /* the device may be claimed and closed again at once */
-    struct user *user = device->close_user;
+    struct io_loop *loop =
+        device->closing.loop; /* the device may be claimed and closed again at once */
+    struct user *user = device->closing.user;
     pthread_mutex_lock(&registry->mutex);
-    device->state = DEVICE_OPEN;
+    device->registration.state = DEVICE_OPEN;
     registry_wake_openers(device);
     pthread_mutex_unlock(&registry->mutex);
-    (void)user_unref(&closer->server->users, user);
-    closer->pending--;
+    (void)user_unref(registry->commons.users, user);
+    loop_release(&loop->base);
 }
 
 static void registry_close(struct device *device, int result)
 {
-    struct registry *registry = &device->closer->server->registry;
+    struct registry *registry = registry_of(device);
     if (result < 0) {
         registry_keep_failed(registry, device);
         return;
     }
     pthread_mutex_lock(&registry->mutex);
-    device->state = DEVICE_CLOSED;
+    device->registration.state = DEVICE_CLOSED;
     pthread_mutex_unlock(&registry->mutex);
-    device_unrelate(device);
-    device->close_job = (struct helper_job){
+    relations_end(device);
+    device->closing.job = (struct helper_job){
         .run = on_device_close_run,
         .on_done = on_device_closed,
-        .shares = {&device->close_user->helper_share},
+        .shares = {&device->closing.user->helper_share},
     };
-    worker_submit_job(device->closer, &device->close_job);
+    loop_submit(&device->closing.loop->base, &device->closing.job);
 }
 
-static void on_close_flushed(struct device_flush *flush, int result)
+static void on_close_flushed(struct flush *flush, int result)
 {
-    struct device *device = CONTAINER_OF(flush, struct device, close_flush);
+    struct device *device = CONTAINER_OF(flush, struct device, closing.flush);
     registry_close(device, result);
 }
 
@@ -262,72 +270,57 @@ static void on_close_flushed(struct device_flush *flush, int result)
 static void registry_begin_close(struct device *device)
 {
     pthread_mutex_lock(&device->mutex);
-    bool sync_first = device->close_sync;
-    int failed = device->sync.failed;
+    bool sync_first = device->sync.at_close;
+    int failed = device->sync.ledger.failed;
     pthread_mutex_unlock(&device->mutex);
-    device->close_flush = (struct device_flush){.worker = device->closer,
-                                                .user_share = &device->close_user->helper_share,
-                                                .on_done = on_close_flushed};
+    device->closing.flush = (struct flush){.loop = device->closing.loop,
+                                           .user_share = &device->closing.user->helper_share,
+                                           .on_done = on_close_flushed};
     int result = failed;
     if (failed == 0 && sync_first)
-        result = device_flush(device, &device->close_flush);
+        result = flush_begin(device, &device->closing.flush);
     if (result <= 0)
         registry_close(device, result);
 }
 
 static void on_close_letter(struct letter *letter)
 {
-    registry_begin_close(CONTAINER_OF(letter, struct device, close_letter));
+    registry_begin_close(CONTAINER_OF(letter, struct device, closing.letter));
 }
 
-void registry_release(struct registry *registry, struct device *device, struct worker *worker,
+void registry_release(struct registry *registry, struct device *device, struct io_loop *loop,
                       struct user *user)
 {
     bool begin = false;
     pthread_mutex_lock(&registry->mutex);
-    assert(device->session_count > 0);
-    if (--device->session_count == 0) {
-        device->state = DEVICE_CLOSING;
-        device->closer = worker;
-        device->close_user = user_ref(&worker->server->users, user->uid);
-        worker->pending++;
-        begin = atomic_load(&device->holds) == 0;
-        device->close_waits = !begin;
+    assert(device->registration.session_count > 0);
+    if (--device->registration.session_count == 0) {
+        device->registration.state = DEVICE_CLOSING;
+        device->closing.loop = loop;
+        device->closing.user = user_ref(registry->commons.users, user->uid);
+        loop_hold(&loop->base);
+        begin = atomic_load(&device->registration.holds) == 0;
+        device->closing.letter.deliver = on_close_letter;
+        device->closing.waits = !begin;
     }
     pthread_mutex_unlock(&registry->mutex);
     if (begin)
         registry_begin_close(device);
 }
 
-void registry_hold(struct device *device)
-{
-    atomic_fetch_add(&device->holds, 1);
-}
-
-void registry_unhold(struct registry *registry, struct device *device)
-{
-    pthread_mutex_lock(&registry->mutex);
-    bool last = atomic_fetch_sub(&device->holds, 1) == 1;
-    if (last && device->close_waits) {
-        device->close_waits = false;
-        device->close_letter.deliver = on_close_letter;
-        mailbox_post(&device->closer->mailbox, &device->close_letter);
-    }
-    pthread_mutex_unlock(&registry->mutex);
-}
-
 struct device *registry_find(struct registry *registry, uint64_t number)
 {
     struct device *device = NULL;
     pthread_mutex_lock(&registry->mutex);
-    TAILQ_FOREACH (device, &registry->devices, link) {
+    TAILQ_FOREACH (device, &registry->devices, registration.link) {
         if (device->number == number)
             break;
     }
-    if (device != NULL && (device->state != DEVICE_OPEN || device->session_count == 0))
+    if (device != NULL &&
+        (device->registration.state != DEVICE_OPEN || device->registration.session_count == 0))
         device = NULL;
     if (device != NULL)
-        registry_hold(device);
+        hold_take(device);
     pthread_mutex_unlock(&registry->mutex);
     return device;
 }
@@ -335,10 +328,10 @@ struct device *registry_find(struct registry *registry, uint64_t number)
 /* With the registry's mutex held. */
 static bool registry_is_sound(struct device *device)
 {
-    if (device->state != DEVICE_OPEN || device->session_count == 0)
+    if (device->registration.state != DEVICE_OPEN || device->registration.session_count == 0)
         return false;
     pthread_mutex_lock(&device->mutex);
-    bool sound = device->sync.failed == 0;
+    bool sound = device->sync.ledger.failed == 0;
     pthread_mutex_unlock(&device->mutex);
     return sound;
 }
@@ -349,12 +342,12 @@ size_t registry_hold_sound(struct registry *registry, uint64_t after, struct dev
     size_t count = 0;
     struct device *device = NULL;
     pthread_mutex_lock(&registry->mutex);
-    TAILQ_FOREACH (device, &registry->devices, link) {
+    TAILQ_FOREACH (device, &registry->devices, registration.link) {
         if (count == max)
             break;
         if (device->number <= after || !registry_is_sound(device))
             continue;
-        registry_hold(device);
+        hold_take(device);
         ret_devices[count++] = device;
     }
     pthread_mutex_unlock(&registry->mutex);
@@ -365,15 +358,15 @@ struct device *registry_look_up(struct registry *registry, const struct device_i
 {
     struct device *device = NULL;
     HASH_FIND(hh, registry->by_identity, identity, sizeof(*identity), device);
-    return device == NULL || device->state == DEVICE_CLOSED ? NULL : device;
+    return device == NULL || device->registration.state == DEVICE_CLOSED ? NULL : device;
 }
 
 char *registry_path(struct registry *registry, uint64_t number)
 {
     struct device *device = NULL;
     pthread_mutex_lock(&registry->mutex);
-    TAILQ_FOREACH (device, &registry->devices, link) {
-        if (device->number == number && device->state != DEVICE_CLOSED)
+    TAILQ_FOREACH (device, &registry->devices, registration.link) {
+        if (device->number == number && device->registration.state != DEVICE_CLOSED)
             break;
     }
     char *path = device == NULL ? NULL : strdup(device->path);
@@ -385,35 +378,35 @@ int registry_take_alone(struct registry *registry, struct device *device)
 {
     int error = 0;
     pthread_mutex_lock(&registry->mutex);
-    if (device->session_count > 1)
+    if (device->registration.session_count > 1)
         error = -EBUSY;
-    else if (atomic_load(&device->holds) > 0)
+    else if (atomic_load(&device->registration.holds) > 0)
         error = -EAGAIN;
     else
-        device->state = DEVICE_CLOSING;
+        device->registration.state = DEVICE_CLOSING;
     pthread_mutex_unlock(&registry->mutex);
     return error;
 }
 
-void registry_alone_closes(struct registry *registry, struct device *device, struct worker *worker,
+void registry_alone_closes(struct registry *registry, struct device *device, struct io_loop *loop,
                            struct user *user)
 {
     pthread_mutex_lock(&registry->mutex);
-    assert(device->session_count == 1);
-    device->session_count = 0;
-    device->state = DEVICE_CLOSED;
-    device->closer = worker;
-    device->close_user = user_ref(&worker->server->users, user->uid);
-    worker->pending++;
+    assert(device->registration.session_count == 1);
+    device->registration.session_count = 0;
+    device->registration.state = DEVICE_CLOSED;
+    device->closing.loop = loop;
+    device->closing.user = user_ref(registry->commons.users, user->uid);
+    loop_hold(&loop->base);
     pthread_mutex_unlock(&registry->mutex);
 }
 
-void registry_give_back(struct registry *registry, struct device *device, struct worker *worker,
+void registry_give_back(struct registry *registry, struct device *device, struct io_loop *loop,
                         struct user *user)
 {
     pthread_mutex_lock(&registry->mutex);
-    device->state = DEVICE_OPEN;
+    device->registration.state = DEVICE_OPEN;
     registry_wake_openers(device);
     pthread_mutex_unlock(&registry->mutex);
-    registry_release(registry, device, worker, user);
+    registry_release(registry, device, loop, user);
 }

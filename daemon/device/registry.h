@@ -10,25 +10,35 @@
 #include <pthread.h>
 
 #include "daemon/device/device.h"
-#include "daemon/device/lock.h"
 
 struct session_ending;
 
 TAILQ_HEAD(device_list, device);
 TAILQ_HEAD(session_list, session);
 
+/* An open on its way, above this room. */
+struct claim {
+    struct loop *loop;
+    uint64_t resized;                      /* registry_resized before it looked at the size */
+    void (*on_retry)(struct claim *claim); /* on `loop`: the device that it waited for is closed */
+
+    struct letter letter;
+    STAILQ_ENTRY(claim) link;
+};
+
 struct registry {
-    pthread_mutex_t mutex;
+    struct commons commons;
+    pthread_mutex_t mutex; /* of all that follows */
     struct device *by_identity;
     struct device_list devices;   /* in the order of their numbers */
     struct session_list sessions; /* in the order of their numbers */
     uint64_t last_device;
     uint64_t last_session;
     uint64_t resized; /* devices that were closed with another size than they were opened with */
-    struct lock_domain locks; /* under its own mutex */
 };
 
-void registry_init(struct registry *registry);
+/* `commons`: what its maker fills (commons.h); copied. */
+void registry_init(struct registry *registry, const struct commons *commons);
 void registry_deinit(struct registry *registry);
 
 /* After the last release: whether a device failed, so that acknowledged writes may be lost. */
@@ -37,14 +47,14 @@ bool registry_has_failed(struct registry *registry);
 enum registry_verdict {
     REGISTRY_NEW,      /* the device did not exist; it took the backend */
     REGISTRY_EXISTING, /* it exists; the backend is still the caller's */
-    REGISTRY_WAIT,  /* it is being closed: `opening` is queued and will be told (opening_retry) */
-    REGISTRY_STALE, /* a device was resized and closed since `opening->resized`: look again */
+    REGISTRY_WAIT,     /* it is being closed: the claim is queued, on_retry follows */
+    REGISTRY_STALE,    /* a device was resized and closed since `claim->resized`: look again */
     REGISTRY_NO_MEMORY,
     REGISTRY_CROWDED, /* it shares bytes with too many open devices */
 };
 
 /* Finds or makes the device of `info`'s identity and counts one session more on it. */
-enum registry_verdict registry_claim(struct registry *registry, struct opening *opening,
+enum registry_verdict registry_claim(struct registry *registry, struct claim *claim,
                                      const char *path, struct backend *backend,
                                      const struct backend_info *info, struct device **ret_device);
 
@@ -57,23 +67,16 @@ uint64_t registry_next_session(struct registry *registry);
 void registry_add_session(struct registry *registry, struct session *session);
 void registry_remove_session(struct registry *registry, struct session *session);
 
-/* Has the session closed by its worker; `ending` is told when it is gone. False: there is none. */
+/* Has the session closed on its loop; `ending` is told when it is gone. False: there is none. */
 bool registry_evict(struct registry *registry, uint64_t number, struct session_ending *ending);
 
 /*
  * Takes back one registry_claim. When it was the last one, the device is synced if something
- * unsynced was written to it (CONTRACT S7), closed and forgotten, all of it later, on `worker` and
- * on `user`'s share of the helper pool.
+ * unsynced was written to it (CONTRACT S7), closed and forgotten, all of it later, on `loop` and on
+ * `user`'s share of the helper pool.
  */
-void registry_release(struct registry *registry, struct device *device, struct worker *worker,
+void registry_release(struct registry *registry, struct device *device, struct io_loop *loop,
                       struct user *user);
-
-/*
- * Keeps the device open, whether or not sessions have it, until registry_unhold. Any thread, which
- * has a session of it, or looks at it in the registry, at this moment.
- */
-void registry_hold(struct device *device);
-void registry_unhold(struct registry *registry, struct device *device);
 
 /* Finds an open device by its number and holds it. NULL: there is none. */
 struct device *registry_find(struct registry *registry, uint64_t number);
@@ -98,15 +101,15 @@ char *registry_path(struct registry *registry, uint64_t number);
  */
 int registry_take_alone(struct registry *registry, struct device *device);
 
-/* Its backend is about to be closed by the caller, on `worker`: nobody looks at it any more. */
-void registry_alone_closes(struct registry *registry, struct device *device, struct worker *worker,
+/* Its backend is about to be closed by the caller, on `loop`: nobody looks at it any more. */
+void registry_alone_closes(struct registry *registry, struct device *device, struct io_loop *loop,
                            struct user *user);
 
 /* After that: it is forgotten. */
-void registry_forget(struct registry *registry, struct device *device, struct worker *worker);
+void registry_forget(struct registry *registry, struct device *device);
 
 /* The claim is released; it goes on as it is. */
-void registry_give_back(struct registry *registry, struct device *device, struct worker *worker,
+void registry_give_back(struct registry *registry, struct device *device, struct io_loop *loop,
                         struct user *user);
 
 #endif

@@ -1,95 +1,115 @@
 /* SPDX-License-Identifier: MIT */
-/* The lock domain, and the devices in it that share bytes. device_lock.h says what it is for. */
+#include "daemon/device/relations.h"
+
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "daemon/device/lock.h"
+#include "daemon/device/device.h"
 
-void lock_domain_init(struct lock_domain *domain)
+int relations_init(struct relations *relations, const struct backend_info *info)
 {
-    (void)pthread_mutex_init(&domain->mutex, NULL);
-    lock_space_init(&domain->space);
-    domain->last_lock = 0;
-    atomic_init(&domain->last_generation, 0);
+    size_t bytes = info->related_count * sizeof(*info->related);
+    if (bytes == 0)
+        return 0;
+    relations->identities = malloc(bytes);
+    if (relations->identities == NULL)
+        return -ENOMEM;
+    (void)memcpy(relations->identities, info->related, bytes);
+    relations->identity_count = info->related_count;
+    return 0;
 }
 
-void lock_domain_deinit(struct lock_domain *domain)
+void relations_deinit(struct relations *relations)
 {
-    (void)pthread_mutex_destroy(&domain->mutex);
+    free(relations->identities);
 }
 
-/* In the order of their numbers, as `related` is: the domain's mutex alone would do, but so the
+bool relations_name(const struct device *device, const struct device *other)
+{
+    const struct relations *relations = &device->relations;
+    for (size_t i = 0; i < relations->identity_count; i++) {
+        if (memcmp(&relations->identities[i], &other->identity, sizeof(other->identity)) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* In the order of their numbers, as `devices` is: the domain's mutex alone would do, but so the
  * order can be checked. */
-void device_locks_enter(struct device *device)
+void relations_enter(struct device *device)
 {
     unsigned int i = 0;
-    pthread_mutex_lock(&device->domain->mutex);
-    for (; i < device->related_count && device->related[i]->number < device->number; i++)
-        pthread_mutex_lock(&device->related[i]->mutex);
+    pthread_mutex_lock(&device->commons->locks.mutex);
+    for (; i < device->relations.count && device->relations.devices[i]->number < device->number;
+         i++)
+        pthread_mutex_lock(&device->relations.devices[i]->mutex);
     pthread_mutex_lock(&device->mutex);
-    for (; i < device->related_count; i++)
-        pthread_mutex_lock(&device->related[i]->mutex);
+    for (; i < device->relations.count; i++)
+        pthread_mutex_lock(&device->relations.devices[i]->mutex);
 }
 
-void device_locks_leave(struct device *device)
+void relations_leave(struct device *device)
 {
-    for (unsigned int i = 0; i < device->related_count; i++)
-        pthread_mutex_unlock(&device->related[i]->mutex);
+    for (unsigned int i = 0; i < device->relations.count; i++)
+        pthread_mutex_unlock(&device->relations.devices[i]->mutex);
     pthread_mutex_unlock(&device->mutex);
-    pthread_mutex_unlock(&device->domain->mutex);
+    pthread_mutex_unlock(&device->commons->locks.mutex);
 }
 
 /* ---- devices that share bytes ---- */
 
-static void device_add_related(struct device *device, struct device *other)
+static void relations_insert(struct device *device, struct device *other)
 {
-    unsigned int i = device->related_count++;
-    for (; i > 0 && device->related[i - 1]->number > other->number; i--)
-        device->related[i] = device->related[i - 1];
-    device->related[i] = other;
+    unsigned int i = device->relations.count++;
+    for (; i > 0 && device->relations.devices[i - 1]->number > other->number; i--)
+        device->relations.devices[i] = device->relations.devices[i - 1];
+    device->relations.devices[i] = other;
 }
 
-static void device_drop_related(struct device *device, const struct device *other)
+static void relations_remove(struct device *device, const struct device *other)
 {
     unsigned int i = 0;
-    while (device->related[i] != other)
+    while (device->relations.devices[i] != other)
         i++;
-    for (device->related_count--; i < device->related_count; i++)
-        device->related[i] = device->related[i + 1];
+    for (device->relations.count--; i < device->relations.count; i++)
+        device->relations.devices[i] = device->relations.devices[i + 1];
 }
 
-int device_relate(struct device *device, struct device *other)
+int relations_add(struct device *device, struct device *other)
 {
     struct device *first = device->number < other->number ? device : other;
     struct device *second = first == device ? other : device;
     int error = -EDQUOT;
-    pthread_mutex_lock(&device->domain->mutex);
+    pthread_mutex_lock(&device->commons->locks.mutex);
     pthread_mutex_lock(&first->mutex);
     pthread_mutex_lock(&second->mutex);
-    if (device->related_count < BACKEND_RELATED_MAX && other->related_count < BACKEND_RELATED_MAX)
+    if (device->relations.count < BACKEND_RELATED_MAX &&
+        other->relations.count < BACKEND_RELATED_MAX)
         error = lock_relate(&device->locks, &other->locks);
     if (error == 0) {
-        device_add_related(device, other);
-        device_add_related(other, device);
+        relations_insert(device, other);
+        relations_insert(other, device);
     }
     pthread_mutex_unlock(&second->mutex);
     pthread_mutex_unlock(&first->mutex);
-    pthread_mutex_unlock(&device->domain->mutex);
+    pthread_mutex_unlock(&device->commons->locks.mutex);
     return error;
 }
 
 /* The relations are dropped one by one, so that leaving unlocks what entering has locked. */
-void device_unrelate(struct device *device)
+void relations_end(struct device *device)
 {
     struct device *others[BACKEND_RELATED_MAX];
-    device_locks_enter(device);
-    unsigned int count = device->related_count;
+    relations_enter(device);
+    unsigned int count = device->relations.count;
     lock_unrelate(&device->locks);
     for (unsigned int i = 0; i < count; i++) {
-        others[i] = device->related[i];
-        device_drop_related(others[i], device);
+        others[i] = device->relations.devices[i];
+        relations_remove(others[i], device);
     }
-    device->related_count = 0;
+    device->relations.count = 0;
     for (unsigned int i = 0; i < count; i++)
         pthread_mutex_unlock(&others[i]->mutex);
-    device_locks_leave(device);
+    relations_leave(device);
 }

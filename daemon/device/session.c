@@ -5,16 +5,86 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 #include "common/container.h"
-#include "common/status.h"
-#include "daemon/link/conn.h"
-#include "daemon/link/request.h"
-#include "daemon/link/worker.h"
+#include "daemon/base/log.h"
+#include "daemon/device/registry.h"
+
+static void on_session_news(struct letter *letter);
+
+/* ---- its beginning ---- */
+
+static uint64_t session_now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+struct session *session_new(struct device *device, const struct session_client *client,
+                            uint64_t number, const char *path, const char *purpose,
+                            const struct session_config *asked, bool read_write)
+{
+    struct session *session = calloc(1, sizeof(*session));
+    if (session == NULL)
+        return NULL;
+    session->path = strdup(path);
+    if (session->path == NULL) {
+        free(session);
+        return NULL;
+    }
+    (void)snprintf(session->purpose, sizeof(session->purpose), "%s", purpose);
+    session->number = number;
+    session->device = device;
+    session->client = *client;
+    session->asked = *asked;
+    session->read_write = read_write;
+    session->opened_unix_ms = session_now_ms();
+    session->news.letter.deliver = on_session_news;
+    TAILQ_INIT(&session->endings);
+    TAILQ_INIT(&session->locks);
+    drain_gate_init(&session->transfers);
+    session->losses.range = LOCK_NOTHING;
+    lock_owner_init(&session->lock, client->party);
+    return session;
+}
+
+void session_enter(struct session *session)
+{
+    struct device *device = session->device;
+    pthread_mutex_lock(&device->mutex);
+    TAILQ_INSERT_TAIL(&device->sessions, session, device_link);
+    pthread_mutex_unlock(&device->mutex);
+}
+
+void session_leave(struct session *session)
+{
+    struct device *device = session->device;
+    pthread_mutex_lock(&device->mutex);
+    TAILQ_REMOVE(&device->sessions, session, device_link);
+    pthread_mutex_unlock(&device->mutex);
+}
+
+struct session *session_free(struct session *session)
+{
+    if (session == NULL)
+        return NULL;
+    if (session->news.posted) {
+        session->life.detached = true;
+        return NULL;
+    }
+    free(session->path);
+    free(session);
+    return NULL;
+}
+
+/* ---- its end ---- */
 
 void session_hold(struct session *session)
 {
-    session->busy++;
+    session->life.busy++;
 }
 
 static void session_log_closed(const struct session *session)
@@ -26,51 +96,35 @@ static void session_log_closed(const struct session *session)
     log_number(&line, "session", session->number);
     log_number(&line, "device", session->device->number);
     log_text(&line, "path", session->path);
-    peer_log(&session->peer, &line);
+    peer_log(&session->client.peer, &line);
     log_number(&line, "reads", session->stats.reads);
     log_number(&line, "writes", session->stats.writes);
     log_number(&line, "errors", session->stats.errors);
     log_end(&line);
 }
 
-struct session *session_free(struct session *session)
-{
-    if (session == NULL)
-        return NULL;
-    if (session->events_posted) {
-        session->detached = true;
-        return NULL;
-    }
-    free(session->path);
-    free(session);
-    return NULL;
-}
-
 /* The lock is released, inside and outside: the session is over. */
 static void session_gone(struct session *session)
 {
-    struct worker *worker = session->worker;
-    struct conn *conn = session->conn;
-    struct request *request = session->close_request;
+    struct device *device = session->device;
+    struct commons *commons = device->commons;
+    struct registry *registry = CONTAINER_OF(commons, struct registry, commons);
+    const struct session_client *client = &session->client;
 
     session_log_closed(session);
-    watch_publish(&worker->server->watch, session->evicted ? WATCH_EVICTED : WATCH_SESSION_CLOSED,
-                  session->device, session, NULL);
-    registry_remove_session(&worker->server->registry, session);
-    registry_release(&worker->server->registry, session->device, worker, conn->user);
-    user_remove_session(&worker->server->users, conn->user);
-    conn_remove_session(conn, session);
-    if (request != NULL)
-        request_finish(request, 0);
-    conn_touch(conn);
+    commons_tell(commons, session->life.evicted ? HAPPENING_EVICTED : HAPPENING_SESSION_CLOSED,
+                 device, session, NULL);
+    registry_remove_session(registry, session);
+    registry_release(registry, device, client->loop, client->user);
+    client->owner->ops->on_gone(client->owner, session);
     (void)session_free(session);
 }
 
-static void on_session_unguarded(struct guard_wait *wait, enum lock_mode kept, int result)
+static void on_session_unguarded(struct guard_wait *wait, enum guard_mode kept, int result)
 {
     (void)kept;
     (void)result; /* it can only have become weaker, or stay for the other holders */
-    session_gone(CONTAINER_OF(wait, struct session, guard));
+    session_gone(CONTAINER_OF(wait, struct session, life.guard));
 }
 
 /* Its locks go to those who wait for them; it is over when the outside world knows, too. */
@@ -78,7 +132,7 @@ static void session_end(struct session *session)
 {
     struct device *device = session->device;
     const char *reason = NULL;
-    session->ending = true;
+    session->life.ending = true;
     pthread_mutex_lock(&device->mutex);
     assert(drain_gate_count(&session->transfers) == 0);
     TAILQ_REMOVE(&device->sessions, session, device_link);
@@ -88,110 +142,67 @@ static void session_end(struct session *session)
         session_gone(session);
         return;
     }
-    session->guard = (struct guard_wait){.worker = session->worker,
-                                         .user_share = &session->conn->user->helper_share,
-                                         .on_done = on_session_unguarded};
-    int error = session_unlock(session, LOCK_WHOLE, &session->guard, &reason);
+    session->life.guard = (struct guard_wait){.loop = session->client.loop,
+                                              .user_share = &session->client.user->helper_share,
+                                              .on_done = on_session_unguarded};
+    int error = session_unlock(session, LOCK_WHOLE, &session->life.guard, &reason);
     assert(error == 0); /* no request is under way: they hold the session */
     (void)error;
 }
 
 void session_drop(struct session *session)
 {
-    assert(session->busy > 0 && !session->ending);
-    if (--session->busy == 0 && session->closing)
+    assert(session->life.busy > 0 && !session->life.ending);
+    if (--session->life.busy == 0 && session->life.closing)
         session_end(session);
 }
 
-void session_close(struct session *session, struct request *request)
+void session_close(struct session *session)
 {
-    if (session->closing)
+    if (session->life.closing)
         return;
-    session->closing = true;
-    session->close_request = request;
+    session->life.closing = true;
     session_hold(session); /* while requests for locks end */
     session_lock_cancel_all(session);
     session_drop(session);
 }
 
-static void session_send_resized(struct session *session, uint64_t size_bytes, uint64_t generation)
-{
-    Blkd__Resized resized = BLKD__RESIZED__INIT;
-    Blkd__Event event = BLKD__EVENT__INIT;
-    resized.size_sectors = size_bytes / session->sector_size;
-    resized.generation = generation;
-    event.session = session->number;
-    event.what_case = BLKD__EVENT__WHAT_RESIZED;
-    event.resized = &resized;
-    conn_queue_event(session->conn, &event);
-}
+/* ---- what it is told ---- */
 
-static void session_send_sync_failed(struct session *session, int error)
+void session_send_report(struct session *session)
 {
-    Blkd__SyncFailed failed = BLKD__SYNC_FAILED__INIT;
-    Blkd__Event event = BLKD__EVENT__INIT;
-    failed.status = status_from_errno(error);
-    event.session = session->number;
-    event.what_case = BLKD__EVENT__WHAT_SYNC_FAILED;
-    event.sync_failed = &failed;
-    conn_queue_event(session->conn, &event);
-}
-
-static void session_send_lock_lost(struct session *session, unsigned int events, unsigned int locks)
-{
-    Blkd__LockLost lost = BLKD__LOCK_LOST__INIT;
-    Blkd__Event event = BLKD__EVENT__INIT;
-    lost.reason = (events & SESSION_EVENT_LOCK_BROKEN) != 0
-                      ? BLKD__LOCK_LOST__REASON__REASON_BROKEN
-                      : BLKD__LOCK_LOST__REASON__REASON_OUTSIDE;
-    lost.locks = locks;
-    event.session = session->number;
-    event.what_case = BLKD__EVENT__WHAT_LOCK_LOST;
-    event.lock_lost = &lost;
-    conn_queue_event(session->conn, &event);
+    struct device *device = session->device;
+    struct session_owner *owner = session->client.owner;
+    pthread_mutex_lock(&device->mutex);
+    const struct session_report report = {.events = session->news.events,
+                                          .lost_locks = session->news.lost_locks,
+                                          .size_bytes = device->size_bytes,
+                                          .generation = device->generation,
+                                          .failed = device->sync.ledger.failed};
+    session->news.events = 0;
+    session->news.lost_locks = 0;
+    pthread_mutex_unlock(&device->mutex);
+    if (report.events != 0)
+        owner->ops->report(owner, session, &report);
 }
 
 static void session_evict(struct session *session)
 {
-    Blkd__Evicted evicted = BLKD__EVICTED__INIT;
-    Blkd__Event event = BLKD__EVENT__INIT;
-    if (session->closing)
+    struct session_owner *owner = session->client.owner;
+    if (session->life.closing)
         return;
-    event.session = session->number;
-    event.what_case = BLKD__EVENT__WHAT_EVICTED;
-    event.evicted = &evicted;
-    conn_queue_event(session->conn, &event);
-    session->evicted = true;
-    session_close(session, NULL);
+    owner->ops->on_evicted(owner, session);
+    session->life.evicted = true;
+    session_close(session);
 }
 
-void session_send_events(struct session *session)
-{
-    struct device *device = session->device;
-    pthread_mutex_lock(&device->mutex);
-    unsigned int events = session->events;
-    uint64_t size_bytes = device->size_bytes;
-    uint64_t generation = device->generation;
-    int failed = device->sync.failed;
-    unsigned int lost_locks = session->lost_locks;
-    session->events = 0;
-    session->lost_locks = 0;
-    pthread_mutex_unlock(&device->mutex);
-    if ((events & SESSION_EVENT_RESIZED) != 0)
-        session_send_resized(session, size_bytes, generation);
-    if ((events & SESSION_EVENT_SYNC_FAILED) != 0)
-        session_send_sync_failed(session, failed);
-    if ((events & (SESSION_EVENT_LOCK_BROKEN | SESSION_EVENT_LOCK_LOST)) != 0)
-        session_send_lock_lost(session, events, lost_locks);
-}
-
-/* What is not only told: whether or not the client reads. The session may be gone afterwards. */
+/* What is not only told: whether or not the client reads. Returns whether the session closes. */
 static bool session_obey_events(struct session *session)
 {
     pthread_mutex_lock(&session->device->mutex);
-    session->events_posted = false;
-    bool evict = (session->events & SESSION_EVENT_EVICTED) != 0;
-    session->events &= ~(unsigned int)SESSION_EVENT_EVICTED;
+    session->news.posted = false;
+    bool evict = (session->news.events & SESSION_EVENT_EVICTED) != 0;
+    session->news.events &= ~(unsigned int)SESSION_EVENT_EVICTED;
     pthread_mutex_unlock(&session->device->mutex);
     session_lock_sweep(session);
     if (evict)
@@ -199,44 +210,25 @@ static bool session_obey_events(struct session *session)
     return evict;
 }
 
-void on_session_events(struct letter *letter)
+static void on_session_news(struct letter *letter)
 {
-    struct session *session = CONTAINER_OF(letter, struct session, event_letter);
-    if (session->detached) {
-        session->events_posted = false;
+    struct session *session = CONTAINER_OF(letter, struct session, news.letter);
+    struct session_owner *owner = session->client.owner;
+    if (session->life.detached) {
+        session->news.posted = false;
         (void)session_free(session);
         return;
     }
-    if (session->ending) {
+    if (session->life.ending) {
         pthread_mutex_lock(&session->device->mutex);
-        session->events_posted = false;
+        session->news.posted = false;
         pthread_mutex_unlock(&session->device->mutex);
         return;
     }
     session_hold(session);
     /* To a client that does not read they are sent when it does: one of a kind, however many there
      * were. */
-    if (!session_obey_events(session)) {
-        if (conn_is_backed_up(session->conn))
-            session->conn->events_held = true;
-        else
-            session_send_events(session);
-    }
+    if (!session_obey_events(session) && owner->ops->may_report(owner))
+        session_send_report(session);
     session_drop(session);
-}
-
-void session_tell(struct session *session, unsigned int events)
-{
-    session->events |= events;
-    if (session->events_posted)
-        return;
-    session->events_posted = true;
-    mailbox_post(&session->worker->mailbox, &session->event_letter);
-}
-
-void session_describe(const struct session *session, char *text, size_t size)
-{
-    (void)snprintf(text, size, "session %llu (pid %d, uid %u, %s)",
-                   (unsigned long long)session->number, (int)session->peer.pid,
-                   (unsigned int)session->peer.uid, session->peer.command);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A session: one client's open of one device. It belongs to its connection's worker; what other
- * threads look at (lists, lock holders) is constant after opening or under the device's mutex.
+ * A session: one client's open of one device. It belongs to the loop of its owner, the client's
+ * connection, which it knows as callbacks; what other threads look at (lists, lock holders) is
+ * constant or under the device's mutex.
  *
  * A session ends when its own I/O has ended: session_close marks it, and the end of its last
  * transfer, or session_close itself, finishes it.
@@ -15,17 +16,10 @@
 #include <uthash.h>
 
 #include "common/limits.h"
-#include "daemon/base/mailbox.h"
 #include "daemon/base/peer.h"
 #include "daemon/device/device.h"
-#include "daemon/device/lock.h"
-#include "daemon/device/stats.h"
-#include "daemon/lock/lock.h"
-#include "proto/blkd.pb-c.h"
-
-struct conn;
-struct request;
-struct server;
+#include "daemon/device/notify.h"
+#include "daemon/device/session_lock.h"
 
 /* Numbers as on the wire (Blkd__Sync). */
 enum session_sync {
@@ -41,17 +35,9 @@ enum session_access {
     SESSION_ACCESS_READ_WRITE = 2,
 };
 
-enum session_event {
-    SESSION_EVENT_RESIZED = 1,
-    SESSION_EVENT_SYNC_FAILED = 2,
-    SESSION_EVENT_LOCK_BROKEN = 4,
-    SESSION_EVENT_LOCK_LOST = 8, /* toward the outside world */
-    SESSION_EVENT_EVICTED = 16,  /* it is to be closed */
-};
-
 /* Somebody who waits until a session is gone. */
 struct session_ending {
-    struct worker *worker;
+    struct loop *loop;
     struct letter letter; /* with `deliver` set */
     TAILQ_ENTRY(session_ending) link;
 };
@@ -68,79 +54,132 @@ struct session_config {
     bool discard; /* is to give space back */
 };
 
+/* What has happened to a session since its owner was last told. */
+struct session_report {
+    unsigned int events; /* of enum session_event */
+    unsigned int lost_locks;
+    uint64_t size_bytes;
+    uint64_t generation;
+    int failed; /* 0 or a negative errno */
+};
+
+/*
+ * Who has the session: above this room, a connection. Outlasts all of its sessions. Each of these
+ * is called on the session's loop, without any mutex.
+ */
+struct session_owner {
+    const struct session_owner_ops *ops;
+};
+
+struct session_owner_ops {
+    /* Whether the client reads; if not, the owner calls session_send_report when it does again. */
+    bool (*may_report)(struct session_owner *owner);
+    void (*report)(struct session_owner *owner, const struct session *session,
+                   const struct session_report *report);
+    /* An administrator throws the session out: the client is told, then session_close follows. */
+    void (*on_evicted)(struct session_owner *owner, const struct session *session);
+    /* It holds one lock more or less than before. */
+    void (*on_locks_changed)(struct session_owner *owner, int change);
+    /* The session is over, its locks are released inside and outside; it is freed when this
+     * returns. */
+    void (*on_gone)(struct session_owner *owner, struct session *session);
+};
+
+/* What the owner gives a session of itself; constant. Pointers outlast the session. */
+struct session_client {
+    struct session_owner *owner;
+    struct io_loop *loop;
+    struct user *user;        /* whose quotas and helper threads it uses */
+    struct lock_party *party; /* who waits together, for deadlocks */
+    uint64_t connection;      /* its number */
+    struct peer peer;
+    char name[CLIENT_NAME_MAX + 1];
+};
+
+/* Under the device's mutex: events that were left (notify.h). */
+struct session_news {
+    unsigned int events;
+    unsigned int lost_locks; /* not yet told */
+    bool posted;             /* the letter is in the loop's mailbox */
+    struct letter letter;
+};
+
+/* Under the device's mutex: locks that others have taken away. */
+struct session_losses {
+    uint64_t count;          /* how often locks were doomed or taken away */
+    uint64_t swept;          /* `count` as of the last session_lock_sweep */
+    struct lock_range range; /* spans what it has lost without taking notice */
+};
+
+/* The loop's own: how the session ends. */
+struct session_life {
+    unsigned int busy; /* requests that use the session, its own close not counted */
+    bool closing;
+    bool evicted;
+    bool ending;             /* its last request has ended: no event is worth a look any more */
+    bool detached;           /* only the letter of its news keeps it */
+    struct guard_wait guard; /* the end waits until the outside world may come in again */
+};
+
 struct session {
-    uint64_t number; /* constant, as all that has no other remark */
-    struct conn *conn;
-    struct worker *worker;
+    /* Constant. */
+    uint64_t number;
     struct device *device;
+    struct session_client client;
     char *path;
+    char purpose[PURPOSE_MAX + 1];
     struct session_config asked;
     bool read_write;
-    uint32_t sector_size;
+    uint32_t sector_size; /* set before anybody else sees the session */
     uint64_t opened_unix_ms;
-    struct peer peer;
-    uint64_t connection_number;
-    char client_name[CLIENT_NAME_MAX + 1];
-    char purpose[PURPOSE_MAX + 1];
 
-    /* Under the device's mutex; `lock` as lock.h says. */
-    struct lock_owner lock;
-    unsigned int lost_locks;      /* not yet told */
-    uint64_t losses;              /* how often locks were doomed or taken away */
-    uint64_t losses_swept;        /* as of the last session_lock_sweep */
-    struct lock_range lost_range; /* spans what it has lost without taking notice */
-    struct sync_part unsynced;
-    struct stats stats;
+    /* Under the device's mutex; `lock` as lock/lock.h says. */
     TAILQ_ENTRY(session) device_link;
-    unsigned int events;         /* of enum session_event, not yet sent */
-    bool events_posted;          /* event_letter is in the worker's mailbox */
+    struct lock_owner lock;
+    struct session_losses losses;
+    struct sync_part unsynced;
     struct drain_gate transfers; /* and resizes, in flight */
+    struct stats stats;
+    struct session_news news;
 
     /* Under the registry's mutex. */
     TAILQ_ENTRY(session) registry_link;
     struct session_ending_list endings;
 
-    /* The worker's own. */
-    UT_hash_handle hh; /* the connection's */
-    struct letter event_letter;
-    unsigned int busy; /* requests that use the session, its own close not counted */
-    bool closing;
-    bool detached; /* only event_letter keeps it */
-    bool evicted;
-    bool ending; /* its last request has ended: no event is worth a look any more */
-    struct request *close_request;
+    /* The loop's own. */
+    struct session_life life;
     struct session_lock_list locks;
     unsigned int lock_count;
-    struct guard_wait guard; /* the end waits until the outside world may come in again */
+    UT_hash_handle hh; /* the owner's */
+    void *owner_data;  /* the owner's */
 };
+
+/* A session of the device, which nobody sees yet: session_enter and registry_add_session make it
+ * visible. `path` and `purpose` are copied. NULL: no memory. */
+struct session *session_new(struct device *device, const struct session_client *client,
+                            uint64_t number, const char *path, const char *purpose,
+                            const struct session_config *asked, bool read_write);
+/* Of a session that no list has any more; later, if a letter of it is under way. Takes NULL;
+ * returns NULL. */
+struct session *session_free(struct session *session);
+
+/* It is one of its device's sessions from now on, or is not any more, without having closed. */
+void session_enter(struct session *session);
+void session_leave(struct session *session);
 
 /* A request begins and ends to use the session. */
 void session_hold(struct session *session);
 void session_drop(struct session *session);
 
-/*
- * No request begins on it any more; when the last has ended, its lock is released, and then
- * `request` (NULL if the connection ends) is answered and the session is gone.
- */
-void session_close(struct session *session, struct request *request);
+/* No request begins on it any more; when the last has ended, its locks are released, and then its
+ * owner is told (on_gone) and the session is gone. */
+void session_close(struct session *session);
 
-/* Of a session that no list has any more; later, if a letter of it is under way. Takes NULL;
- * returns NULL. */
-struct session *session_free(struct session *session);
+/* Reports to the owner what has happened since it last was told; the owner calls this when its
+ * client reads again. */
+void session_send_report(struct session *session);
 
-/* Leaves events (of enum session_event) for the session. With the device's mutex held. */
-void session_tell(struct session *session, unsigned int events);
-
-/* Sends what session_tell left; posted as a letter. */
-void on_session_events(struct letter *letter);
-
-/* The same, called by the connection when its client reads again. */
-void session_send_events(struct session *session);
-
-/* "session 7 (pid 123 uid 0 command qemu)", for refusals. */
+/* "session 7 (pid 123, uid 0, qemu)", for refusals. */
 void session_describe(const struct session *session, char *text, size_t size);
-
-/* Fills what the wire tells of a session; `ret_info` is initialised. handle_device.c */
-void session_fill_info(struct session *session, Blkd__Info *ret_info);
 
 #endif

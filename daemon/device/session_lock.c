@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A session's lock as such: made, found, told of, forgotten. How it is come by is in device_lock.c,
- * how it is let go in device_unlock.c. */
+/* A session's lock as such: made, found, woken, told of, forgotten. */
 #include "daemon/device/session_lock.h"
 
 #include <errno.h>
@@ -9,36 +8,36 @@
 #include <time.h>
 
 #include "common/container.h"
+#include "daemon/base/clock.h"
 #include "daemon/device/session.h"
-#include "daemon/link/conn.h"
-#include "daemon/link/worker.h"
+#include "daemon/device/session_lock_impl.h"
 
 /* ---- made and forgotten ---- */
 
 int session_lock_new(struct session *session, const struct session_lock_ask *ask,
                      struct session_lock **ret_held)
 {
-    struct server *server = session->worker->server;
-    struct lock_domain *domain = session->device->domain;
+    struct commons *commons = session->device->commons;
+    struct user *user = session->client.user;
     if (session->lock_count >= LOCKS_PER_SESSION_MAX)
         return -EDQUOT;
-    int error = user_add_lock(&server->users, session->conn->user, server->config->locks_per_uid);
+    int error = user_add_lock(commons->users, user, commons->locks_per_uid);
     if (error < 0)
         return error;
     struct session_lock *held = calloc(1, sizeof(*held));
     if (held == NULL) {
-        user_remove_lock(&server->users, session->conn->user);
+        user_remove_lock(commons->users, user);
         return -ENOMEM;
     }
     held->session = session;
     held->lock.range = ask->range;
-    held->since_unix_ms = worker_unix_ms();
+    held->since_unix_ms = clock_unix_ms();
     const char *purpose =
         ask->purpose != NULL && *ask->purpose != '\0' ? ask->purpose : session->purpose;
     (void)snprintf(held->purpose, sizeof(held->purpose), "%s", purpose);
-    pthread_mutex_lock(&domain->mutex);
-    held->number = ++domain->last_lock;
-    pthread_mutex_unlock(&domain->mutex);
+    pthread_mutex_lock(&commons->locks.mutex);
+    held->number = ++commons->locks.last_lock;
+    pthread_mutex_unlock(&commons->locks.mutex);
     TAILQ_INSERT_TAIL(&session->locks, held, link);
     session->lock_count++;
     *ret_held = held;
@@ -50,18 +49,18 @@ void session_lock_forget(struct session_lock *held)
     struct session *session = held->session;
     TAILQ_REMOVE(&session->locks, held, link);
     session->lock_count--;
-    user_remove_lock(&session->worker->server->users, session->conn->user);
+    user_remove_lock(session->device->commons->users, session->client.user);
     if (held->counted) {
         held->counted = false;
-        session->conn->locks--;
-        conn_watch_time(session->conn); /* without a lock it has time limits again */
+        session->client.owner->ops->on_locks_changed(session->client.owner, -1);
     }
 }
 
 void session_lock_count(struct session_lock *held)
 {
+    struct session_owner *owner = held->session->client.owner;
     if (!held->counted)
-        held->session->conn->locks++;
+        owner->ops->on_locks_changed(owner, 1);
     held->counted = true;
 }
 
@@ -85,7 +84,25 @@ enum lock_mode session_lock_mode(const struct session_lock *held)
     return mode;
 }
 
+void session_lock_wake(struct lock_list *reserved)
+{
+    while (!TAILQ_EMPTY(reserved)) {
+        struct lock *lock = TAILQ_FIRST(reserved);
+        struct session_lock *held = CONTAINER_OF(lock, struct session_lock, lock);
+        TAILQ_REMOVE(reserved, lock, result_link);
+        loop_post(&held->session->client.loop->base, &held->letter);
+    }
+}
+
 /* ---- words ---- */
+
+void session_describe(const struct session *session, char *text, size_t size)
+{
+    const struct peer *peer = &session->client.peer;
+    (void)snprintf(text, size, "session %llu (pid %d, uid %u, %s)",
+                   (unsigned long long)session->number, (int)peer->pid, (unsigned int)peer->uid,
+                   peer->command);
+}
 
 void session_lock_describe(const struct lock *lock, char *text, size_t size)
 {
@@ -121,7 +138,7 @@ void session_lock_log(const struct session_lock *held, enum log_level level, con
         log_number(&line, "token", held->token);
     if (*held->purpose != '\0')
         log_text(&line, "purpose", held->purpose);
-    peer_log(&session->peer, &line);
+    peer_log(&session->client.peer, &line);
     if (error < 0) {
         log_errno(&line, error);
         log_text(&line, "reason", held->message);
@@ -129,11 +146,11 @@ void session_lock_log(const struct session_lock *held, enum log_level level, con
     log_end(&line);
 }
 
-void session_lock_publish(const struct session_lock *held, enum watch_what what,
-                          enum lock_mode mode)
+void session_lock_tell(const struct session_lock *held, enum happening_what what,
+                       enum lock_mode mode)
 {
-    const struct watch_detail detail = {
+    const struct happening_detail detail = {
         .mode = mode, .range = held->lock.range, .token = held->token, .purpose = held->purpose};
     struct session *session = held->session;
-    watch_publish(&session->worker->server->watch, what, session->device, session, &detail);
+    commons_tell(session->device->commons, what, session->device, session, &detail);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A channel's life, its completions and its sleep. What is submitted is taken in channel_take.c. */
+/* A channel's life, its completions and its sleep. What is submitted is taken in submissions.c. */
 #include "daemon/link/channel.h"
 
 #include <assert.h>
@@ -14,7 +14,6 @@
 #include "common/status.h"
 #include "daemon/base/sigbus.h"
 #include "daemon/link/conn.h"
-#include "daemon/link/request.h"
 
 /* So many completions of small transfers, or fewer of larger ones, are shown to the client at once:
  * so that it works on them while the worker works on the rest. */
@@ -38,7 +37,7 @@ static void channel_free_piece(struct channel *channel, struct piece *piece)
 {
     if (piece == NULL)
         return;
-    engine_unregister(channel->conn->worker->engine, &piece->memory);
+    engine_unregister(channel->conn->worker->io.engine, &piece->memory);
     piece_give_back(piece);
 }
 
@@ -68,10 +67,10 @@ static void channel_awaken(struct channel *channel)
         return;
     ring_consumer_wake(&channel->submissions);
     channel->state = CHANNEL_AWAKE;
-    channel->busy_ns = worker->looked_ns;
-    TAILQ_INSERT_TAIL(&worker->awake, channel, awake_link);
-    worker->awake_count++;
-    worker->activity++;
+    channel->busy_ns = worker->rings.looked_ns;
+    TAILQ_INSERT_TAIL(&worker->rings.awake, channel, awake_link);
+    worker->rings.awake_count++;
+    worker->polling.activity++;
 }
 
 static void channel_leave(struct channel *channel)
@@ -80,8 +79,8 @@ static void channel_leave(struct channel *channel)
     if (channel->state != CHANNEL_AWAKE)
         return;
     channel->state = CHANNEL_ASLEEP;
-    TAILQ_REMOVE(&worker->awake, channel, awake_link);
-    worker->awake_count--;
+    TAILQ_REMOVE(&worker->rings.awake, channel, awake_link);
+    worker->rings.awake_count--;
 }
 
 void channel_hold(struct channel *channel)
@@ -122,8 +121,8 @@ int channel_start(struct channel *channel, struct piece *rings)
     CLEANUP_CLOSE int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0)
         return -errno;
-    channel->doorbell = event_new(channel->conn->worker->base, fd, EV_READ | EV_ET | EV_PERSIST,
-                                  on_channel_doorbell, channel);
+    channel->doorbell = event_new(channel->conn->worker->io.base.events, fd,
+                                  EV_READ | EV_ET | EV_PERSIST, on_channel_doorbell, channel);
     if (channel->doorbell == NULL || event_add(channel->doorbell, NULL) < 0)
         return -ENOMEM; /* channel_unstart frees the event */
     channel->doorbell_fd = TAKE_FD(fd);
@@ -143,9 +142,9 @@ void channel_stop(struct channel *channel)
     struct worker *worker = channel->conn->worker;
     channel_leave(channel);
     if (channel->dirty)
-        TAILQ_REMOVE(&worker->dirty, channel, dirty_link);
+        TAILQ_REMOVE(&worker->rings.dirty, channel, dirty_link);
     if (channel->wake_due)
-        TAILQ_REMOVE(&worker->due, channel, due_link);
+        TAILQ_REMOVE(&worker->rings.due, channel, due_link);
     channel->dirty = false;
     channel->wake_due = false;
     if (channel->doorbell != NULL)
@@ -167,7 +166,7 @@ void channel_unstart(struct channel *channel)
 void channel_publish(struct channel *channel)
 {
     if (channel->dirty)
-        TAILQ_REMOVE(&channel->conn->worker->dirty, channel, dirty_link);
+        TAILQ_REMOVE(&channel->conn->worker->rings.dirty, channel, dirty_link);
     unsigned int shown = channel->unpublished;
     channel->dirty = false;
     channel->unpublished = 0;
@@ -178,8 +177,8 @@ void channel_publish(struct channel *channel)
     if (ring_producer_publish(&channel->completions) && !channel->wake_due) {
         channel->wake_due = true;
         channel->shown = shown;
-        channel->due_ns = channel->conn->worker->looked_ns;
-        TAILQ_INSERT_TAIL(&channel->conn->worker->due, channel, due_link);
+        channel->due_ns = channel->conn->worker->rings.looked_ns;
+        TAILQ_INSERT_TAIL(&channel->conn->worker->rings.due, channel, due_link);
     }
 }
 
@@ -202,26 +201,18 @@ static void channel_put(struct channel *channel, uint64_t id, int error, const c
         channel_publish(channel);
     } else if (!channel->dirty) {
         channel->dirty = true;
-        TAILQ_INSERT_TAIL(&channel->conn->worker->dirty, channel, dirty_link);
+        TAILQ_INSERT_TAIL(&channel->conn->worker->rings.dirty, channel, dirty_link);
     }
 }
 
-void channel_complete(struct request *request, int error, const char *message)
+void channel_complete(struct channel *channel, uint64_t id, int error, const char *message,
+                      uint64_t length_bytes)
 {
-    struct conn *conn = request->conn;
-    struct channel *channel = conn->channel;
-    struct channel_arena *arena = request->arena;
+    struct conn *conn = channel->conn;
     if (conn->state != CONN_CLOSING)
-        channel_put(channel, request->id, error, message,
-                    channel_weigh(request->memory != NULL ? request->length_bytes : 0));
+        channel_put(channel, id, error, message, channel_weigh(length_bytes));
     channel->in_flight--;
-    conn->requests--;
-    if (arena != NULL && --arena->users == 0 && arena->removal != NULL)
-        channel_end_arena(channel, arena);
-    bool last = conn->state > CONN_SERVING;
-    request_release(request);
-    if (last || channel->held)
-        conn_touch(conn);
+    conn->requests.count--;
 }
 
 /* ---- waking the client ---- */
@@ -247,7 +238,7 @@ static void on_channel_ready_sent(struct outgoing *outgoing)
 void channel_wake_client(struct channel *channel)
 {
     struct conn *conn = channel->conn;
-    TAILQ_REMOVE(&conn->worker->due, channel, due_link);
+    TAILQ_REMOVE(&conn->worker->rings.due, channel, due_link);
     channel->wake_due = false;
     if (conn->state == CONN_CLOSING || channel->ready_queued ||
         !ring_producer_must_wake(&channel->completions))
@@ -299,8 +290,8 @@ bool channel_is_lost(const struct channel *channel)
 int channel_reserve(struct channel *channel, size_t size_bytes, struct channel_arena **ret_arena)
 {
     struct conn *conn = channel->conn;
-    uint64_t limit = conn->worker->server->config->arena_mib_per_connection * (UINT64_C(1) << 20);
-    uint64_t used = atomic_load(&conn->arena_bytes);
+    uint64_t limit = conn->worker->server->limits.arena_mib_per_connection * (UINT64_C(1) << 20);
+    uint64_t used = atomic_load(&conn->shown.arena_bytes);
     uint32_t number = 0;
     while (number < ARENAS_PER_CONNECTION && channel->arenas[number] != NULL)
         number++;
@@ -311,7 +302,7 @@ int channel_reserve(struct channel *channel, size_t size_bytes, struct channel_a
         return -ENOMEM;
     arena->number = number;
     arena->size_bytes = size_bytes;
-    atomic_fetch_add(&conn->arena_bytes, size_bytes);
+    atomic_fetch_add(&conn->shown.arena_bytes, size_bytes);
     channel->arenas[number] = arena;
     *ret_arena = arena;
     return 0;
@@ -322,7 +313,7 @@ const struct engine_memory *channel_arena_memory(struct channel *channel,
 {
     struct piece *piece = arena->piece;
     if (!arena->offered && piece->size_bytes <= ARENA_REGISTER_MAX)
-        engine_register(channel->conn->worker->engine, &piece->memory, piece->base,
+        engine_register(channel->conn->worker->io.engine, &piece->memory, piece->base,
                         piece->size_bytes);
     arena->offered = true;
     return &piece->memory;
@@ -336,7 +327,7 @@ struct channel_arena *channel_find_arena(const struct channel *channel, uint32_t
 
 void channel_drop_arena(struct channel *channel, struct channel_arena *arena)
 {
-    atomic_fetch_sub(&channel->conn->arena_bytes, arena->size_bytes);
+    atomic_fetch_sub(&channel->conn->shown.arena_bytes, arena->size_bytes);
     channel->arenas[arena->number] = NULL;
     free(arena);
 }
@@ -346,11 +337,4 @@ void channel_forget_arena(struct channel *channel, struct channel_arena *arena)
     struct piece *piece = arena->piece;
     channel_drop_arena(channel, arena);
     channel_free_piece(channel, piece);
-}
-
-void channel_end_arena(struct channel *channel, struct channel_arena *arena)
-{
-    struct request *removal = arena->removal;
-    channel_forget_arena(channel, arena);
-    request_finish(removal, 0);
 }

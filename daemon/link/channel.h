@@ -101,7 +101,7 @@ void channel_hold(struct channel *channel);
 void channel_resume(struct channel *channel);
 
 /* Takes what is submitted, some of it if it is much; whether anything was. The connection may be
- * closed by it. channel_take.c */
+ * closed by it. submissions.c */
 bool channel_poll(struct channel *channel);
 
 /* Whether memory of it has gone (sigbus.h): the connection is to be closed. */
@@ -110,8 +110,10 @@ bool channel_is_lost(const struct channel *channel);
 /* Whether channel_poll would find something: for spinning. */
 bool channel_ready(const struct channel *channel);
 
-/* Answers a submission; `message` may be NULL. The request is gone afterwards. */
-void channel_complete(struct request *request, int error, const char *message);
+/* Answers a submission of that id, which is not in flight any more; `message` may be NULL. Of a
+ * transfer, `length_bytes` is how much it was, else 0. */
+void channel_complete(struct channel *channel, uint64_t id, int error, const char *message,
+                      uint64_t length_bytes);
 
 /* Shows the client what was answered. */
 void channel_publish(struct channel *channel);
@@ -140,9 +142,7 @@ bool channel_shares_cpu(const struct channel *channel, int cpu);
 int channel_reserve(struct channel *channel, size_t size_bytes, struct channel_arena **ret_arena);
 /* The arena, if there is one that submissions may use. */
 struct channel_arena *channel_find_arena(const struct channel *channel, uint32_t number);
-/* Nothing uses it any more: it is gone, and its removal is answered. */
-void channel_end_arena(struct channel *channel, struct channel_arena *arena);
-/* The client was never told of it. */
+/* Nothing uses it any more, or the client was never told of it. */
 void channel_forget_arena(struct channel *channel, struct channel_arena *arena);
 /* For a direct transfer: the engine pins its pages, the first time that there is one. */
 const struct engine_memory *channel_arena_memory(struct channel *channel,

@@ -34,7 +34,7 @@ static void on_disposal_run(struct helper_job *job)
 static void on_disposal_done(struct helper_job *job)
 {
     struct disposal *disposal = CONTAINER_OF(job, struct disposal, job);
-    disposal->worker->pending--;
+    loop_release(&disposal->worker->io.base);
     (void)user_unref(&disposal->worker->server->users, disposal->user);
     free(disposal);
 }
@@ -54,8 +54,8 @@ static void disposal_start(struct worker *worker, struct user *user, struct back
     disposal->fd = fd;
     disposal->user = user_ref(&worker->server->users, user->uid);
     disposal->job.shares[0] = &user->helper_share;
-    worker->pending++;
-    worker_submit_job(worker, &disposal->job);
+    loop_hold(&worker->io.base);
+    loop_submit(&worker->io.base, &disposal->job);
 }
 
 void disposal_descriptor(struct worker *worker, struct user *user, int fd)

@@ -2,6 +2,7 @@
 #include "daemon/link/listener.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,8 +14,8 @@
 
 #include "common/cleanup.h"
 #include "common/status.h"
+#include "daemon/base/log.h"
 #include "daemon/link/conn.h"
-#include "daemon/service.h"
 
 enum {
     LISTENER_BACKLOG = 4096,
@@ -35,7 +36,7 @@ static int listener_say(char message[LISTENER_MESSAGE_MAX], int error, const cha
  * and goes. */
 static int listener_lock(const char *path, char message[LISTENER_MESSAGE_MAX])
 {
-    char lock_path[CONFIG_SOCKET_MAX + 8];
+    char lock_path[LISTENER_PATH_MAX + 8];
     (void)snprintf(lock_path, sizeof(lock_path), "%s.lock", path);
     CLEANUP_CLOSE int fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
@@ -93,17 +94,15 @@ static int listener_bind(const char *path, char message[LISTENER_MESSAGE_MAX])
     return TAKE_FD(fd);
 }
 
-int listener_open(struct listener *listener, const char *path, char message[LISTENER_MESSAGE_MAX])
+int listener_open(struct listener *listener, const char *path, int passed_fd,
+                  char message[LISTENER_MESSAGE_MAX])
 {
     *listener = (struct listener){.fd = -1, .lock_fd = -1};
-    int fd = service_socket();
-    if (fd >= 0) {
-        (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-        listener->fd = fd;
+    if (passed_fd >= 0) {
+        (void)fcntl(passed_fd, F_SETFL, fcntl(passed_fd, F_GETFL) | O_NONBLOCK);
+        listener->fd = passed_fd;
         return 0;
     }
-    if (fd != -ENOENT)
-        return listener_say(message, fd, "systemd passed something else than", "one Unix socket");
     listener->lock_fd = listener_lock(path, message);
     if (listener->lock_fd < 0)
         return listener->lock_fd;
@@ -144,12 +143,12 @@ static int listener_admit(struct server *server, struct user *user, const char *
         *ret_reason = "no memory";
         return -ENOMEM;
     }
-    if (atomic_load(&server->connections) >= server->config->connections) {
+    if (atomic_load(&server->connections) >= server->limits.connections) {
         *ret_reason = "as many connections as the daemon may have";
         return -EDQUOT;
     }
     *ret_reason = "this user has as many connections as it may have";
-    return user_add_connection(&server->users, user, server->config->connections_per_uid);
+    return user_add_connection(&server->users, user, server->limits.connections_per_uid);
 }
 
 static void listener_take(struct listener *listener, int fd)

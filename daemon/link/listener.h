@@ -10,25 +10,26 @@
 #include <event2/event.h>
 #include <stdbool.h>
 
-#include "daemon/config.h"
 #include "daemon/link/server.h"
 
-enum { LISTENER_MESSAGE_MAX = 512 };
+enum { LISTENER_MESSAGE_MAX = 512, LISTENER_PATH_MAX = 108 };
 
 struct listener {
     struct server *server;
     int fd;
     int lock_fd;                  /* -1 for a socket from systemd */
-    char path[CONFIG_SOCKET_MAX]; /* empty for a socket from systemd */
+    char path[LISTENER_PATH_MAX]; /* empty for a socket from systemd */
     struct event *accept_event;
     struct event *retry_event;
     unsigned int back_off_ms; /* 0: accepting */
     unsigned int next_worker;
 };
 
-/* Binds `path` (or takes systemd's socket). 0, or a negative errno with the reason in message:
+/* Listens on `passed_fd`, a listening socket that becomes the listener's, or if that is -1 binds
+ * `path`. 0, or a negative errno with the reason in message:
  * -EADDRINUSE if a live daemon has it. */
-int listener_open(struct listener *listener, const char *path, char message[LISTENER_MESSAGE_MAX]);
+int listener_open(struct listener *listener, const char *path, int passed_fd,
+                  char message[LISTENER_MESSAGE_MAX]);
 
 /* Begins to accept. 0 or a negative errno. */
 int listener_start(struct listener *listener, struct server *server, struct event_base *base);

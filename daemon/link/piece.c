@@ -56,7 +56,7 @@ static void piece_free(struct piece *piece)
     struct user_table *users = &piece->worker->server->users;
     user_remove_memory(users, piece->user, piece->size_bytes);
     piece->user = user_unref(users, piece->user);
-    piece->worker->pending--;
+    loop_release(&piece->worker->io.base);
     free(piece);
 }
 
@@ -80,7 +80,7 @@ int piece_make(struct worker *worker, struct user *user, struct helper_share *sh
                void *user_data)
 {
     struct user_table *users = &worker->server->users;
-    uint64_t limit = worker->server->config->arena_mib_per_uid * (UINT64_C(1) << 20);
+    uint64_t limit = worker->server->limits.arena_mib_per_uid * (UINT64_C(1) << 20);
     int error = user_add_memory(users, user, size_bytes, limit);
     if (error < 0)
         return error;
@@ -97,8 +97,8 @@ int piece_make(struct worker *worker, struct user *user, struct helper_share *sh
     piece->user_data = user_data;
     piece->job =
         (struct helper_job){.run = on_piece_make, .on_done = on_piece_made, .shares = {share}};
-    worker->pending++;
-    worker_submit_job(worker, &piece->job);
+    loop_hold(&worker->io.base);
+    loop_submit(&worker->io.base, &piece->job);
     return 0;
 }
 
@@ -126,5 +126,5 @@ void piece_give_back(struct piece *piece)
         return;
     piece->keep_pages = piece->worker->stopping;
     piece->job = (struct helper_job){.run = on_piece_give_back, .on_done = on_piece_given_back};
-    worker_submit_job(piece->worker, &piece->job);
+    loop_submit(&piece->worker->io.base, &piece->job);
 }

@@ -14,11 +14,13 @@
 #include "common/cleanup.h"
 #include "common/fdpass.h"
 #include "common/frame.h"
+#include "daemon/base/clock.h"
 #include "daemon/link/channel.h"
-#include "daemon/link/conn.h"
+#include "daemon/link/conn_impl.h"
 #include "daemon/link/dispatch.h"
 #include "daemon/link/disposal.h"
 #include "daemon/link/request.h"
+#include "daemon/link/spare.h"
 
 enum {
     /* With large payloads coming, no more than this of the next one is received with the end of
@@ -43,11 +45,11 @@ static void input_advance(struct input *input, size_t bytes)
 
 static void conn_pause(struct conn *conn)
 {
-    if (conn->paused)
+    if (conn->in.paused)
         return;
-    conn->paused = true;
-    conn->paused_at_ms = worker_now_ms();
-    (void)event_del(conn->read_event);
+    conn->in.paused = true;
+    conn->times.paused_at_ms = clock_ms();
+    (void)event_del(conn->in.event);
 }
 
 /* Keeps what is left of the input for the next time; it is often a part of the stash itself. */
@@ -60,16 +62,16 @@ static int conn_keep(struct conn *conn, const struct input *input)
             return -ENOMEM;
         (void)memcpy(stash, input->bytes, input->length);
     }
-    free(conn->stash);
-    conn->stash = stash;
-    conn->stash_bytes = input->length;
+    free(conn->in.stash);
+    conn->in.stash = stash;
+    conn->in.stash_bytes = input->length;
     return 0;
 }
 
 /* All bytes that came with the descriptor have been parsed, and nothing has taken it. */
 static void conn_check_descriptor(struct conn *conn)
 {
-    if (conn->state != CONN_CLOSING && conn->pending_fd >= 0 && conn->frame_since_ms == 0)
+    if (conn->state != CONN_CLOSING && conn->in.pending_fd >= 0 && conn->times.frame_since_ms == 0)
         conn_refuse(conn, -EPROTO, "a file descriptor came with a request that takes none");
 }
 
@@ -78,7 +80,7 @@ static void conn_drop_descriptor(struct conn *conn, const Blkd__Request *message
 {
     bool takes = (message->op_case == BLKD__REQUEST__OP_OPEN && message->open->descriptor) ||
                  (message->op_case == BLKD__REQUEST__OP_WHO && message->who->descriptor);
-    if (takes && conn->pending_fd >= 0)
+    if (takes && conn->in.pending_fd >= 0)
         disposal_descriptor(conn->worker, conn->user, conn_take_descriptor(conn));
 }
 
@@ -89,14 +91,14 @@ static bool conn_refuse_request(struct conn *conn, struct request *request,
 {
     const struct operation *operation = request->operation;
     if (operation == NULL) {
-        conn->skip_bytes = prefix->payload_bytes;
+        conn->in.skip_bytes = prefix->payload_bytes;
         request_fail(request, -EOPNOTSUPP,
                      "the request names no operation that this daemon knows: it may be older than "
                      "the client");
         return true;
     }
     if (prefix->payload_bytes > 0 && (operation->flags & OP_PAYLOAD) == 0) {
-        conn->skip_bytes = prefix->payload_bytes;
+        conn->in.skip_bytes = prefix->payload_bytes;
         request_fail(request, -EINVAL, "%s takes no payload, %u bytes came", operation->name,
                      prefix->payload_bytes);
         return true;
@@ -125,17 +127,17 @@ static bool conn_admit(struct conn *conn, const Blkd__Request *message,
 static bool conn_prepare_request(struct conn *conn, struct request *request,
                                  const Blkd__Request *message, const struct frame_prefix *prefix)
 {
-    unsigned int limit = conn->worker->server->config->requests_per_connection;
+    unsigned int limit = conn->worker->server->limits.requests_per_connection;
     if (conn_refuse_request(conn, request, prefix))
         return false;
-    if (conn->requests - conn_in_rings(conn) > limit) {
-        conn->skip_bytes = prefix->payload_bytes;
+    if (conn->requests.count - conn_in_rings(conn) > limit) {
+        conn->in.skip_bytes = prefix->payload_bytes;
         request_fail(request, -EDQUOT, "more than %u requests of one connection in flight", limit);
         return false;
     }
     int error = request->operation->prepare(request, message);
     if (error < 0) {
-        conn->skip_bytes = prefix->payload_bytes;
+        conn->in.skip_bytes = prefix->payload_bytes;
         request_fail(request, error, "%s: a field of the request is out of range",
                      request->operation->name);
         return false;
@@ -149,15 +151,15 @@ static struct request *conn_make_request(struct conn *conn, const uint8_t *heade
 {
     struct worker *worker = conn->worker;
     const Blkd__Request *message = NULL;
-    int error = wire_unpack_request(&worker->arena, header, prefix->header_bytes, &message);
+    int error = wire_unpack_request(&worker->memory.arena, header, prefix->header_bytes, &message);
     if (error < 0) {
         conn_refuse(conn, error, "a header of %u bytes cannot be decoded", prefix->header_bytes);
         return NULL;
     }
-    const struct operation *operation = dispatch_find(message);
+    const struct operation *operation = dispatch_find(worker->server->operations, message);
     if (!conn_admit(conn, message, operation))
         return NULL;
-    struct request *request = worker_get_request(worker);
+    struct request *request = spare_get(&conn->worker->memory);
     if (request == NULL) {
         conn_refuse(conn, -ENOMEM, "no memory for a request");
         return NULL;
@@ -165,7 +167,7 @@ static struct request *conn_make_request(struct conn *conn, const uint8_t *heade
     request->conn = conn;
     request->id = message->id;
     request->operation = operation;
-    request->payload_bytes = prefix->payload_bytes;
+    request->payload.bytes = prefix->payload_bytes;
     conn_add_request(conn, request);
     conn_charge(conn, request, sizeof(*request));
     if (conn_prepare_request(conn, request, message, prefix))
@@ -177,32 +179,32 @@ static struct request *conn_make_request(struct conn *conn, const uint8_t *heade
 /* The payload's beginning is here; the rest will be received into a buffer of its own. */
 static void conn_begin_payload(struct conn *conn, struct request *request, struct input *input)
 {
-    request->buffer = buffer_get(&conn->worker->buffers, request->payload_bytes);
-    if (request->buffer == NULL) {
-        conn->skip_bytes = request->payload_bytes;
-        request_fail(request, -ENOMEM, "no memory for %u bytes of payload", request->payload_bytes);
+    request->payload.buffer = buffer_get(&conn->worker->memory.buffers, request->payload.bytes);
+    if (request->payload.buffer == NULL) {
+        conn->in.skip_bytes = request->payload.bytes;
+        request_fail(request, -ENOMEM, "no memory for %u bytes of payload", request->payload.bytes);
         return;
     }
-    conn_charge(conn, request, request->payload_bytes);
-    request->payload = request->buffer->data;
-    (void)memcpy(request->buffer->data, input->bytes, input->length);
-    request->received_bytes = (uint32_t)input->length;
+    conn_charge(conn, request, request->payload.bytes);
+    request->payload.data = request->payload.buffer->data;
+    (void)memcpy(request->payload.buffer->data, input->bytes, input->length);
+    request->payload.received_bytes = (uint32_t)input->length;
     input_advance(input, input->length);
-    conn->receiving = request;
+    conn->in.receiving = request;
 }
 
 static void conn_take_payload(struct conn *conn, struct request *request, struct input *input)
 {
-    uint32_t payload_bytes = request->payload_bytes;
-    conn->large = payload_bytes >= CONN_LARGE_BYTES;
+    uint32_t payload_bytes = request->payload.bytes;
+    conn->in.large = payload_bytes >= CONN_LARGE_BYTES;
     if (input->length < payload_bytes) {
         conn_begin_payload(conn, request, input);
         return;
     }
     /* Borrowed: a handler that is not done with it when it returns makes it the request's own. */
-    request->payload = input->bytes;
+    request->payload.data = input->bytes;
     input_advance(input, payload_bytes);
-    conn->frames++;
+    conn->in.frames++;
     dispatch_run(request);
 }
 
@@ -226,7 +228,7 @@ static bool conn_parse_frame(struct conn *conn, struct input *input)
     if (request != NULL && prefix.payload_bytes > 0)
         conn_take_payload(conn, request, input);
     else
-        conn->frames++;
+        conn->in.frames++;
     if (request != NULL && prefix.payload_bytes == 0)
         dispatch_run(request);
     return conn->state != CONN_CLOSING;
@@ -234,8 +236,8 @@ static bool conn_parse_frame(struct conn *conn, struct input *input)
 
 static void conn_skip(struct conn *conn, struct input *input)
 {
-    size_t bytes = input->length < conn->skip_bytes ? input->length : conn->skip_bytes;
-    conn->skip_bytes -= (uint32_t)bytes;
+    size_t bytes = input->length < conn->in.skip_bytes ? input->length : conn->in.skip_bytes;
+    conn->in.skip_bytes -= (uint32_t)bytes;
     input_advance(input, bytes);
 }
 
@@ -245,7 +247,7 @@ static void conn_parse(struct conn *conn, struct input input)
 {
     bool more = true;
     while (more && input.length > 0 && conn->state != CONN_CLOSING) {
-        if (conn->skip_bytes > 0)
+        if (conn->in.skip_bytes > 0)
             conn_skip(conn, &input);
         else if (!conn_has_room(conn))
             break;
@@ -254,12 +256,12 @@ static void conn_parse(struct conn *conn, struct input input)
     }
     if (conn->state == CONN_CLOSING)
         return;
-    bool unfinished = input.length > 0 || conn->receiving != NULL || conn->skip_bytes > 0;
+    bool unfinished = input.length > 0 || conn->in.receiving != NULL || conn->in.skip_bytes > 0;
     if (!unfinished)
-        conn->frame_since_ms = 0;
-    else if (conn->frame_since_ms == 0 || conn->frames != conn->frame_number) {
-        conn->frame_since_ms = worker_now_ms();
-        conn->frame_number = conn->frames;
+        conn->times.frame_since_ms = 0;
+    else if (conn->times.frame_since_ms == 0 || conn->in.frames != conn->times.frame_number) {
+        conn->times.frame_since_ms = clock_ms();
+        conn->times.frame_number = conn->in.frames;
     }
     if (conn_keep(conn, &input) < 0) {
         conn_refuse(conn, -ENOMEM, "no memory for %zu bytes received", input.length);
@@ -279,9 +281,10 @@ static void conn_parse(struct conn *conn, struct input input)
  * the first bytes: so there can be two. */
 static void conn_take_descriptors(struct conn *conn, struct fdpass *fds)
 {
-    bool unexpected = fds->truncated || fds->count > 1 || (fds->count == 1 && conn->later_fd >= 0);
+    bool unexpected =
+        fds->truncated || fds->count > 1 || (fds->count == 1 && conn->in.later_fd >= 0);
     if (fds->count == 1 && !unexpected) {
-        *(conn->pending_fd < 0 ? &conn->pending_fd : &conn->later_fd) = fds->fds[0];
+        *(conn->in.pending_fd < 0 ? &conn->in.pending_fd : &conn->in.later_fd) = fds->fds[0];
         return;
     }
     for (size_t i = 0; i < fds->count; i++)
@@ -293,13 +296,13 @@ static void conn_take_descriptors(struct conn *conn, struct fdpass *fds)
 /* Counts what went directly to the payload that was under way. */
 static size_t conn_continue_payload(struct conn *conn, size_t got)
 {
-    struct request *request = conn->receiving;
-    size_t rest = request->payload_bytes - request->received_bytes;
+    struct request *request = conn->in.receiving;
+    size_t rest = request->payload.bytes - request->payload.received_bytes;
     size_t taken = got < rest ? got : rest;
-    request->received_bytes += (uint32_t)taken;
+    request->payload.received_bytes += (uint32_t)taken;
     if (taken == rest) {
-        conn->receiving = NULL;
-        conn->frames++;
+        conn->in.receiving = NULL;
+        conn->in.frames++;
         dispatch_run(request);
     }
     return taken;
@@ -307,34 +310,35 @@ static size_t conn_continue_payload(struct conn *conn, size_t got)
 
 static size_t conn_receive_room(const struct conn *conn)
 {
-    if (conn->large && conn->receiving != NULL)
+    if (conn->in.large && conn->in.receiving != NULL)
         return CONN_READ_AHEAD_LARGE;
-    return conn->large && conn->stash_bytes == 0 ? CONN_READ_AHEAD_LARGE
-                                                 : WORKER_RECEIVE_BYTES - conn->stash_bytes;
+    return conn->in.large && conn->in.stash_bytes == 0
+               ? CONN_READ_AHEAD_LARGE
+               : WORKER_RECEIVE_BYTES - conn->in.stash_bytes;
 }
 
 /* One receive and what follows from it. False if there is nothing more for now. */
 static bool conn_receive(struct conn *conn)
 {
-    uint8_t *buffer = conn->worker->receive_buffer;
-    struct request *receiving = conn->receiving;
+    uint8_t *buffer = conn->worker->memory.receive_buffer;
+    struct request *receiving = conn->in.receiving;
     struct iovec vectors[2];
     struct fdpass fds;
     size_t room = conn_receive_room(conn);
     struct msghdr message = {.msg_iov = vectors};
 
     if (receiving != NULL)
-        vectors[message.msg_iovlen++] =
-            (struct iovec){.iov_base = receiving->buffer->data + receiving->received_bytes,
-                           .iov_len = receiving->payload_bytes - receiving->received_bytes};
+        vectors[message.msg_iovlen++] = (struct iovec){
+            .iov_base = receiving->payload.buffer->data + receiving->payload.received_bytes,
+            .iov_len = receiving->payload.bytes - receiving->payload.received_bytes};
     size_t asked = room + (receiving != NULL ? vectors[0].iov_len : 0);
     vectors[message.msg_iovlen++] =
-        (struct iovec){.iov_base = buffer + conn->stash_bytes, .iov_len = room};
+        (struct iovec){.iov_base = buffer + conn->in.stash_bytes, .iov_len = room};
 
     ssize_t result = fdpass_receive(conn->fd, &message, MSG_DONTWAIT, &fds);
     if (result == -EAGAIN)
         return false;
-    conn->worker->activity++;
+    conn->worker->polling.activity++;
     if (result <= 0) {
         conn_close(conn);
         return false;
@@ -347,10 +351,10 @@ static bool conn_receive(struct conn *conn)
     bool drained = got < asked;
     if (receiving != NULL)
         got -= conn_continue_payload(conn, got);
-    if (conn->stash_bytes > 0)
-        (void)memcpy(buffer, conn->stash, conn->stash_bytes);
-    conn_parse(conn, (struct input){.bytes = buffer, .length = conn->stash_bytes + got});
-    return !drained && conn->state != CONN_CLOSING && !conn->paused;
+    if (conn->in.stash_bytes > 0)
+        (void)memcpy(buffer, conn->in.stash, conn->in.stash_bytes);
+    conn_parse(conn, (struct input){.bytes = buffer, .length = conn->in.stash_bytes + got});
+    return !drained && conn->state != CONN_CLOSING && !conn->in.paused;
 }
 
 void on_conn_readable(evutil_socket_t fd, short what, void *user_data)
@@ -368,13 +372,13 @@ void conn_resume(struct conn *conn)
 {
     if (conn->channel != NULL && conn->state == CONN_SERVING && conn_has_room(conn))
         channel_resume(conn->channel);
-    if (!conn->paused || conn->state > CONN_SERVING || !conn_has_room(conn))
+    if (!conn->in.paused || conn->state > CONN_SERVING || !conn_has_room(conn))
         return;
-    conn->paused = false;
-    if (conn->frame_since_ms != 0)
-        conn->frame_since_ms += worker_now_ms() - conn->paused_at_ms;
+    conn->in.paused = false;
+    if (conn->times.frame_since_ms != 0)
+        conn->times.frame_since_ms += clock_ms() - conn->times.paused_at_ms;
     conn_watch_time(conn);
-    (void)event_add(conn->read_event, NULL);
-    if (conn->stash_bytes > 0)
-        conn_parse(conn, (struct input){.bytes = conn->stash, .length = conn->stash_bytes});
+    (void)event_add(conn->in.event, NULL);
+    if (conn->in.stash_bytes > 0)
+        conn_parse(conn, (struct input){.bytes = conn->in.stash, .length = conn->in.stash_bytes});
 }

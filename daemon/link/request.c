@@ -13,7 +13,7 @@
 #include "common/text.h"
 #include "daemon/link/channel.h"
 #include "daemon/link/conn.h"
-#include "daemon/verbs/opening.h"
+#include "daemon/link/spare.h"
 
 enum {
     /* So much that is ready leaves before the end of the round: while it is in the cache, and so
@@ -23,16 +23,18 @@ enum {
     REQUEST_MESSAGE_MAX = 1024,
 };
 
-void request_release(struct request *request)
+static void request_release(struct request *request)
 {
     struct conn *conn = request->conn;
     outgoing_deinit(&request->out);
-    request->buffer = buffer_put(&conn->worker->buffers, request->buffer);
-    request->opening = opening_free(request->opening);
-    free(request->extra);
+    request->payload.buffer = buffer_put(&conn->worker->memory.buffers, request->payload.buffer);
+    if (request->free_extra != NULL)
+        request->free_extra(request->extra);
+    else
+        free(request->extra);
     request->extra = NULL;
     conn_credit(conn, request);
-    worker_put_request(conn->worker, request);
+    spare_put(&conn->worker->memory, request);
 }
 
 static void on_request_sent(struct outgoing *outgoing)
@@ -56,31 +58,49 @@ static void request_end(struct request *request, Blkd__Reply *reply, size_t payl
     conn_remove_request(conn, request);
     request_leave_session(request);
     request->out.release = on_request_sent;
-    request->out.payload = request->buffer != NULL ? request->buffer->data : NULL;
+    request->out.payload = request->payload.buffer != NULL ? request->payload.buffer->data : NULL;
     int error = outgoing_pack(&request->out, reply, payload_bytes);
     if (error < 0) {
         request_release(request);
-        conn_refuse(conn, error, "no memory for a reply");
+        conn_break(conn, error);
         return;
     }
     if (request->out.head != request->out.inline_bytes)
         conn_charge(conn, request, request->out.head_bytes);
     conn_queue(conn, &request->out);
     conn_touch(conn);
-    if (conn->unsent_bytes >= REQUEST_SEND_BYTES || conn->unsent_frames >= REQUEST_SEND_FRAMES)
+    if (conn->out.unsent_bytes >= REQUEST_SEND_BYTES ||
+        conn->out.unsent_frames >= REQUEST_SEND_FRAMES)
         (void)conn_send(conn);
 }
 
 /* One that came by the channel: its completion says all. */
 static void request_end_by_channel(struct request *request, int result, const char *message)
 {
+    struct conn *conn = request->conn;
+    struct channel *channel = request->ring.channel;
+    struct channel_arena *arena = request->ring.arena;
+    uint64_t length_bytes = request->ring.memory != NULL ? request->asked.length_bytes : 0;
     request_leave_session(request);
-    channel_complete(request, result, message);
+    channel_complete(channel, request->id, result, message, length_bytes);
+    if (arena != NULL && --arena->users == 0 && arena->removal != NULL)
+        request_end_removal(channel, arena);
+    bool last = conn->state > CONN_SERVING;
+    request_release(request);
+    if (last || channel->held)
+        conn_touch(conn);
+}
+
+void request_end_removal(struct channel *channel, struct channel_arena *arena)
+{
+    struct request *removal = arena->removal;
+    channel_forget_arena(channel, arena);
+    request_finish(removal, 0);
 }
 
 void request_finish(struct request *request, int result)
 {
-    if (request->channel != NULL) {
+    if (request->ring.channel != NULL) {
         request_end_by_channel(request, result, NULL);
         return;
     }
@@ -107,7 +127,7 @@ void request_fail(struct request *request, int error, const char *format, ...)
 
     text_make_utf8(message);
     assert(error < 0);
-    if (request->channel != NULL) {
+    if (request->ring.channel != NULL) {
         request_end_by_channel(request, error, message);
         return;
     }
@@ -126,19 +146,20 @@ void request_reply(struct request *request, Blkd__Reply *reply)
 /* What was read is where the client wants it, but for direct I/O to memory that was not aligned. */
 static void request_deliver(struct request *request)
 {
-    if (request->buffer != NULL)
-        (void)memcpy(request->memory, request->buffer->data, request->length_bytes);
+    if (request->payload.buffer != NULL)
+        (void)memcpy(request->ring.memory, request->payload.buffer->data,
+                     request->asked.length_bytes);
     request_finish(request, 0);
 }
 
 void request_reply_payload(struct request *request)
 {
-    if (request->channel != NULL) {
+    if (request->ring.channel != NULL) {
         request_deliver(request);
         return;
     }
     Blkd__Reply reply = BLKD__REPLY__INIT;
-    request_end(request, &reply, (size_t)request->length_bytes);
+    request_end(request, &reply, (size_t)request->asked.length_bytes);
 }
 
 int request_attach(struct request *request, int fd)
@@ -174,13 +195,14 @@ void request_set_undo(struct request *request, void (*undo)(struct request *requ
 
 int request_own_payload(struct request *request)
 {
-    if (request->buffer != NULL || request->channel != NULL)
+    if (request->payload.buffer != NULL || request->ring.channel != NULL)
         return 0;
-    request->buffer = buffer_get(&request->conn->worker->buffers, request->payload_bytes);
-    if (request->buffer == NULL)
+    request->payload.buffer =
+        buffer_get(&request->conn->worker->memory.buffers, request->payload.bytes);
+    if (request->payload.buffer == NULL)
         return -ENOMEM;
-    conn_charge(request->conn, request, request->payload_bytes);
-    (void)memcpy(request->buffer->data, request->payload, request->payload_bytes);
-    request->payload = request->buffer->data;
+    conn_charge(request->conn, request, request->payload.bytes);
+    (void)memcpy(request->payload.buffer->data, request->payload.data, request->payload.bytes);
+    request->payload.data = request->payload.buffer->data;
     return 0;
 }

@@ -12,7 +12,9 @@
 #include <sys/queue.h>
 
 #include "daemon/base/buffer.h"
-#include "daemon/device/device.h"
+#include "daemon/device/flush.h"
+#include "daemon/device/gate.h"
+#include "daemon/device/task.h"
 #include "daemon/link/outgoing.h"
 #include "daemon/storage/backend.h"
 #include "proto/blkd.pb-c.h"
@@ -21,45 +23,59 @@ struct channel;
 struct channel_arena;
 struct conn;
 struct operation;
-struct opening;
 struct session;
 
-struct request {
-    struct outgoing out; /* first: the reply, when the request is done */
-    struct conn *conn;
-    struct channel *channel;     /* that it came by, or NULL: by the socket */
-    struct channel_arena *arena; /* of a transfer by the channel, and what it reads to */
-    uint8_t *memory;             /* or writes from there */
-    struct session *session;     /* held from dispatch on, if the operation needs one */
-    const struct operation *operation;
-    LIST_ENTRY(request) id_link;
-    uint64_t id;
-
-    /* What was asked, copied from the message by the operation's prepare. */
-    uint64_t session_number;
+/* What was asked, copied from the message by the operation's prepare. */
+struct request_asked {
+    uint64_t session;
     uint64_t offset_bytes;
     uint64_t length_bytes;
     uint64_t transfer_end_bytes;
     uint64_t value;
     uint32_t flags;
-    struct opening *opening;
+};
 
-    const uint8_t *payload; /* of a write: in `buffer`, or borrowed from the receive buffer */
-    uint32_t payload_bytes;
-    uint32_t received_bytes; /* of the payload, while it comes */
+/* The way by which it came, when that is not the socket. */
+struct request_ring {
+    struct channel *channel;     /* or NULL: by the socket */
+    struct channel_arena *arena; /* of a transfer, and what it reads to */
+    uint8_t *memory;             /* or writes from there */
+};
+
+/* The bytes that came with it, or that its reply takes along. */
+struct request_payload {
+    const uint8_t *data; /* of a write: in `buffer`, or borrowed from the receive buffer */
+    uint32_t bytes;
+    uint32_t received_bytes; /* while it comes */
     struct buffer *buffer;   /* a write's payload or a read's answer */
-    size_t charged_bytes;    /* against CONN_BUFFERED_MAX */
+};
 
-    void (*undo)(struct request *request); /* request_set_undo */
-    void *extra; /* what rare operations need beside; freed with the request */
-    STAILQ_ENTRY(request) spare_link;
-
-    /* From here on a new request is not zeroed: its users fill these whole. */
-    struct device_ticket ticket;
+/* For verbs: what they do to a device. Not zeroed in a new request: its users fill these whole. */
+struct request_work {
+    struct gate_ticket ticket;
     struct io io;
-    struct device_flush flush;
-    struct device_task task;
-    struct device_drain drain;
+    struct flush flush;
+    struct task task;
+    struct drain drain;
+};
+
+struct request {
+    struct outgoing out; /* first: the reply, when the request is done */
+    struct conn *conn;
+    struct session *session; /* held from dispatch on, if the operation needs one */
+    const struct operation *operation;
+    LIST_ENTRY(request) id_link;
+    STAILQ_ENTRY(request) spare_link;
+    uint64_t id;
+    struct request_asked asked;
+    struct request_ring ring;
+    struct request_payload payload;
+    size_t charged_bytes;                  /* against CONN_BUFFERED_MAX */
+    void (*undo)(struct request *request); /* request_set_undo */
+    void *extra;                           /* what rare operations need beside */
+    void (*free_extra)(void *extra);       /* frees it with the request; NULL: free(3) */
+
+    struct request_work work; /* last */
 };
 
 /* Answers: status OK and nothing else, or an errno with no more than its name. */
@@ -86,7 +102,8 @@ void request_set_undo(struct request *request, void (*undo)(struct request *requ
 /* Makes the payload the request's own if it is borrowed. 0 or -ENOMEM. */
 int request_own_payload(struct request *request);
 
-/* Frees what the request holds, after its reply has been sent or dropped. */
-void request_release(struct request *request);
+/* Nothing uses the arena any more, whose removal was asked for: it is gone, and that is answered.
+ */
+void request_end_removal(struct channel *channel, struct channel_arena *arena);
 
 #endif

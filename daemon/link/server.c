@@ -3,19 +3,15 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "common/container.h"
+#include "daemon/base/log.h"
 #include "daemon/link/worker.h"
-#include "daemon/state/state.h"
 
-int server_init(struct server *server, const struct config *config, struct state *state)
+static int server_make_instance(struct server *server)
 {
     struct timespec now;
-    *server = (struct server){.config = config, .state = state};
     if (getrandom(server->instance, sizeof(server->instance), 0) !=
         (ssize_t)sizeof(server->instance))
         return -EIO;
@@ -23,10 +19,35 @@ int server_init(struct server *server, const struct config *config, struct state
      */
     (void)clock_gettime(CLOCK_REALTIME, &now);
     server->session_epoch = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-    registry_init(&server->registry);
+    return 0;
+}
+
+static int server_make_registry(struct server *server, unsigned int workers)
+{
+    server->loops = calloc(workers, sizeof(struct io_loop *));
+    if (server->loops == NULL)
+        return -ENOMEM;
+    const struct commons commons = {.state = server->state,
+                                    .users = &server->users,
+                                    .sink = &server->watch.sink,
+                                    .loops = server->loops,
+                                    .loop_count = workers,
+                                    .locks_per_uid = server->limits.locks_per_uid};
+    registry_init(&server->registry, &commons);
+    return 0;
+}
+
+int server_init(struct server *server, const struct server_options *options)
+{
+    *server = (struct server){
+        .limits = options->limits, .operations = options->operations, .state = options->state};
     user_table_init(&server->users);
     watch_hub_init(&server->watch);
-    int error = mailbox_init(&server->mailbox);
+    int error = server_make_instance(server);
+    if (error == 0)
+        error = server_make_registry(server, options->workers);
+    if (error == 0)
+        error = mailbox_init(&server->mailbox);
     if (error == 0)
         error = helper_new(HELPER_THREADS_MAX, "helper", &server->helpers);
     return error;
@@ -45,59 +66,39 @@ static void server_log_engine(const struct server *server, int fallback)
     log_end(&line);
 }
 
-int server_start_workers(struct server *server)
+static int server_make_worker(struct server *server, const char *engine_choice)
 {
-    unsigned int count = config_worker_count(server->config);
-    server->workers = calloc(count, sizeof(*server->workers));
-    if (server->workers == NULL)
-        return -ENOMEM;
-    for (unsigned int i = 0; i < count; i++) {
-        struct engine *engine = NULL;
-        int fallback = 0;
-        int error = engine_new(server->config->engine, &engine, &fallback);
-        if (error < 0)
-            return error;
-        if (i == 0) {
-            server->engine_name = engine_name(engine);
-            server_log_engine(server, fallback);
-        }
-        error = worker_init(&server->workers[i], server, i, engine);
-        if (error < 0)
-            return error;
-        server->worker_count++;
+    struct worker *worker = &server->workers[server->worker_count];
+    struct engine *engine = NULL;
+    int fallback = 0;
+    int error = engine_new(engine_choice, &engine, &fallback);
+    if (error < 0)
+        return error;
+    if (server->worker_count == 0) {
+        server->engine_name = engine_name(engine);
+        server_log_engine(server, fallback);
     }
-    for (unsigned int i = 0; i < count; i++) {
-        int error = worker_start(&server->workers[i]);
-        if (error < 0)
-            return error;
-    }
+    error = worker_init(worker, server, server->worker_count, engine);
+    if (error < 0)
+        return error;
+    server->loops[server->worker_count++] = &worker->io;
     return 0;
 }
 
-static void on_reserve_run(struct helper_job *job)
+int server_start(struct server *server, const struct server_options *options,
+                 void (*on_worker_ended)(struct letter *letter))
 {
-    struct server *server = CONTAINER_OF(job, struct server, reserve_job);
-    char message[STATE_MESSAGE_MAX];
-    int error = state_reserve_tokens(server->state, message);
-    if (error < 0)
-        log_message(LOG_LEVEL_WARNING, "tokens-not-reserved", "%s", message);
-}
-
-static void on_reserve_done(struct helper_job *job)
-{
-    struct server *server = CONTAINER_OF(job, struct server, reserve_job);
-    server->reserve_worker->pending--;
-    atomic_store(&server->reserving, false);
-}
-
-void server_reserve_tokens(struct server *server, struct worker *worker)
-{
-    if (!state_tokens_low(server->state) || atomic_exchange(&server->reserving, true))
-        return;
-    server->reserve_worker = worker;
-    server->reserve_job = (struct helper_job){.run = on_reserve_run, .on_done = on_reserve_done};
-    worker->pending++;
-    worker_submit_job(worker, &server->reserve_job);
+    int error = 0;
+    server->workers = calloc(options->workers, sizeof(*server->workers));
+    if (server->workers == NULL)
+        return -ENOMEM;
+    while (error == 0 && server->worker_count < options->workers)
+        error = server_make_worker(server, options->engine);
+    for (unsigned int i = 0; error == 0 && i < server->worker_count; i++) {
+        server->workers[i].ended_letter.deliver = on_worker_ended;
+        error = worker_start(&server->workers[i]);
+    }
+    return error;
 }
 
 void server_deinit(struct server *server)
@@ -110,4 +111,5 @@ void server_deinit(struct server *server)
     watch_hub_deinit(&server->watch);
     mailbox_deinit(&server->mailbox);
     free(server->workers);
+    free(server->loops);
 }

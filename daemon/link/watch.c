@@ -18,6 +18,7 @@
 #include "common/limits.h"
 #include "common/status.h"
 #include "common/text.h"
+#include "daemon/base/clock.h"
 #include "daemon/link/access.h"
 #include "daemon/link/conn.h"
 
@@ -25,12 +26,12 @@
 struct happening {
     atomic_uint references;
     size_t bytes;
-    enum watch_what what;
+    enum happening_what what;
     uint64_t device;
     uint64_t session; /* 0: of the device */
     uint64_t unix_ms;
     struct peer peer; /* the session's */
-    struct watch_detail detail;
+    struct happening_detail detail;
     char purpose[PURPOSE_MAX + 1];
     char path[];
 };
@@ -60,9 +61,13 @@ struct watcher {
     uint64_t untold;   /* left out before the next that is told */
 };
 
+static void watch_publish(struct happening_sink *sink, enum happening_what what,
+                          const struct device *device, const struct session *session,
+                          const struct happening_detail *detail);
+
 void watch_hub_init(struct watch_hub *hub)
 {
-    *hub = (struct watch_hub){0};
+    *hub = (struct watch_hub){.sink.publish = watch_publish};
     (void)pthread_mutex_init(&hub->mutex, NULL);
     TAILQ_INIT(&hub->watchers);
 }
@@ -93,9 +98,9 @@ static void happening_set_purpose(struct happening *happening, const struct sess
 }
 
 /* With one reference; NULL: no memory. */
-static struct happening *happening_new(enum watch_what what, const struct device *device,
+static struct happening *happening_new(enum happening_what what, const struct device *device,
                                        const struct session *session,
-                                       const struct watch_detail *detail)
+                                       const struct happening_detail *detail)
 {
     const char *path = session == NULL ? device->path : session->path;
     size_t path_bytes = strlen(path) + 1;
@@ -106,10 +111,10 @@ static struct happening *happening_new(enum watch_what what, const struct device
     happening->bytes = sizeof(*happening) + path_bytes;
     happening->what = what;
     happening->device = device->number;
-    happening->unix_ms = worker_unix_ms();
+    happening->unix_ms = clock_unix_ms();
     if (session != NULL) {
         happening->session = session->number;
-        happening->peer = session->peer;
+        happening->peer = session->client.peer;
         text_make_utf8(happening->peer.command);
     }
     if (detail != NULL)
@@ -163,12 +168,14 @@ static void watcher_wake(struct watcher *watcher)
     if (watcher->posted)
         return;
     watcher->posted = true;
-    mailbox_post(&watcher->worker->mailbox, &watcher->letter);
+    loop_post(&watcher->worker->io.base, &watcher->letter);
 }
 
-void watch_publish(struct watch_hub *hub, enum watch_what what, const struct device *device,
-                   const struct session *session, const struct watch_detail *detail)
+static void watch_publish(struct happening_sink *sink, enum happening_what what,
+                          const struct device *device, const struct session *session,
+                          const struct happening_detail *detail)
 {
+    struct watch_hub *hub = CONTAINER_OF(sink, struct watch_hub, sink);
     struct watcher *watcher = NULL;
     if (atomic_load_explicit(&hub->count, memory_order_relaxed) == 0)
         return;
@@ -195,7 +202,7 @@ static const struct session *watcher_session(const struct watcher *watcher, uint
 {
     struct session *session = NULL;
     struct session *next = NULL;
-    HASH_ITER(hh, watcher->conn->sessions, session, next)
+    HASH_ITER(hh, watcher->conn->sessions.by_number, session, next)
     {
         if (session->device->number == device)
             return session;
@@ -218,7 +225,7 @@ static void watcher_fill_private(const struct watcher *watcher, struct happening
     told->purpose = happening->purpose;
 }
 
-static void watch_fill_lock(const struct watch_detail *detail, Blkd__Happening *told)
+static void watch_fill_lock(const struct happening_detail *detail, Blkd__Happening *told)
 {
     const struct lock_range *range = &detail->range;
     told->mode = (Blkd__LockMode)detail->mode;
@@ -278,7 +285,7 @@ void watch_send(struct watcher *watcher)
     /* No more than what a full queue holds: the worker's others have their turn, too. */
     for (unsigned int i = 0; i < WATCH_ENTRIES_MAX; i++) {
         if (conn_is_backed_up(conn)) {
-            conn->events_held = true;
+            conn->out.events_held = true;
             return;
         }
         if (!watcher_take(hub, watcher, &slot))
@@ -352,7 +359,7 @@ int watch_start(struct watch_hub *hub, struct conn *conn)
     int error = watch_add(hub, watcher);
     if (error < 0)
         return error;
-    conn->buffered_bytes += WATCH_BYTES_MAX;
+    conn->requests.buffered_bytes += WATCH_BYTES_MAX;
     conn->watcher = TAKE_PTR(watcher);
     return 0;
 }
@@ -362,7 +369,7 @@ void watch_stop(struct watch_hub *hub, struct conn *conn)
     struct watcher *watcher = TAKE_PTR(conn->watcher);
     if (watcher == NULL)
         return;
-    conn->buffered_bytes -= WATCH_BYTES_MAX;
+    conn->requests.buffered_bytes -= WATCH_BYTES_MAX;
     watcher->conn = NULL;
     pthread_mutex_lock(&hub->mutex);
     TAILQ_REMOVE(&hub->watchers, watcher, link);

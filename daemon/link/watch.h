@@ -18,31 +18,16 @@
 #include <sys/queue.h>
 
 #include "daemon/base/mailbox.h"
-#include "daemon/lock/lock.h"
+#include "daemon/device/happening.h"
 
 struct conn;
-struct device;
-struct session;
 struct watcher;
-
-/* Numbers as on the wire (Blkd__Happening__What). */
-enum watch_what {
-    WATCH_SESSION_OPENED = 1,
-    WATCH_SESSION_CLOSED = 2,
-    WATCH_LOCK_GRANTED = 3,
-    WATCH_LOCK_RELEASED = 4,
-    WATCH_LOCK_WAITS = 5,
-    WATCH_LOCK_LOST = 6,
-    WATCH_RESIZED = 7,
-    WATCH_SYNC_FAILED = 8,
-    WATCH_RECOVERED = 9,
-    WATCH_EVICTED = 10,
-    WATCH_DEVICE_CLOSED = 11,
-};
 
 TAILQ_HEAD(watcher_list, watcher);
 
+/* Publishing, as the sink of what happens, costs next to nothing while nobody watches. */
 struct watch_hub {
+    struct happening_sink sink;
     pthread_mutex_t mutex; /* innermost: nothing else is locked under it but a mailbox */
     struct watcher_list watchers;
     atomic_uint count;
@@ -51,22 +36,6 @@ struct watch_hub {
 void watch_hub_init(struct watch_hub *hub);
 /* No watchers, and the mailboxes of those that were are drained. */
 void watch_hub_deinit(struct watch_hub *hub);
-
-/* What is told beside `what`, device and session; zero where it does not apply. */
-struct watch_detail {
-    enum lock_mode mode;
-    struct lock_range range;
-    uint64_t token;
-    uint64_t size_bytes;
-    uint64_t generation;
-    int error;           /* 0 or a negative errno */
-    const char *purpose; /* copied; may be NULL */
-};
-
-/* Tells the watchers. `session` may be NULL: of the device. `detail` may be NULL. Any thread, under
- * any mutexes; copies what it is given; costs next to nothing while nobody watches. */
-void watch_publish(struct watch_hub *hub, enum watch_what what, const struct device *device,
-                   const struct session *session, const struct watch_detail *detail);
 
 /* The connection watches from now on: 0 (twice is the same as once); -ENOMEM; -EDQUOT: its user
  * watches too often; -ESHUTDOWN: it is closing. On its worker. */

@@ -3,20 +3,20 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <event2/event.h>
 #include <sched.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "common/container.h"
 #include "common/limits.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/base/sigbus.h"
 #include "daemon/base/thread.h"
+#include "daemon/device/look.h"
 #include "daemon/link/conn.h"
-#include "daemon/link/request.h"
+#include "daemon/link/spare.h"
 #include "daemon/state/state.h"
 
 enum {
@@ -30,33 +30,12 @@ enum {
     CHANNEL_IDLE_NS = 1000000,
 };
 
-uint64_t worker_now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-uint64_t worker_unix_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-uint64_t worker_now_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 static void on_worker_mail(evutil_socket_t fd, short what, void *user_data)
 {
     struct worker *worker = user_data;
     (void)fd;
     (void)what;
-    worker->activity += mailbox_drain(&worker->mailbox);
+    worker->polling.activity += mailbox_drain(&worker->io.base.mailbox);
 }
 
 static void on_worker_engine(evutil_socket_t fd, short what, void *user_data)
@@ -64,10 +43,10 @@ static void on_worker_engine(evutil_socket_t fd, short what, void *user_data)
     struct worker *worker = user_data;
     (void)fd;
     (void)what;
-    unsigned int ended = engine_process(worker->engine);
-    worker->activity += ended;
+    unsigned int ended = engine_process(worker->io.engine);
+    worker->polling.activity += ended;
     if (ended == 0) /* nothing ends the round, but a transfer may have to be tried again */
-        engine_kick(worker->engine);
+        engine_kick(worker->io.engine);
 }
 
 static void on_worker_stop(struct letter *letter)
@@ -93,14 +72,14 @@ static void on_worker_look(evutil_socket_t fd, short what, void *user_data)
     (void)fd;
     (void)what;
     if (!worker->stopping)
-        device_look_all(worker);
+        look_all(&worker->server->registry, &worker->io);
 }
 
 static int worker_add_look_timer(struct worker *worker)
 {
     const struct timeval interval = {.tv_sec = LOOK_INTERVAL_MS / 1000,
                                      .tv_usec = LOOK_INTERVAL_MS % 1000 * 1000L};
-    worker->look_timer = event_new(worker->base, -1, EV_PERSIST, on_worker_look, worker);
+    worker->look_timer = event_new(worker->io.base.events, -1, EV_PERSIST, on_worker_look, worker);
     if (worker->look_timer == NULL || event_add(worker->look_timer, &interval) < 0)
         return -ENOMEM;
     return 0;
@@ -108,10 +87,10 @@ static int worker_add_look_timer(struct worker *worker)
 
 static int worker_add_events(struct worker *worker)
 {
-    worker->mailbox_event = event_new(worker->base, mailbox_fd(&worker->mailbox),
+    worker->mailbox_event = event_new(worker->io.base.events, mailbox_fd(&worker->io.base.mailbox),
                                       EV_READ | EV_PERSIST, on_worker_mail, worker);
-    worker->engine_event = event_new(worker->base, engine_fd(worker->engine), EV_READ | EV_PERSIST,
-                                     on_worker_engine, worker);
+    worker->engine_event = event_new(worker->io.base.events, engine_fd(worker->io.engine),
+                                     EV_READ | EV_PERSIST, on_worker_engine, worker);
     if (worker->mailbox_event == NULL || worker->engine_event == NULL ||
         event_add(worker->mailbox_event, NULL) < 0 || event_add(worker->engine_event, NULL) < 0)
         return -ENOMEM;
@@ -121,23 +100,23 @@ static int worker_add_events(struct worker *worker)
 int worker_init(struct worker *worker, struct server *server, unsigned int index,
                 struct engine *engine)
 {
-    *worker = (struct worker){.server = server, .index = index, .engine = engine};
+    *worker = (struct worker){.server = server, .index = index};
     worker->stop_letter.deliver = on_worker_stop;
     LIST_INIT(&worker->conns);
     TAILQ_INIT(&worker->touched);
-    TAILQ_INIT(&worker->awake);
-    TAILQ_INIT(&worker->dirty);
-    TAILQ_INIT(&worker->due);
-    STAILQ_INIT(&worker->spare_requests);
-    buffer_pool_init(&worker->buffers);
-    spin_init(&worker->spin, spin_max_ns(server->config->busy_poll_us));
-    worker->device_spin = worker->spin;
-    int error = mailbox_init(&worker->mailbox);
+    TAILQ_INIT(&worker->rings.awake);
+    TAILQ_INIT(&worker->rings.dirty);
+    TAILQ_INIT(&worker->rings.due);
+    STAILQ_INIT(&worker->memory.spare_requests);
+    buffer_pool_init(&worker->memory.buffers);
+    spin_init(&worker->polling.clients, spin_max_ns(server->limits.busy_poll_us));
+    worker->polling.devices = worker->polling.clients;
+    int error = loop_init(&worker->io.base, server->helpers);
     if (error < 0)
         return error;
-    worker->receive_buffer = malloc(WORKER_RECEIVE_BYTES);
-    worker->base = event_base_new();
-    if (worker->receive_buffer == NULL || worker->base == NULL)
+    worker->io.engine = engine;
+    worker->memory.receive_buffer = malloc(WORKER_RECEIVE_BYTES);
+    if (worker->memory.receive_buffer == NULL)
         return -ENOMEM;
     return worker_add_events(worker);
 }
@@ -146,8 +125,8 @@ int worker_init(struct worker *worker, struct server *server, unsigned int index
 
 static void worker_publish(struct worker *worker)
 {
-    while (!TAILQ_EMPTY(&worker->dirty))
-        channel_publish(TAILQ_FIRST(&worker->dirty));
+    while (!TAILQ_EMPTY(&worker->rings.dirty))
+        channel_publish(TAILQ_FIRST(&worker->rings.dirty));
 }
 
 /* What is touched or submitted while others are looked at belongs to the same round: nothing may
@@ -159,11 +138,11 @@ static void worker_end_round(struct worker *worker)
         worker_publish(worker);
         while (!TAILQ_EMPTY(&worker->touched))
             conn_end_round(TAILQ_FIRST(&worker->touched));
-        engine_kick(worker->engine);
-        ready = engine_ready(worker->engine);
+        engine_kick(worker->io.engine);
+        ready = engine_ready(worker->io.engine);
         if (ready)
-            worker->activity += engine_process(worker->engine);
-    } while (ready || !TAILQ_EMPTY(&worker->touched) || !TAILQ_EMPTY(&worker->dirty));
+            worker->polling.activity += engine_process(worker->io.engine);
+    } while (ready || !TAILQ_EMPTY(&worker->touched) || !TAILQ_EMPTY(&worker->rings.dirty));
 }
 
 /* Those that are awake have their turn, one after another, until it is time to look at everything
@@ -171,13 +150,13 @@ static void worker_end_round(struct worker *worker)
 static bool worker_poll(struct worker *worker)
 {
     bool found = false;
-    for (unsigned int left = worker->awake_count; left > 0 && worker->since_look < WORKER_BUSY_LOOK;
-         left--) {
-        struct channel *channel = TAILQ_FIRST(&worker->awake);
+    for (unsigned int left = worker->rings.awake_count;
+         left > 0 && worker->rings.since_look < WORKER_BUSY_LOOK; left--) {
+        struct channel *channel = TAILQ_FIRST(&worker->rings.awake);
         if (channel == NULL)
             break;
-        TAILQ_REMOVE(&worker->awake, channel, awake_link);
-        TAILQ_INSERT_TAIL(&worker->awake, channel, awake_link);
+        TAILQ_REMOVE(&worker->rings.awake, channel, awake_link);
+        TAILQ_INSERT_TAIL(&worker->rings.awake, channel, awake_link);
         found = channel_poll(channel) || found;
     }
     return found;
@@ -185,15 +164,15 @@ static bool worker_poll(struct worker *worker)
 
 static void worker_wake_clients(struct worker *worker)
 {
-    while (!TAILQ_EMPTY(&worker->due))
-        channel_wake_client(TAILQ_FIRST(&worker->due));
+    while (!TAILQ_EMPTY(&worker->rings.due))
+        channel_wake_client(TAILQ_FIRST(&worker->rings.due));
 }
 
 /* True if all of them will ring when there is something. */
 static bool worker_let_sleep(struct worker *worker, uint64_t idle_since_ns)
 {
     bool all = true;
-    struct channel *channel = TAILQ_FIRST(&worker->awake);
+    struct channel *channel = TAILQ_FIRST(&worker->rings.awake);
     while (channel != NULL) {
         struct channel *next = TAILQ_NEXT(channel, awake_link);
         if (channel->busy_ns > idle_since_ns || !channel_sleep(channel))
@@ -220,22 +199,22 @@ static void worker_refuse_lost(struct worker *worker)
  * while rings are busy. */
 static void worker_look(struct worker *worker, int flags)
 {
-    (void)event_base_loop(worker->base, EVLOOP_ONCE | flags);
-    worker->looked_ns = worker_now_ns();
-    worker->since_look = 0;
+    (void)event_base_loop(worker->io.base.events, EVLOOP_ONCE | flags);
+    worker->rings.looked_ns = clock_ns();
+    worker->rings.since_look = 0;
     if (worker->losses != sigbus_losses())
         worker_refuse_lost(worker);
-    (void)worker_let_sleep(worker, worker->looked_ns - CHANNEL_IDLE_NS);
+    (void)worker_let_sleep(worker, worker->rings.looked_ns - CHANNEL_IDLE_NS);
     worker_end_round(worker);
 }
 
 static void worker_wake_if(struct worker *worker,
                            bool (*wakes)(const struct channel *channel, uint64_t now_ns))
 {
-    struct channel *channel = TAILQ_FIRST(&worker->due);
+    struct channel *channel = TAILQ_FIRST(&worker->rings.due);
     while (channel != NULL) {
         struct channel *next = TAILQ_NEXT(channel, due_link);
-        if (wakes(channel, worker->looked_ns))
+        if (wakes(channel, worker->rings.looked_ns))
             channel_wake_client(channel);
         channel = next;
     }
@@ -245,7 +224,7 @@ static void worker_wake_if(struct worker *worker,
 static void worker_tell_cpu(struct worker *worker, int cpu)
 {
     struct channel *channel = NULL;
-    TAILQ_FOREACH (channel, &worker->awake, awake_link)
+    TAILQ_FOREACH (channel, &worker->rings.awake, awake_link)
         ring_consumer_set_cpu(&channel->submissions, cpu);
 }
 
@@ -259,7 +238,8 @@ static void worker_look_while_busy(struct worker *worker)
 /* How long devices take says nothing about clients. */
 static struct spin *worker_spin_of(struct worker *worker)
 {
-    return engine_in_flight(worker->engine) > 0 ? &worker->device_spin : &worker->spin;
+    return engine_in_flight(worker->io.engine) > 0 ? &worker->polling.devices
+                                                   : &worker->polling.clients;
 }
 
 /* A round that ends can complete what another client sleeps for. */
@@ -267,11 +247,11 @@ static void worker_sleep(struct worker *worker)
 {
     worker_wake_clients(worker);
     worker_end_round(worker);
-    bool sleep = worker_let_sleep(worker, UINT64_MAX) && TAILQ_EMPTY(&worker->due);
+    bool sleep = worker_let_sleep(worker, UINT64_MAX) && TAILQ_EMPTY(&worker->rings.due);
     struct spin *spin = worker_spin_of(worker);
-    uint64_t start_ns = worker_now_ns();
+    uint64_t start_ns = clock_ns();
     worker_look(worker, sleep ? 0 : EVLOOP_NONBLOCK);
-    spin_slept(spin, worker->looked_ns - start_ns);
+    spin_slept(spin, worker->rings.looked_ns - start_ns);
 }
 
 /* ---- polling before it sleeps ---- */
@@ -280,39 +260,39 @@ static void worker_sleep(struct worker *worker)
 static bool worker_glance(struct worker *worker)
 {
     struct channel *channel = NULL;
-    TAILQ_FOREACH (channel, &worker->awake, awake_link) {
+    TAILQ_FOREACH (channel, &worker->rings.awake, awake_link) {
         if (channel_ready(channel))
             return true;
     }
-    return engine_ready(worker->engine);
+    return engine_ready(worker->io.engine);
 }
 
 /* Looks again and again whether something is to be done: with rings mostly at those. */
 static bool worker_spin_once(struct worker *worker, uint64_t start_ns, uint64_t now_ns)
 {
-    unsigned int before = worker->activity;
+    unsigned int before = worker->polling.activity;
     if (worker_glance(worker))
         return true;
-    if (mailbox_ready(&worker->mailbox)) {
-        worker->activity += mailbox_drain(&worker->mailbox);
+    if (mailbox_ready(&worker->io.base.mailbox)) {
+        worker->polling.activity += mailbox_drain(&worker->io.base.mailbox);
         return true;
     }
-    if (worker->awake_count > 0 && now_ns - worker->looked_ns < WORKER_LOOK_NS) {
+    if (worker->rings.awake_count > 0 && now_ns - worker->rings.looked_ns < WORKER_LOOK_NS) {
         spin_pause(now_ns - start_ns);
         return false;
     }
     worker_look(worker, EVLOOP_NONBLOCK);
-    return worker->activity != before;
+    return worker->polling.activity != before;
 }
 
 static void worker_spin_for(struct worker *worker, struct spin *spin, uint64_t budget_ns)
 {
-    uint64_t start_ns = worker_now_ns();
+    uint64_t start_ns = clock_ns();
     uint64_t last_ns = start_ns;
-    worker->looked_ns = start_ns;
+    worker->rings.looked_ns = start_ns;
     for (;;) {
         bool found = worker_spin_once(worker, start_ns, last_ns);
-        uint64_t now_ns = worker_now_ns();
+        uint64_t now_ns = clock_ns();
         if (found) {
             spin_found(spin, last_ns - start_ns);
             return;
@@ -323,7 +303,7 @@ static void worker_spin_for(struct worker *worker, struct spin *spin, uint64_t b
             spin_failed(spin);
             return;
         }
-        if (now_ns - start_ns > CLIENT_WAKE_NS && !TAILQ_EMPTY(&worker->due)) {
+        if (now_ns - start_ns > CLIENT_WAKE_NS && !TAILQ_EMPTY(&worker->rings.due)) {
             worker_wake_clients(worker);
             worker_end_round(worker); /* sends it */
         }
@@ -335,10 +315,10 @@ static void worker_spin_for(struct worker *worker, struct spin *spin, uint64_t b
 static bool worker_shares_cpu(struct worker *worker)
 {
     int cpu = sched_getcpu();
-    bool shares = worker->awake_count > 0;
+    bool shares = worker->rings.awake_count > 0;
     struct channel *channel = NULL;
     worker_tell_cpu(worker, cpu);
-    TAILQ_FOREACH (channel, &worker->awake, awake_link)
+    TAILQ_FOREACH (channel, &worker->rings.awake, awake_link)
         shares = shares && channel_shares_cpu(channel, cpu);
     return shares;
 }
@@ -347,7 +327,8 @@ static bool worker_shares_cpu(struct worker *worker)
 static void worker_spin(struct worker *worker)
 {
     struct spin *spin = worker_spin_of(worker);
-    if (worker_shares_cpu(worker) || LIST_EMPTY(&worker->conns) || engine_needs_cpu(worker->engine))
+    if (worker_shares_cpu(worker) || LIST_EMPTY(&worker->conns) ||
+        engine_needs_cpu(worker->io.engine))
         return;
     uint64_t budget_ns = spin_begin(spin);
     if (budget_ns == 0 || !spin_enter())
@@ -359,15 +340,15 @@ static void worker_spin(struct worker *worker)
 /* A letter may still be there for a session that has gone, or for a device's guard. */
 static bool worker_is_done(struct worker *worker)
 {
-    return worker->stopping && LIST_EMPTY(&worker->conns) && worker->pending == 0 &&
-           mailbox_shut(&worker->mailbox);
+    return worker->stopping && LIST_EMPTY(&worker->conns) && worker->io.base.pending == 0 &&
+           mailbox_shut(&worker->io.base.mailbox);
 }
 
 /* A successor is to wait for this engine's I/O also if the process is killed (CONTRACT R3). */
 static void worker_pin_state(struct worker *worker)
 {
     const int fd = state_lock_fd(worker->server->state);
-    int error = engine_pin(worker->engine, &worker->state_pin, &fd, 1);
+    int error = engine_pin(worker->io.engine, &worker->state_pin, &fd, 1);
     if (error == 0)
         return;
     struct log_line line;
@@ -380,15 +361,15 @@ static void worker_pin_state(struct worker *worker)
 
 static void worker_round(struct worker *worker)
 {
-    unsigned int before = worker->activity;
+    unsigned int before = worker->polling.activity;
     if (worker_poll(worker)) {
         worker_end_round(worker);
-        if (worker->since_look >= WORKER_BUSY_LOOK)
+        if (worker->rings.since_look >= WORKER_BUSY_LOOK)
             worker_look_while_busy(worker);
         return;
     }
     worker_spin(worker);
-    if (worker->activity == before && !worker_glance(worker))
+    if (worker->polling.activity == before && !worker_glance(worker))
         worker_sleep(worker);
     else /* kept busy by others */
         worker_wake_if(worker, channel_wake_overdue);
@@ -415,7 +396,7 @@ int worker_start(struct worker *worker)
 
 void worker_stop(struct worker *worker)
 {
-    mailbox_post(&worker->mailbox, &worker->stop_letter);
+    loop_post(&worker->io.base, &worker->stop_letter);
 }
 
 void worker_join(struct worker *worker)
@@ -423,54 +404,18 @@ void worker_join(struct worker *worker)
     (void)pthread_join(worker->thread, NULL);
 }
 
-struct request *worker_get_request(struct worker *worker)
-{
-    struct request *request = STAILQ_FIRST(&worker->spare_requests);
-    if (request == NULL)
-        return calloc(1, sizeof(*request));
-    STAILQ_REMOVE_HEAD(&worker->spare_requests, spare_link);
-    worker->spare_count--;
-    (void)memset(request, 0, offsetof(struct request, ticket));
-    return request;
-}
-
-void worker_put_request(struct worker *worker, struct request *request)
-{
-    if (worker->spare_count >= WORKER_SPARE_REQUESTS) {
-        free(request);
-        return;
-    }
-    STAILQ_INSERT_HEAD(&worker->spare_requests, request, spare_link);
-    worker->spare_count++;
-}
-
-void worker_submit_job(struct worker *worker, struct helper_job *job)
-{
-    job->reply_to = &worker->mailbox;
-    helper_submit(worker->server->helpers, job);
-}
-
 void worker_deinit(struct worker *worker)
 {
-    while (!STAILQ_EMPTY(&worker->spare_requests)) {
-        struct request *request = STAILQ_FIRST(&worker->spare_requests);
-        STAILQ_REMOVE_HEAD(&worker->spare_requests, spare_link);
-        free(request);
-    }
+    spare_deinit(&worker->memory);
     if (worker->look_timer != NULL)
         event_free(worker->look_timer);
     if (worker->engine_event != NULL)
         event_free(worker->engine_event);
     if (worker->mailbox_event != NULL)
         event_free(worker->mailbox_event);
-    worker->engine = engine_free(worker->engine);
-    if (worker->base != NULL)
-        event_base_free(worker->base);
-    /* Another worker may have posted an event for a session that ended here meanwhile; the letter
-     * is all that is left of it. */
-    (void)mailbox_drain(&worker->mailbox);
-    mailbox_deinit(&worker->mailbox);
-    buffer_pool_deinit(&worker->buffers);
-    wire_arena_deinit(&worker->arena);
-    free(worker->receive_buffer);
+    worker->io.engine = engine_free(worker->io.engine);
+    loop_deinit(&worker->io.base);
+    buffer_pool_deinit(&worker->memory.buffers);
+    wire_arena_deinit(&worker->memory.arena);
+    free(worker->memory.receive_buffer);
 }

@@ -4,7 +4,7 @@
  * above this line assumes a file descriptor.
  *
  * Bounds, locks and the sync ledger are settled before an io comes here. An io is submitted and
- * completed on its own worker, never blocks it, and ends exactly once by on_done: with 0, its whole
+ * completed on its own loop, never blocks it, and ends exactly once by on_done: with 0, its whole
  * length transferred, or with a negative errno.
  */
 #ifndef BLKD_DAEMON_STORAGE_BACKEND_H
@@ -16,12 +16,25 @@
 #include <sys/uio.h>
 
 #include "daemon/base/helper.h"
+#include "daemon/base/loop.h"
 #include "daemon/engine/engine.h"
-#include "daemon/lock/lock.h"
 #include "daemon/state/state.h"
 
 struct backend;
-struct worker;
+
+/* The loop on which an io begins and ends, with the engine of the same thread. */
+struct io_loop {
+    struct loop base;
+    struct engine *engine; /* the thread's own */
+};
+
+/* How far the outside world is kept out of a device: from no other program at all to all of them.
+ */
+enum guard_mode {
+    GUARD_NONE,
+    GUARD_SHARED,    /* others may lock it shared */
+    GUARD_EXCLUSIVE, /* nobody else may lock, claim or mount it */
+};
 
 enum io_op {
     IO_READ,
@@ -31,8 +44,8 @@ enum io_op {
     IO_SYNC,    /* everything that has ended is on stable storage */
     IO_RESIZE,  /* to `value` bytes */
     IO_SEEK, /* from offset_bytes to the next mapped or unmapped sector, which `value` then tells */
-    IO_GUARD, /* keep the outside world out as lock_mode says; `value` is the mode (enum lock_mode)
-                 that it is kept out in afterwards, also when it fails */
+    IO_GUARD, /* keep the outside world out as guard_mode says; `value` is the mode that it is kept
+                 out in afterwards, also when it fails */
     IO_DROP,  /* the cache forgets what it has of the device: reads fetch it anew */
     IO_LOOK,  /* `value` is how large the device is now, in bytes, whole sectors or not */
 };
@@ -46,12 +59,12 @@ struct io {
     uint8_t *data; /* IO_READ, IO_WRITE; aligned to a page where the backend is direct */
     const struct engine_memory *memory; /* that `data` lies in; or NULL */
     uint64_t value;
-    uint64_t size_bytes;      /* IO_SEEK: where the device ends */
-    uint32_t sector_size;     /* IO_SEEK */
-    bool unmapped;            /* IO_SEEK */
-    enum lock_mode lock_mode; /* IO_GUARD */
+    uint64_t size_bytes;        /* IO_SEEK: where the device ends */
+    uint32_t sector_size;       /* IO_SEEK */
+    bool unmapped;              /* IO_SEEK */
+    enum guard_mode guard_mode; /* IO_GUARD */
     char *message; /* IO_GUARD: BACKEND_MESSAGE_MAX bytes for the reason of a failure, or NULL */
-    struct worker *worker;
+    struct io_loop *loop;
     struct helper_share *user_share; /* of who asked: bounds what one uid can occupy; may be NULL */
     void (*on_done)(struct io *io, int result);
 

@@ -17,9 +17,9 @@ int hello_prepare(struct request *request, const Blkd__Request *message)
     const Blkd__Hello *hello = message->hello;
     struct conn *conn = request->conn;
     size_t length = strnlen(hello->client_name, CLIENT_NAME_MAX);
-    request->value = hello->version;
+    request->asked.value = hello->version;
     conn->ring_feature = (hello->features & BLKD__FEATURE__FEATURE_RING) != 0 &&
-                         conn->worker->server->config->arena_mib_per_connection > 0;
+                         conn->worker->server->limits.arena_mib_per_connection > 0;
     (void)memcpy(conn->client_name, hello->client_name, length);
     conn->client_name[length] = '\0';
     text_make_utf8(conn->client_name);
@@ -46,8 +46,8 @@ void hello_run(struct request *request)
     Blkd__HelloReply body = BLKD__HELLO_REPLY__INIT;
     Blkd__Limits limits = BLKD__LIMITS__INIT;
 
-    if (request->value != PROTOCOL_VERSION) {
-        uint64_t version = request->value;
+    if (request->asked.value != PROTOCOL_VERSION) {
+        uint64_t version = request->asked.value;
         request_finish(request, -EPROTO);
         conn_refuse(conn, -EPROTO,
                     "version %llu of the protocol; this daemon speaks version %d: update the older "
@@ -59,8 +59,8 @@ void hello_run(struct request *request)
     hello_log(conn);
     limits.max_io_bytes = IO_BYTES_MAX;
     limits.max_header_bytes = FRAME_HEADER_MAX;
-    limits.max_requests = server->config->requests_per_connection;
-    limits.max_sessions = server->config->sessions_per_connection;
+    limits.max_requests = server->limits.requests_per_connection;
+    limits.max_sessions = server->limits.sessions_per_connection;
     body.version = PROTOCOL_VERSION;
     body.features = conn->ring_feature ? BLKD__FEATURE__FEATURE_RING : 0;
     body.limits = &limits;
@@ -72,7 +72,7 @@ void hello_run(struct request *request)
     body.workers = server->worker_count;
     body.daemon_pid = (uint32_t)getpid();
     body.connection = conn->number;
-    body.busy_poll_us = server->config->busy_poll_us;
+    body.busy_poll_us = server->limits.busy_poll_us;
     reply.body_case = BLKD__REPLY__BODY_HELLO;
     reply.hello = &body;
     request_reply(request, &reply);

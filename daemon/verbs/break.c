@@ -11,7 +11,9 @@
 
 #include "common/cleanup.h"
 #include "common/container.h"
-#include "daemon/device/lock.h"
+#include "daemon/base/log.h"
+#include "daemon/device/hold.h"
+#include "daemon/device/session.h"
 #include "daemon/link/access.h"
 #include "daemon/link/conn.h"
 #include "daemon/link/request.h"
@@ -25,9 +27,9 @@ struct breaking {
     uint64_t session;        /* 0: all */
     uint64_t number;         /* of this break */
     unsigned int broken;
-    struct device_drain drain;
+    struct drain drain;
     struct guard_wait guard;
-    struct event *deadline;
+    struct loop_timer deadline;
 };
 
 bool admin_may(struct request *request)
@@ -41,11 +43,10 @@ bool admin_may(struct request *request)
 static void break_free(struct breaking *breaking)
 {
     struct worker *worker = breaking->worker;
-    if (breaking->deadline != NULL)
-        event_free(breaking->deadline);
-    registry_unhold(&worker->server->registry, breaking->device);
+    loop_timer_deinit(&breaking->deadline);
+    hold_drop(breaking->device);
     (void)user_unref(&worker->server->users, breaking->user);
-    worker->pending--;
+    loop_release(&worker->io.base);
     free(breaking);
 }
 
@@ -63,7 +64,7 @@ static void break_log(const struct breaking *breaking, const char *event)
     log_end(&line);
 }
 
-static void on_break_settled(struct guard_wait *wait, enum lock_mode kept, int result)
+static void on_break_settled(struct guard_wait *wait, enum guard_mode kept, int result)
 {
     struct breaking *breaking = CONTAINER_OF(wait, struct breaking, guard);
     Blkd__Reply reply = BLKD__REPLY__INIT;
@@ -80,24 +81,22 @@ static void on_break_settled(struct guard_wait *wait, enum lock_mode kept, int r
         request_reply(request, &reply);
 }
 
-static void on_break_drained(struct device_drain *drain)
+static void on_break_drained(struct drain *drain)
 {
     struct breaking *breaking = CONTAINER_OF(drain, struct breaking, drain);
     breaking->broken =
-        device_locks_revoke(breaking->device, breaking->number, SESSION_EVENT_LOCK_BROKEN);
-    breaking->guard = (struct guard_wait){.worker = breaking->worker,
+        session_locks_revoke(breaking->device, breaking->number, SESSION_EVENT_LOCK_BROKEN);
+    breaking->guard = (struct guard_wait){.loop = &breaking->worker->io,
                                           .user_share = &breaking->user->helper_share,
                                           .on_done = on_break_settled};
-    device_guard_settle(breaking->device, &breaking->guard);
+    guard_settle(breaking->device, &breaking->guard);
 }
 
 /* The one who asked is told; the breaking goes on. */
-static void on_break_deadline(evutil_socket_t fd, short what, void *user_data)
+static void on_break_deadline(struct loop_timer *timer)
 {
-    struct breaking *breaking = user_data;
+    struct breaking *breaking = CONTAINER_OF(timer, struct breaking, deadline);
     struct request *request = TAKE_PTR(breaking->request);
-    (void)fd;
-    (void)what;
     pthread_mutex_lock(&breaking->device->mutex);
     unsigned int in_flight = drain_gate_count(&breaking->device->transfers);
     pthread_mutex_unlock(&breaking->device->mutex);
@@ -110,32 +109,28 @@ static void on_break_deadline(evutil_socket_t fd, short what, void *user_data)
 
 static void break_begin(struct breaking *breaking)
 {
-    device_locks_enter(breaking->device);
-    unsigned int count = device_locks_doom(breaking->device, breaking->session, &breaking->number);
+    relations_enter(breaking->device);
+    unsigned int count = session_locks_doom(breaking->device, breaking->session, &breaking->number);
     bool wait = count > 0 && drain_gate_wait(&breaking->device->transfers, &breaking->drain);
-    device_locks_leave(breaking->device);
+    relations_leave(breaking->device);
     if (!wait)
         on_break_drained(&breaking->drain);
 }
 
 int break_lock_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->value = message->break_lock->device;
-    request->offset_bytes = message->break_lock->session;
-    request->length_bytes = message->break_lock->wait_ms;
+    request->asked.value = message->break_lock->device;
+    request->asked.offset_bytes = message->break_lock->session;
+    request->asked.length_bytes = message->break_lock->wait_ms;
     return 0;
 }
 
 static int break_start_clock(struct breaking *breaking, uint64_t wait_ms)
 {
-    const struct timeval limit = {.tv_sec = (time_t)(wait_ms / 1000),
-                                  .tv_usec = (suseconds_t)(wait_ms % 1000) * 1000};
     if (wait_ms == 0)
         return 0;
-    breaking->deadline = event_new(breaking->worker->base, -1, 0, on_break_deadline, breaking);
-    if (breaking->deadline == NULL || event_add(breaking->deadline, &limit) < 0)
-        return -ENOMEM;
-    return 0;
+    breaking->deadline.on_time = on_break_deadline;
+    return loop_timer_set(&breaking->deadline, &breaking->worker->io.base, (unsigned int)wait_ms);
 }
 
 void break_lock_run(struct request *request)
@@ -143,24 +138,24 @@ void break_lock_run(struct request *request)
     struct worker *worker = request->conn->worker;
     if (!admin_may(request))
         return;
-    struct device *device = registry_find(&worker->server->registry, request->value);
+    struct device *device = registry_find(&worker->server->registry, request->asked.value);
     if (device == NULL) {
         request_fail(request, -ENODEV, "break of locks: no device %llu is open",
-                     (unsigned long long)request->value);
+                     (unsigned long long)request->asked.value);
         return;
     }
     struct breaking *breaking = calloc(1, sizeof(*breaking));
     if (breaking == NULL) {
-        registry_unhold(&worker->server->registry, device);
+        hold_drop(device);
         request_finish(request, -ENOMEM);
         return;
     }
-    worker->pending++;
+    loop_hold(&worker->io.base);
     *breaking = (struct breaking){.worker = worker, .request = request, .device = device};
     breaking->user = user_ref(&worker->server->users, request->conn->peer.uid);
-    breaking->session = request->offset_bytes;
-    breaking->drain = (struct device_drain){.worker = worker, .on_done = on_break_drained};
-    if (break_start_clock(breaking, request->length_bytes) < 0) {
+    breaking->session = request->asked.offset_bytes;
+    breaking->drain = (struct drain){.loop = &worker->io.base, .on_done = on_break_drained};
+    if (break_start_clock(breaking, request->asked.length_bytes) < 0) {
         break_free(breaking);
         request_finish(request, -ENOMEM);
         return;
@@ -177,7 +172,7 @@ struct evicting {
 
 int evict_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->value = message->evict->session;
+    request->asked.value = message->evict->session;
     return 0;
 }
 
@@ -192,7 +187,7 @@ static void evict_log(const struct request *request)
 {
     struct log_line line;
     log_begin(&line, LOG_LEVEL_NOTICE, "session-evicted");
-    log_number(&line, "session", request->value);
+    log_number(&line, "session", request->asked.value);
     peer_log(&request->conn->peer, &line);
     log_end(&line);
 }
@@ -209,10 +204,11 @@ void evict_run(struct request *request)
     }
     request->extra = evicting;
     evicting->request = request;
-    evicting->ending = (struct session_ending){.worker = worker, .letter.deliver = on_evicted};
-    if (registry_evict(&worker->server->registry, request->value, &evicting->ending))
+    evicting->ending =
+        (struct session_ending){.loop = &worker->io.base, .letter.deliver = on_evicted};
+    if (registry_evict(&worker->server->registry, request->asked.value, &evicting->ending))
         evict_log(request);
     else
         request_fail(request, -ENOENT, "evict: there is no session %llu",
-                     (unsigned long long)request->value);
+                     (unsigned long long)request->asked.value);
 }

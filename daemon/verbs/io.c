@@ -9,6 +9,8 @@
 
 #include "common/container.h"
 #include "common/limits.h"
+#include "daemon/base/log.h"
+#include "daemon/device/session.h"
 #include "daemon/link/channel.h"
 #include "daemon/link/conn.h"
 #include "daemon/link/dispatch.h"
@@ -18,40 +20,40 @@
 int read_prepare(struct request *request, const Blkd__Request *message)
 {
     const Blkd__Read *read = message->read;
-    request->session_number = read->session;
-    request->offset_bytes = read->offset_bytes;
-    request->length_bytes = read->length_bytes;
-    request->transfer_end_bytes = read->transfer_end_bytes;
+    request->asked.session = read->session;
+    request->asked.offset_bytes = read->offset_bytes;
+    request->asked.length_bytes = read->length_bytes;
+    request->asked.transfer_end_bytes = read->transfer_end_bytes;
     return 0;
 }
 
 int write_prepare(struct request *request, const Blkd__Request *message)
 {
     const Blkd__Write *write = message->write;
-    request->session_number = write->session;
-    request->offset_bytes = write->offset_bytes;
-    request->length_bytes = request->payload_bytes;
-    request->transfer_end_bytes = write->transfer_end_bytes;
-    request->flags = write->flags;
+    request->asked.session = write->session;
+    request->asked.offset_bytes = write->offset_bytes;
+    request->asked.length_bytes = request->payload.bytes;
+    request->asked.transfer_end_bytes = write->transfer_end_bytes;
+    request->asked.flags = write->flags;
     return 0;
 }
 
 int discard_prepare(struct request *request, const Blkd__Request *message)
 {
     const Blkd__Discard *discard = message->discard;
-    request->session_number = discard->session;
-    request->offset_bytes = discard->offset_bytes;
-    request->length_bytes = discard->length_bytes;
+    request->asked.session = discard->session;
+    request->asked.offset_bytes = discard->offset_bytes;
+    request->asked.length_bytes = discard->length_bytes;
     return 0;
 }
 
 int write_zeroes_prepare(struct request *request, const Blkd__Request *message)
 {
     const Blkd__WriteZeroes *zeroes = message->write_zeroes;
-    request->session_number = zeroes->session;
-    request->offset_bytes = zeroes->offset_bytes;
-    request->length_bytes = zeroes->length_bytes;
-    request->flags = zeroes->flags;
+    request->asked.session = zeroes->session;
+    request->asked.offset_bytes = zeroes->offset_bytes;
+    request->asked.length_bytes = zeroes->length_bytes;
+    request->asked.flags = zeroes->flags;
     return 0;
 }
 
@@ -59,8 +61,8 @@ int write_zeroes_prepare(struct request *request, const Blkd__Request *message)
 static void io_fail(struct request *request, int error, const char *reason)
 {
     request_fail(request, error, "%s of %llu bytes at offset %llu of %s: %s",
-                 request->operation->name, (unsigned long long)request->length_bytes,
-                 (unsigned long long)request->offset_bytes, request->session->path, reason);
+                 request->operation->name, (unsigned long long)request->asked.length_bytes,
+                 (unsigned long long)request->asked.offset_bytes, request->session->path, reason);
 }
 
 static void io_log_failure(const struct request *request, int error)
@@ -70,8 +72,8 @@ static void io_log_failure(const struct request *request, int error)
     log_text(&line, "operation", request->operation->name);
     log_number(&line, "device", request->session->device->number);
     log_text(&line, "path", request->session->path);
-    log_number(&line, "offset", request->offset_bytes);
-    log_number(&line, "length", request->length_bytes);
+    log_number(&line, "offset", request->asked.offset_bytes);
+    log_number(&line, "length", request->asked.length_bytes);
     log_number(&line, "session", request->session->number);
     log_errno(&line, error);
     log_end(&line);
@@ -80,8 +82,8 @@ static void io_log_failure(const struct request *request, int error)
 /* Where the whole transfer ends that this request is a part of. */
 static uint64_t io_end_bytes(const struct request *request)
 {
-    uint64_t end = request->offset_bytes + request->length_bytes;
-    return request->transfer_end_bytes > end ? request->transfer_end_bytes : end;
+    uint64_t end = request->asked.offset_bytes + request->asked.length_bytes;
+    return request->asked.transfer_end_bytes > end ? request->asked.transfer_end_bytes : end;
 }
 
 static void io_answer_failure(struct request *request, int error)
@@ -90,28 +92,28 @@ static void io_answer_failure(struct request *request, int error)
     io_fail(request, error, strerror(-error));
 }
 
-static void on_io_failure_marked(struct device_flush *wait, int failed)
+static void on_io_failure_marked(struct flush *wait, int failed)
 {
-    struct request *request = CONTAINER_OF(wait, struct request, flush);
+    struct request *request = CONTAINER_OF(wait, struct request, work.flush);
     (void)failed; /* the device's, which another may have caused: this one has its own */
-    io_answer_failure(request, request->io.result);
+    io_answer_failure(request, request->work.io.result);
 }
 
 /* A write that was to be stable can fail the device: nobody is told before that is remembered. */
 static bool io_waits_for_mark(struct request *request, int error)
 {
-    request->io.result = error;
-    request->flush =
-        (struct device_flush){.worker = request->conn->worker, .on_done = on_io_failure_marked};
-    return request->io.fua && device_await_mark(request->session->device, &request->flush);
+    request->work.io.result = error;
+    request->work.flush =
+        (struct flush){.loop = &request->conn->worker->io, .on_done = on_io_failure_marked};
+    return request->work.io.fua && flush_await_mark(request->session->device, &request->work.flush);
 }
 
 static void on_io_done(struct io *io, int result)
 {
-    struct request *request = CONTAINER_OF(io, struct request, io);
+    struct request *request = CONTAINER_OF(io, struct request, work.io);
     struct session *session = request->session;
-    device_end(session->device, session, io->op, io->length_bytes, io->fua, request->ticket,
-               result);
+    gate_end(session->device, session, io->op, io->length_bytes, io->fua, request->work.ticket,
+             result);
     if (result == 0 && io->op == IO_READ)
         request_reply_payload(request);
     else if (result == 0)
@@ -123,21 +125,21 @@ static void on_io_done(struct io *io, int result)
 /* Memory that the engine may keep pinned, for direct transfers in place. */
 static const struct engine_memory *io_memory(const struct request *request, const uint8_t *data)
 {
-    if (data == NULL || data != request->memory || !request->session->device->direct)
+    if (data == NULL || data != request->ring.memory || !request->session->device->direct)
         return NULL;
-    return channel_arena_memory(request->channel, request->arena);
+    return channel_arena_memory(request->ring.channel, request->ring.arena);
 }
 
 static void io_submit(struct request *request, enum io_op op, uint8_t *data)
 {
-    struct io *io = &request->io;
+    struct io *io = &request->work.io;
     io->op = op;
-    io->fua = (request->flags & BLKD__WRITE_FLAG__WRITE_FLAG_FUA) != 0;
-    io->offset_bytes = request->offset_bytes;
-    io->length_bytes = request->length_bytes;
+    io->fua = (request->asked.flags & BLKD__WRITE_FLAG__WRITE_FLAG_FUA) != 0;
+    io->offset_bytes = request->asked.offset_bytes;
+    io->length_bytes = request->asked.length_bytes;
     io->data = data;
     io->memory = io_memory(request, data);
-    io->worker = request->conn->worker;
+    io->loop = &request->conn->worker->io;
     io->user_share = &request->conn->user->helper_share;
     io->on_done = on_io_done;
     backend_submit(request->session->device->backend, io);
@@ -152,24 +154,25 @@ struct io_look {
     struct look_wait wait;
 };
 
-static int io_begin_at(struct request *request, enum io_op op, struct device_refusal *ret_refusal)
+static int io_begin_at(struct request *request, enum io_op op, struct gate_refusal *ret_refusal)
 {
     struct session *session = request->session;
-    return device_begin(session->device, session, op, request->offset_bytes, io_end_bytes(request),
-                        &request->ticket, ret_refusal);
+    return gate_begin(session->device, session, op, request->asked.offset_bytes,
+                      io_end_bytes(request), &request->work.ticket, ret_refusal);
 }
 
 static uint8_t *io_data(struct request *request, enum io_op op)
 {
     if (op == IO_READ)
-        return request->buffer != NULL ? request->buffer->data : request->memory;
-    return op == IO_WRITE ? (uint8_t *)(uintptr_t)request->payload : NULL;
+        return request->payload.buffer != NULL ? request->payload.buffer->data
+                                               : request->ring.memory;
+    return op == IO_WRITE ? (uint8_t *)(uintptr_t)request->payload.data : NULL;
 }
 
 static void on_io_looked(struct look_wait *wait)
 {
     struct io_look *look = CONTAINER_OF(wait, struct io_look, wait);
-    struct device_refusal refusal;
+    struct gate_refusal refusal;
     int error = io_begin_at(look->request, look->op, &refusal);
     if (error < 0)
         io_fail(look->request, error, refusal.text);
@@ -187,20 +190,21 @@ static bool io_look(struct request *request, enum io_op op)
     request->extra = look;
     if (op == IO_WRITE && request_own_payload(request) < 0)
         return false;
-    request->io.borrowed = false;
+    request->work.io.borrowed = false;
     conn_charge(conn, request, sizeof(*look));
     look->request = request;
     look->op = op;
-    look->wait = (struct look_wait){
-        .worker = conn->worker, .user_share = &conn->user->helper_share, .on_done = on_io_looked};
-    device_look(request->session->device, &look->wait);
+    look->wait = (struct look_wait){.loop = &conn->worker->io,
+                                    .user_share = &conn->user->helper_share,
+                                    .on_done = on_io_looked};
+    look_ask(request->session->device, &look->wait);
     return true;
 }
 
 /* False: it is refused, or goes on later. */
 static bool io_begin(struct request *request, enum io_op op)
 {
-    struct device_refusal refusal;
+    struct gate_refusal refusal;
     int error = io_begin_at(request, op, &refusal);
     if (error < 0 && !(refusal.bounds && io_look(request, op)))
         io_fail(request, error, refusal.text);
@@ -210,7 +214,7 @@ static bool io_begin(struct request *request, enum io_op op)
 /* No unknown flag is ignored: a client that sets one relies on it. */
 static bool io_check_flags(struct request *request)
 {
-    if ((request->flags & ~(uint32_t)BLKD__WRITE_FLAG__WRITE_FLAG_FUA) == 0)
+    if ((request->asked.flags & ~(uint32_t)BLKD__WRITE_FLAG__WRITE_FLAG_FUA) == 0)
         return true;
     io_fail(request, -EINVAL, "an unknown flag");
     return false;
@@ -220,26 +224,28 @@ static bool io_check_flags(struct request *request)
  * (zram, 6.18) write whole pages around memory that is not aligned to them. */
 static bool io_is_in_place(const struct request *request)
 {
-    return request->channel != NULL && (!request->session->device->direct ||
-                                        ((uintptr_t)request->memory & (PIECE_PAGE_BYTES - 1)) == 0);
+    return request->ring.channel != NULL &&
+           (!request->session->device->direct ||
+            ((uintptr_t)request->ring.memory & (PIECE_PAGE_BYTES - 1)) == 0);
 }
 
 /* False: no memory. */
 static bool io_get_buffer(struct request *request)
 {
-    if (request->buffer == NULL)
-        request->buffer = buffer_get(&request->conn->worker->buffers, request->length_bytes);
-    if (request->buffer == NULL) {
+    if (request->payload.buffer == NULL)
+        request->payload.buffer =
+            buffer_get(&request->conn->worker->memory.buffers, request->asked.length_bytes);
+    if (request->payload.buffer == NULL) {
         io_fail(request, -ENOMEM, "no memory for its buffer");
         return false;
     }
-    conn_charge(request->conn, request, request->length_bytes);
+    conn_charge(request->conn, request, request->asked.length_bytes);
     return true;
 }
 
 void read_run(struct request *request)
 {
-    if (request->length_bytes > IO_BYTES_MAX) {
+    if (request->asked.length_bytes > IO_BYTES_MAX) {
         io_fail(request, -EINVAL, "more than the largest read; split it");
         return;
     }
@@ -252,21 +258,21 @@ void read_run(struct request *request)
 /* Where the bytes stay until they are written. False: no memory. */
 static bool write_take_payload(struct request *request)
 {
-    request->io.borrowed = false;
-    if (request->channel == NULL) {
-        request->io.borrowed = backend_writes_inline(request->session->device->backend);
-        if (request->io.borrowed || request_own_payload(request) == 0)
+    request->work.io.borrowed = false;
+    if (request->ring.channel == NULL) {
+        request->work.io.borrowed = backend_writes_inline(request->session->device->backend);
+        if (request->work.io.borrowed || request_own_payload(request) == 0)
             return true;
         io_fail(request, -ENOMEM, "no memory for its payload");
         return false;
     }
-    request->payload = request->memory;
+    request->payload.data = request->ring.memory;
     if (io_is_in_place(request))
         return true;
     if (!io_get_buffer(request))
         return false;
-    (void)memcpy(request->buffer->data, request->memory, request->length_bytes);
-    request->payload = request->buffer->data;
+    (void)memcpy(request->payload.buffer->data, request->ring.memory, request->asked.length_bytes);
+    request->payload.data = request->payload.buffer->data;
     return true;
 }
 

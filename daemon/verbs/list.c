@@ -10,6 +10,7 @@
 #include "daemon/link/access.h"
 #include "daemon/link/conn.h"
 #include "daemon/link/request.h"
+#include "daemon/link/sessions.h"
 #include "daemon/verbs/page.h"
 #include "daemon/verbs/verbs.h"
 
@@ -59,7 +60,7 @@ static Blkd__Sync list_sync_level(const struct device *device)
 /* With the device's mutex held. */
 static void list_fill_sync(const struct device *device, Blkd__SyncState *state)
 {
-    const struct sync_ledger *ledger = &device->sync;
+    const struct sync_ledger *ledger = &device->sync.ledger;
     blkd__sync_state__init(state);
     state->level = list_sync_level(device);
     state->unsynced_changes = sync_unsynced_count(ledger);
@@ -100,9 +101,9 @@ static void list_fill_counters(const struct device *device, Blkd__DeviceEntry *e
         entry->sessions++;
     }
     list_page_fill_counters(counters, &stats);
-    counters->syncs_issued = device->sync.issued;
-    counters->flushes_elided = device->sync.elided;
-    counters->flushes_shared = device->sync.shared;
+    counters->syncs_issued = device->sync.ledger.issued;
+    counters->flushes_elided = device->sync.ledger.elided;
+    counters->flushes_shared = device->sync.ledger.shared;
     entry->counters = counters;
 }
 
@@ -117,18 +118,18 @@ static void list_fill_device(const struct device *device, Blkd__DeviceEntry *ent
     entry->size_bytes = device->size_bytes;
     entry->read_write = device->read_write;
     entry->direct = device->direct;
-    entry->failed = device->sync.failed != 0;
+    entry->failed = device->sync.ledger.failed != 0;
     entry->in_flight = drain_gate_count(&device->transfers);
     entry->generation = device->generation;
     entry->io_policy = (char *)(uintptr_t)backend_policy(device->backend);
     entry->discard = (Blkd__DiscardMethod)backend_discard_method(device->backend);
-    entry->unsynced = sync_unsynced(&device->sync);
+    entry->unsynced = sync_unsynced(&device->sync.ledger);
     entry->granule_bytes = device->granule_bytes;
 }
 
 int list_devices_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->value = message->list_devices->after_device;
+    request->asked.value = message->list_devices->after_device;
     return 0;
 }
 
@@ -137,7 +138,7 @@ static bool list_add_device(struct device *device, const struct peer *viewer,
                             struct device_page *list)
 {
     size_t i = 0;
-    pthread_mutex_lock(&device->domain->mutex);
+    pthread_mutex_lock(&device->commons->locks.mutex);
     pthread_mutex_lock(&device->mutex);
     bool taken = list_page_take(&list->page, list_device_path(device, viewer), &i);
     if (taken) {
@@ -152,7 +153,7 @@ static bool list_add_device(struct device *device, const struct peer *viewer,
         list->pointers[i] = entry;
     }
     pthread_mutex_unlock(&device->mutex);
-    pthread_mutex_unlock(&device->domain->mutex);
+    pthread_mutex_unlock(&device->commons->locks.mutex);
     return taken;
 }
 
@@ -161,8 +162,8 @@ static void list_collect_devices(struct registry *registry, uint64_t after,
 {
     struct device *device = NULL;
     pthread_mutex_lock(&registry->mutex);
-    TAILQ_FOREACH (device, &registry->devices, link) {
-        if (device->number <= after || device->state == DEVICE_CLOSED)
+    TAILQ_FOREACH (device, &registry->devices, registration.link) {
+        if (device->number <= after || device->registration.state == DEVICE_CLOSED)
             continue;
         if (!list_add_device(device, viewer, list))
             break;
@@ -179,7 +180,7 @@ void list_devices_run(struct request *request)
         request_finish(request, -ENOMEM);
         return;
     }
-    list_collect_devices(&request->conn->worker->server->registry, request->value,
+    list_collect_devices(&request->conn->worker->server->registry, request->asked.value,
                          &request->conn->peer, list);
     body.n_devices = list->page.count;
     body.devices = list->pointers;
@@ -209,16 +210,16 @@ struct session_page {
 
 int list_sessions_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->value = message->list_sessions->device;
-    request->offset_bytes = message->list_sessions->after_session;
+    request->asked.value = message->list_sessions->device;
+    request->asked.offset_bytes = message->list_sessions->after_session;
     return 0;
 }
 
 static void list_fill_texts(const struct session *session, bool tells, Blkd__SessionEntry *entry,
                             struct session_text *text)
 {
-    (void)memcpy(text->command, session->peer.command, sizeof(text->command));
-    (void)memcpy(text->client_name, session->client_name, sizeof(text->client_name));
+    (void)memcpy(text->command, session->client.peer.command, sizeof(text->command));
+    (void)memcpy(text->client_name, session->client.name, sizeof(text->client_name));
     if (tells)
         (void)memcpy(text->purpose, session->purpose, sizeof(text->purpose));
     entry->command = text->command;
@@ -230,16 +231,16 @@ static void list_fill_state(struct session *session, Blkd__SessionEntry *entry,
                             Blkd__Counters *counters)
 {
     struct device *device = session->device;
-    pthread_mutex_lock(&device->domain->mutex);
+    pthread_mutex_lock(&device->commons->locks.mutex);
     entry->lock = (Blkd__LockMode)lock_owner_held(&session->lock);
-    pthread_mutex_unlock(&device->domain->mutex);
+    pthread_mutex_unlock(&device->commons->locks.mutex);
     pthread_mutex_lock(&device->mutex);
     entry->in_flight = drain_gate_count(&session->transfers);
     entry->lock_lost = session->lock.stale;
-    entry->ring = atomic_load(&session->conn->has_rings);
-    entry->arena_bytes = atomic_load(&session->conn->arena_bytes);
-    entry->unsynced_changes =
-        sync_part_unsynced(&device->sync, &session->unsynced, &entry->unsynced_since_unix_ms);
+    entry->ring = atomic_load(&sessions_conn(session)->shown.has_rings);
+    entry->arena_bytes = atomic_load(&sessions_conn(session)->shown.arena_bytes);
+    entry->unsynced_changes = sync_part_unsynced(&device->sync.ledger, &session->unsynced,
+                                                 &entry->unsynced_since_unix_ms);
     list_page_fill_counters(counters, &session->stats);
     pthread_mutex_unlock(&device->mutex);
     entry->counters = counters;
@@ -248,11 +249,11 @@ static void list_fill_state(struct session *session, Blkd__SessionEntry *entry,
 static void list_fill_session(const struct session *session, Blkd__SessionEntry *entry)
 {
     entry->session = session->number;
-    entry->connection = session->connection_number;
+    entry->connection = session->client.connection;
     entry->device = session->device->number;
-    entry->pid = (uint32_t)session->peer.pid;
-    entry->uid = session->peer.uid;
-    entry->gid = session->peer.gid;
+    entry->pid = (uint32_t)session->client.peer.pid;
+    entry->uid = session->client.peer.uid;
+    entry->gid = session->client.peer.gid;
     entry->read_write = session->read_write;
     entry->direct = session->device->direct;
     entry->sync = (Blkd__Sync)session->asked.sync;
@@ -301,8 +302,8 @@ void list_sessions_run(struct request *request)
         request_finish(request, -ENOMEM);
         return;
     }
-    list_collect_sessions(&request->conn->worker->server->registry, request->value,
-                          request->offset_bytes, &request->conn->peer, list);
+    list_collect_sessions(&request->conn->worker->server->registry, request->asked.value,
+                          request->asked.offset_bytes, &request->conn->peer, list);
     body.n_sessions = list->page.count;
     body.sessions = list->pointers;
     body.more = list->page.more;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "common/container.h"
-#include "daemon/device/lock.h"
+#include "daemon/device/session.h"
 #include "daemon/link/access.h"
 #include "daemon/link/conn.h"
 #include "daemon/link/request.h"
@@ -40,8 +40,8 @@ struct lock_page {
 
 int list_locks_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->value = message->list_locks->device;
-    request->offset_bytes = message->list_locks->after_lock;
+    request->asked.value = message->list_locks->device;
+    request->asked.offset_bytes = message->list_locks->after_lock;
     return 0;
 }
 
@@ -87,7 +87,7 @@ static bool list_shows(struct device *device, const struct peer *viewer)
     bool shows = access_is_trusted(viewer);
     pthread_mutex_lock(&device->mutex);
     TAILQ_FOREACH (session, &device->sessions, device_link)
-        shows = shows || session->peer.uid == viewer->uid;
+        shows = shows || session->client.peer.uid == viewer->uid;
     pthread_mutex_unlock(&device->mutex);
     return shows;
 }
@@ -117,7 +117,7 @@ static void list_fill_lock(const struct session_lock *held, unsigned int positio
 static void list_fill_holder(const struct session_lock *held, bool tells, Blkd__LockEntry *entry,
                              struct lock_text *text)
 {
-    const struct peer *peer = &held->session->peer;
+    const struct peer *peer = &held->session->client.peer;
     (void)memcpy(text->command, peer->command, sizeof(text->command));
     if (tells)
         (void)memcpy(text->purpose, held->purpose, sizeof(text->purpose));
@@ -148,8 +148,8 @@ static void list_collect_locks(struct registry *registry, uint64_t number, struc
 {
     struct device *device = NULL;
     pthread_mutex_lock(&registry->mutex);
-    pthread_mutex_lock(&registry->locks.mutex);
-    TAILQ_FOREACH (device, &registry->devices, link) {
+    pthread_mutex_lock(&registry->commons.locks.mutex);
+    TAILQ_FOREACH (device, &registry->devices, registration.link) {
         if ((number == 0 || device->number == number) && list_shows(device, list->viewer))
             list_choose_of(list, device);
     }
@@ -157,7 +157,7 @@ static void list_collect_locks(struct registry *registry, uint64_t number, struc
         if (!list_add_lock(list, &list->chosen[i]))
             break;
     }
-    pthread_mutex_unlock(&registry->locks.mutex);
+    pthread_mutex_unlock(&registry->commons.locks.mutex);
     pthread_mutex_unlock(&registry->mutex);
 }
 
@@ -171,8 +171,8 @@ void list_locks_run(struct request *request)
         return;
     }
     list->viewer = &request->conn->peer;
-    list->after = request->offset_bytes;
-    list_collect_locks(&request->conn->worker->server->registry, request->value, list);
+    list->after = request->asked.offset_bytes;
+    list_collect_locks(&request->conn->worker->server->registry, request->asked.value, list);
     body.n_locks = list->page.count;
     body.locks = list->pointers;
     body.more = list->page.more;

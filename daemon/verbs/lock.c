@@ -10,7 +10,7 @@
 #include "common/container.h"
 #include "common/range.h"
 #include "common/text.h"
-#include "daemon/device/lock.h"
+#include "daemon/device/session.h"
 #include "daemon/link/conn.h"
 #include "daemon/link/dispatch.h"
 #include "daemon/link/request.h"
@@ -22,7 +22,7 @@ struct lock_call {
     struct session_lock_ask ask;
     struct session_lock *held; /* to be made shared */
     struct guard_wait guard;
-    struct device_drain drain;
+    struct drain drain;
     char purpose[PURPOSE_MAX + 1];
 };
 
@@ -42,21 +42,23 @@ static bool lock_range_of(struct request *request, struct lock_range *ret_range)
 {
     uint64_t end = 0;
     uint32_t sector = request->session->sector_size;
-    if (request->offset_bytes == 0 && request->length_bytes == 0) {
+    if (request->asked.offset_bytes == 0 && request->asked.length_bytes == 0) {
         *ret_range = LOCK_WHOLE;
         return true;
     }
-    if (request->length_bytes == 0 || !range_is_aligned(request->offset_bytes, sector) ||
-        !range_is_aligned(request->length_bytes, sector) ||
-        !range_end(request->offset_bytes, request->length_bytes, &end)) {
+    if (request->asked.length_bytes == 0 ||
+        !range_is_aligned(request->asked.offset_bytes, sector) ||
+        !range_is_aligned(request->asked.length_bytes, sector) ||
+        !range_end(request->asked.offset_bytes, request->asked.length_bytes, &end)) {
         request_fail(request, -EINVAL,
                      "%s of %llu bytes at offset %llu of %s: not a whole number of sectors of %u "
                      "bytes, or beyond any offset",
-                     request->operation->name, (unsigned long long)request->length_bytes,
-                     (unsigned long long)request->offset_bytes, request->session->path, sector);
+                     request->operation->name, (unsigned long long)request->asked.length_bytes,
+                     (unsigned long long)request->asked.offset_bytes, request->session->path,
+                     sector);
         return false;
     }
-    *ret_range = (struct lock_range){request->offset_bytes, end - 1};
+    *ret_range = (struct lock_range){request->asked.offset_bytes, end - 1};
     return true;
 }
 
@@ -71,9 +73,9 @@ static void lock_fail(struct request *request, int error, const char *reason)
 int lock_prepare(struct request *request, const Blkd__Request *message)
 {
     const Blkd__Lock *lock = message->lock;
-    request->session_number = lock->session;
-    request->offset_bytes = lock->offset_bytes;
-    request->length_bytes = lock->length_bytes;
+    request->asked.session = lock->session;
+    request->asked.offset_bytes = lock->offset_bytes;
+    request->asked.length_bytes = lock->length_bytes;
     struct lock_call *call = lock_call_new(request);
     if (call == NULL)
         return -ENOMEM;
@@ -89,9 +91,9 @@ int lock_prepare(struct request *request, const Blkd__Request *message)
     return 0;
 }
 
-static void lock_send_granted(struct session_lock *held)
+static void lock_send_granted(struct conn *conn, const struct session_lock *held)
 {
-    struct session *session = held->session;
+    const struct session *session = held->session;
     Blkd__LockGranted granted = BLKD__LOCK_GRANTED__INIT;
     Blkd__Event event = BLKD__EVENT__INIT;
     granted.mode = (Blkd__LockMode)held->asked;
@@ -103,7 +105,7 @@ static void lock_send_granted(struct session_lock *held)
     event.session = session->number;
     event.what_case = BLKD__EVENT__WHAT_LOCK_GRANTED;
     event.lock_granted = &granted;
-    conn_queue_event(session->conn, &event);
+    conn_queue_event(conn, &event);
 }
 
 static void lock_reply(struct request *request, enum lock_mode mode, uint64_t token)
@@ -126,11 +128,11 @@ static void on_locked(struct session_lock *held, int result)
         return;
     }
     if (held->waited)
-        lock_send_granted(held);
+        lock_send_granted(request->conn, held);
     lock_reply(request, held->asked, held->token);
 }
 
-static void on_weakened(struct guard_wait *wait, enum lock_mode kept, int result)
+static void on_weakened(struct guard_wait *wait, enum guard_mode kept, int result)
 {
     struct lock_call *call = CONTAINER_OF(wait, struct lock_call, guard);
     (void)kept;
@@ -143,22 +145,22 @@ static void on_weakened(struct guard_wait *wait, enum lock_mode kept, int result
         lock_reply(call->request, LOCK_SHARED, 0);
 }
 
-static void on_weaken_drained(struct device_drain *drain)
+static void on_weaken_drained(struct drain *drain)
 {
     struct lock_call *call = CONTAINER_OF(drain, struct lock_call, drain);
     struct session *session = call->request->session;
-    call->guard = (struct guard_wait){.worker = session->worker,
-                                      .user_share = &session->conn->user->helper_share,
+    call->guard = (struct guard_wait){.loop = session->client.loop,
+                                      .user_share = &session->client.user->helper_share,
                                       .on_done = on_weakened};
     session_lock_weaken(call->held, &call->guard);
 }
 
 /* The session's own transfers that rely on the lock end first (CONTRACT L5). */
-static void lock_drain(struct lock_call *call, void (*on_done)(struct device_drain *drain))
+static void lock_drain(struct lock_call *call, void (*on_done)(struct drain *drain))
 {
     struct session *session = call->request->session;
     struct device *device = session->device;
-    call->drain = (struct device_drain){.worker = session->worker, .on_done = on_done};
+    call->drain = (struct drain){.loop = &session->client.loop->base, .on_done = on_done};
     pthread_mutex_lock(&device->mutex);
     bool wait = drain_gate_wait(&session->transfers, &call->drain);
     pthread_mutex_unlock(&device->mutex);
@@ -210,13 +212,13 @@ void lock_run(struct request *request)
 
 int unlock_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->session_number = message->unlock->session;
-    request->offset_bytes = message->unlock->offset_bytes;
-    request->length_bytes = message->unlock->length_bytes;
+    request->asked.session = message->unlock->session;
+    request->asked.offset_bytes = message->unlock->offset_bytes;
+    request->asked.length_bytes = message->unlock->length_bytes;
     return lock_call_new(request) == NULL ? -ENOMEM : 0;
 }
 
-static void on_unlocked(struct guard_wait *wait, enum lock_mode kept, int result)
+static void on_unlocked(struct guard_wait *wait, enum guard_mode kept, int result)
 {
     struct lock_call *call = CONTAINER_OF(wait, struct lock_call, guard);
     (void)kept;
@@ -224,12 +226,12 @@ static void on_unlocked(struct guard_wait *wait, enum lock_mode kept, int result
     request_finish(call->request, 0);
 }
 
-static void on_unlock_drained(struct device_drain *drain)
+static void on_unlock_drained(struct drain *drain)
 {
     struct lock_call *call = CONTAINER_OF(drain, struct lock_call, drain);
     struct request *request = call->request;
     const char *reason = NULL;
-    call->guard = (struct guard_wait){.worker = request->conn->worker,
+    call->guard = (struct guard_wait){.loop = &request->conn->worker->io,
                                       .user_share = &request->conn->user->helper_share,
                                       .on_done = on_unlocked};
     int error = session_unlock(request->session, call->ask.range, &call->guard, &reason);

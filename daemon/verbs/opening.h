@@ -2,14 +2,14 @@
 /*
  * An open on its way from request to session:
  *
- *   opening_start -> (helper) backend_posix_open -> claim the device -> lock -> session
+ *   opening_start -> (helper) backend_posix_open -> claim the device -> session -> lock
  *
  * The connection stays until it has ended. A failure at any step takes back the steps before it.
  */
 #ifndef BLKD_DAEMON_VERBS_OPENING_H
 #define BLKD_DAEMON_VERBS_OPENING_H
 
-#include "daemon/device/device.h"
+#include "daemon/device/registry.h"
 #include "daemon/device/session.h"
 #include "daemon/storage/backend.h"
 #include "proto/blkd.pb-c.h"
@@ -19,6 +19,7 @@ struct request;
 struct opening {
     struct request *request;
     struct worker *worker;
+    struct claim claim;
     struct session_config config;
     char *path; /* never NULL, may be empty for a passed descriptor */
     size_t path_bytes;
@@ -29,17 +30,14 @@ struct opening {
     struct helper_job job;
     struct backend *backend; /* until a device has it, or it is disposed of */
     struct backend_info info;
-    uint64_t resized; /* registry_resized before it looked */
     int result;
     char message[BACKEND_MESSAGE_MAX];
 
     struct device *device; /* claimed */
     struct session *session;
-    STAILQ_ENTRY(opening) reopen_link;
-    struct letter letter;
     char purpose[PURPOSE_MAX + 1];
 
-    /* Instead of a session: what to do with the claimed device (handle_recover.c); the opening ends
+    /* Instead of a session: what to do with the claimed device (recover.c); the opening ends
      * by it. */
     void (*on_claimed)(struct opening *opening);
     uint64_t recover_device; /* only if the device has this number; 0: any */
@@ -49,6 +47,8 @@ struct opening {
 int opening_new(struct request *request, const Blkd__Open *message, struct opening **ret_opening);
 /* Takes NULL; returns NULL. */
 struct opening *opening_free(struct opening *opening);
+/* The same, of a request's extra. */
+void opening_free_extra(void *opening);
 
 /* opening_check.c: 0, or the negative errno that it is refused with; *ret_reason is static memory.
  */
@@ -61,7 +61,18 @@ void opening_start(struct opening *opening);
  * to the caller to answer. */
 void opening_end(struct opening *opening);
 
-/* From the registry: the device that it waited for is closed. */
-void opening_retry(struct opening *opening);
+/* ---- for opening*.c only ---- */
+
+/* What the opening is called in messages and lists. */
+const char *opening_name(const struct opening *opening);
+
+/* Ends the opening: what it still holds is given back, the request is answered. */
+void opening_fail(struct opening *opening, int error, const char *reason);
+
+/* The backend is not needed: it is closed. */
+void opening_dispose_backend(struct opening *opening);
+
+/* opening_session.c: the device is claimed; makes a session of it, or fails. */
+void opening_make_session(struct opening *opening);
 
 #endif

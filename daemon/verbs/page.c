@@ -42,7 +42,7 @@ ProtobufCBinaryData list_page_path(const struct list_page *page, size_t index)
 
 bool list_page_tells(const struct session *session, const struct peer *viewer)
 {
-    return access_is_trusted(viewer) || session->peer.uid == viewer->uid;
+    return access_is_trusted(viewer) || session->client.peer.uid == viewer->uid;
 }
 
 void list_page_fill_counters(Blkd__Counters *counters, const struct stats *stats)

@@ -12,13 +12,14 @@
 
 #include "common/container.h"
 #include "common/status.h"
+#include "daemon/base/log.h"
 #include "daemon/link/conn.h"
 #include "daemon/link/request.h"
 #include "daemon/verbs/opening.h"
 #include "daemon/verbs/verbs.h"
 
 struct recovering {
-    struct opening *opening;
+    struct opening *opening; /* NULL: there is no such device */
     struct io io;
     struct helper_job job;
     struct state_failure failure;
@@ -36,11 +37,24 @@ static char *recover_path(struct request *request, const Blkd__Recover *recover)
     return registry_path(registry, recover->device);
 }
 
+static void recover_free_extra(void *extra)
+{
+    struct recovering *recovering = extra;
+    recovering->opening = opening_free(recovering->opening);
+    free(recovering);
+}
+
 int recover_prepare(struct request *request, const Blkd__Request *message)
 {
     const Blkd__Recover *recover = message->recover;
     Blkd__Open open = BLKD__OPEN__INIT;
     Blkd__Config config = BLKD__CONFIG__INIT;
+    struct recovering *recovering = calloc(1, sizeof(*recovering));
+    if (recovering == NULL)
+        return -ENOMEM;
+    request->extra = recovering;
+    request->free_extra = recover_free_extra;
+    request->asked.value = recover->device;
     char *path =
         recover->path.len > 0 || recover->device != 0 ? recover_path(request, recover) : NULL;
     if (path == NULL)
@@ -48,9 +62,8 @@ int recover_prepare(struct request *request, const Blkd__Request *message)
     config.path.data = (uint8_t *)path;
     config.path.len = strlen(path);
     open.config = &config;
-    int error = opening_new(request, &open, &request->opening);
+    int error = opening_new(request, &open, &recovering->opening);
     free(path);
-    request->value = recover->device;
     return error;
 }
 
@@ -93,7 +106,7 @@ static void on_recover_run(struct helper_job *job)
     struct device *device = recovering->opening->device;
     backend_close(device->backend);
     recovering->result =
-        state_clear_failure(device->server->state, &device->key, recovering->message);
+        state_clear_failure(device->commons->state, &device->key, recovering->message);
 }
 
 /* The backend is closed whatever came of the mark: the next open makes another, and finds the mark
@@ -104,12 +117,12 @@ static void on_recover_done(struct helper_job *job)
     struct opening *opening = recovering->opening;
     struct device *device = opening->device;
     struct worker *worker = opening->worker;
-    const struct watch_detail detail = {.generation = recovering->generation};
+    const struct happening_detail detail = {.generation = recovering->generation};
     if (recovering->result == 0) {
         recover_log(recovering);
-        watch_publish(&worker->server->watch, WATCH_RECOVERED, device, NULL, &detail);
+        commons_tell(device->commons, HAPPENING_RECOVERED, device, NULL, &detail);
     }
-    registry_forget(&worker->server->registry, device, worker);
+    registry_forget(&worker->server->registry, device);
     opening->device = NULL;
     if (recovering->result < 0)
         recover_fail(opening, recovering->result, recovering->message);
@@ -123,28 +136,28 @@ static void on_recover_dropped(struct io *io, int result)
     struct opening *opening = recovering->opening;
     struct worker *worker = opening->worker;
     if (result < 0) {
-        registry_give_back(&worker->server->registry, opening->device, worker,
+        registry_give_back(&worker->server->registry, opening->device, &worker->io,
                            opening->request->conn->user);
         recover_fail(opening, result,
                      "its cache cannot be dropped, so that what is read may not be "
                      "what is stored");
         return;
     }
-    registry_alone_closes(&worker->server->registry, opening->device, worker,
+    registry_alone_closes(&worker->server->registry, opening->device, &worker->io,
                           opening->request->conn->user);
-    device_unrelate(opening->device);
+    relations_end(opening->device);
     recovering->generation = device_next_generation(opening->device);
     recovering->job = (struct helper_job){.run = on_recover_run,
                                           .on_done = on_recover_done,
                                           .shares = {&opening->request->conn->user->helper_share}};
-    worker_submit_job(worker, &recovering->job);
+    loop_submit(&worker->io.base, &recovering->job);
 }
 
 static void recover_alone(struct recovering *recovering)
 {
     struct opening *opening = recovering->opening;
     recovering->io = (struct io){.op = IO_DROP,
-                                 .worker = opening->worker,
+                                 .loop = &opening->worker->io,
                                  .user_share = &opening->request->conn->user->helper_share,
                                  .on_done = on_recover_dropped};
     backend_submit(opening->device->backend, &recovering->io);
@@ -152,7 +165,7 @@ static void recover_alone(struct recovering *recovering)
 
 static void recover_refuse(struct opening *opening, int error, const char *reason)
 {
-    registry_release(&opening->worker->server->registry, opening->device, opening->worker,
+    registry_release(&opening->worker->server->registry, opening->device, &opening->worker->io,
                      opening->request->conn->user);
     recover_fail(opening, error, reason);
 }
@@ -176,8 +189,8 @@ static void on_recover_claimed(struct opening *opening)
     struct recovering *recovering = opening->request->extra;
     struct device *device = opening->device;
     pthread_mutex_lock(&device->mutex);
-    recovering->failure =
-        (struct state_failure){.error = device->sync.failed, .unix_ms = device->sync.failed_ms};
+    recovering->failure = (struct state_failure){.error = device->sync.ledger.failed,
+                                                 .unix_ms = device->sync.ledger.failed_ms};
     pthread_mutex_unlock(&device->mutex);
     if (opening->recover_device != 0 && device->number != opening->recover_device)
         recover_refuse(opening, -ENODEV,
@@ -190,20 +203,15 @@ static void on_recover_claimed(struct opening *opening)
 
 void recover_run(struct request *request)
 {
+    struct recovering *recovering = request->extra;
+    struct opening *opening = recovering->opening;
     if (!admin_may(request))
         return;
-    if (request->opening == NULL) {
+    if (opening == NULL) {
         request_fail(request, -ENODEV, "recover: there is no such device");
         return;
     }
-    struct recovering *recovering = calloc(1, sizeof(*recovering));
-    if (recovering == NULL) {
-        request_finish(request, -ENOMEM);
-        return;
-    }
-    request->extra = recovering;
-    recovering->opening = request->opening;
-    request->opening->on_claimed = on_recover_claimed;
-    request->opening->recover_device = request->value;
-    opening_start(request->opening);
+    opening->on_claimed = on_recover_claimed;
+    opening->recover_device = request->asked.value;
+    opening_start(opening);
 }

@@ -10,20 +10,22 @@
 
 #include "common/container.h"
 #include "common/range.h"
+#include "daemon/base/clock.h"
+#include "daemon/device/session.h"
 #include "daemon/link/conn.h"
 #include "daemon/link/request.h"
 #include "daemon/verbs/verbs.h"
 
 int resize_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->session_number = message->resize->session;
-    request->value = message->resize->size_bytes;
+    request->asked.session = message->resize->session;
+    request->asked.value = message->resize->size_bytes;
     return 0;
 }
 
 static void on_resized(struct io *io, int result)
 {
-    struct request *request = CONTAINER_OF(io, struct request, io);
+    struct request *request = CONTAINER_OF(io, struct request, work.io);
     struct session *session = request->session;
     struct device *device = session->device;
 
@@ -33,18 +35,18 @@ static void on_resized(struct io *io, int result)
     device->size_bytes = result == 0 ? io->value : io->size_bytes;
     device->generation = device_next_generation(device);
     device->resized = true;
-    sync_changed(&device->sync, &session->unsynced, worker_unix_ms());
-    device->close_sync = device->close_sync || session->asked.sync != SESSION_SYNC_NONE;
-    device_notify(device, session, SESSION_EVENT_RESIZED);
+    sync_changed(&device->sync.ledger, &session->unsynced, clock_unix_ms());
+    device->sync.at_close = device->sync.at_close || session->asked.sync != SESSION_SYNC_NONE;
+    notify_device(device, session, SESSION_EVENT_RESIZED);
     if (result < 0)
         session->stats.errors++;
-    device_leave(device, session, request->ticket);
-    const struct watch_detail detail = {.size_bytes = device->size_bytes,
-                                        .generation = device->generation};
-    watch_publish(&session->worker->server->watch, WATCH_RESIZED, device, session, &detail);
+    gate_leave(device, session, request->work.ticket);
+    const struct happening_detail detail = {.size_bytes = device->size_bytes,
+                                            .generation = device->generation};
+    commons_tell(device->commons, HAPPENING_RESIZED, device, session, &detail);
     pthread_mutex_unlock(&device->mutex);
 
-    device_task_done(device, &request->task);
+    task_done(device, &request->work.task);
     if (result < 0)
         request_fail(request, result, "resize of %s to %llu bytes: %s", session->path,
                      (unsigned long long)io->value, strerror(-result));
@@ -53,13 +55,13 @@ static void on_resized(struct io *io, int result)
 }
 
 static int resize_check(const struct request *request, uint64_t size_bytes,
-                        struct device_refusal *refusal)
+                        struct gate_refusal *refusal)
 {
     const struct session *session = request->session;
     const struct device *device = session->device;
-    bool shrinks = request->value < size_bytes;
-    const struct lock_range range = {shrinks ? request->value : size_bytes, UINT64_MAX};
-    int error = device_may_change(device, session, range, refusal);
+    bool shrinks = request->asked.value < size_bytes;
+    const struct lock_range range = {shrinks ? request->asked.value : size_bytes, UINT64_MAX};
+    int error = gate_may_change(device, session, range, refusal);
     if (error == 0 && shrinks && !session_lock_covers(session, range) &&
         TAILQ_NEXT(TAILQ_FIRST(&device->sessions), device_link) != NULL) {
         (void)snprintf(refusal->text, sizeof(refusal->text),
@@ -69,12 +71,12 @@ static int resize_check(const struct request *request, uint64_t size_bytes,
     return error;
 }
 
-static void resize_refuse(struct request *request, int error, const struct device_refusal *refusal)
+static void resize_refuse(struct request *request, int error, const struct gate_refusal *refusal)
 {
     struct session *session = request->session;
-    device_task_done(session->device, &request->task);
+    task_done(session->device, &request->work.task);
     request_fail(request, error, "resize of %s to %llu bytes: %s", session->path,
-                 (unsigned long long)request->value, refusal->text);
+                 (unsigned long long)request->asked.value, refusal->text);
 }
 
 /* A lock that was granted while earlier transfers ended has precedence: the old bound holds again
@@ -83,50 +85,50 @@ static void resize_do(struct request *request)
 {
     struct session *session = request->session;
     struct device *device = session->device;
-    struct device_refusal refusal = {.text = ""};
+    struct gate_refusal refusal = {.text = ""};
     pthread_mutex_lock(&device->mutex);
-    int error = resize_check(request, request->io.size_bytes, &refusal);
+    int error = resize_check(request, request->work.io.size_bytes, &refusal);
     if (error == 0)
-        device_enter(device, session, &request->ticket);
+        gate_enter(device, session, &request->work.ticket);
     else
-        device->size_bytes = request->io.size_bytes;
+        device->size_bytes = request->work.io.size_bytes;
     pthread_mutex_unlock(&device->mutex);
     if (error < 0)
         resize_refuse(request, error, &refusal);
     else
-        backend_submit(device->backend, &request->io);
+        backend_submit(device->backend, &request->work.io);
 }
 
 /* What began before the shrinking has ended. */
-static void on_resize_drained(struct device_drain *drain)
+static void on_resize_drained(struct drain *drain)
 {
-    resize_do(CONTAINER_OF(drain, struct request, drain));
+    resize_do(CONTAINER_OF(drain, struct request, work.drain));
 }
 
-static void on_resize_start(struct device_task *task)
+static void on_resize_start(struct task *task)
 {
-    struct request *request = CONTAINER_OF(task, struct request, task);
+    struct request *request = CONTAINER_OF(task, struct request, work.task);
     struct device *device = request->session->device;
-    struct device_refusal refusal = {.text = ""};
+    struct gate_refusal refusal = {.text = ""};
     bool wait = false;
 
     pthread_mutex_lock(&device->mutex);
     uint64_t size_bytes = device->size_bytes;
     int error = resize_check(request, size_bytes, &refusal);
-    if (error == 0 && request->value < size_bytes) {
-        device->size_bytes = request->value;
-        request->drain =
-            (struct device_drain){.worker = request->conn->worker, .on_done = on_resize_drained};
-        wait = drain_gate_wait(&device->transfers, &request->drain);
+    if (error == 0 && request->asked.value < size_bytes) {
+        device->size_bytes = request->asked.value;
+        request->work.drain =
+            (struct drain){.loop = &request->conn->worker->io.base, .on_done = on_resize_drained};
+        wait = drain_gate_wait(&device->transfers, &request->work.drain);
     }
     pthread_mutex_unlock(&device->mutex);
 
-    request->io = (struct io){.op = IO_RESIZE,
-                              .value = request->value,
-                              .size_bytes = size_bytes,
-                              .worker = request->conn->worker,
-                              .user_share = &request->conn->user->helper_share,
-                              .on_done = on_resized};
+    request->work.io = (struct io){.op = IO_RESIZE,
+                                   .value = request->asked.value,
+                                   .size_bytes = size_bytes,
+                                   .loop = &request->conn->worker->io,
+                                   .user_share = &request->conn->user->helper_share,
+                                   .on_done = on_resized};
     if (error < 0)
         resize_refuse(request, error, &refusal);
     else if (!wait)
@@ -143,13 +145,14 @@ void resize_run(struct request *request)
                      session->path);
         return;
     }
-    if (!range_is_aligned(request->value, session->sector_size) ||
-        !range_end(request->value, 0, &end)) {
+    if (!range_is_aligned(request->asked.value, session->sector_size) ||
+        !range_end(request->asked.value, 0, &end)) {
         request_fail(request, -EINVAL,
                      "resize of %s to %llu bytes: not a whole number of sectors of %u bytes",
-                     session->path, (unsigned long long)request->value, session->sector_size);
+                     session->path, (unsigned long long)request->asked.value, session->sector_size);
         return;
     }
-    request->task = (struct device_task){.worker = request->conn->worker, .start = on_resize_start};
-    device_task_submit(session->device, &request->task);
+    request->work.task =
+        (struct task){.loop = &request->conn->worker->io.base, .start = on_resize_start};
+    task_submit(session->device, &request->work.task);
 }

@@ -12,19 +12,19 @@
 
 int setup_ring_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->value = message->setup_ring->entries;
+    request->asked.value = message->setup_ring->entries;
     return 0;
 }
 
 int add_arena_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->length_bytes = message->add_arena->size_bytes;
+    request->asked.length_bytes = message->add_arena->size_bytes;
     return 0;
 }
 
 int remove_arena_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->value = message->remove_arena->arena;
+    request->asked.value = message->remove_arena->arena;
     return 0;
 }
 
@@ -34,7 +34,7 @@ static void setup_ring_undo(struct request *request)
 {
     struct channel *channel = request->conn->channel;
     struct piece *rings = channel->rings;
-    atomic_store(&request->conn->has_rings, false);
+    atomic_store(&request->conn->shown.has_rings, false);
     channel_unstart(channel);
     piece_give_back(rings);
 }
@@ -74,7 +74,7 @@ static void on_rings_made(struct piece *piece, void *user_data, int error)
     }
     error = conn->state == CONN_SERVING ? setup_ring_start(request, piece) : -ESHUTDOWN;
     if (error == 0) {
-        atomic_store(&conn->has_rings, true);
+        atomic_store(&conn->shown.has_rings, true);
         setup_ring_answer(request, channel);
         return;
     }
@@ -84,11 +84,11 @@ static void on_rings_made(struct piece *piece, void *user_data, int error)
 }
 
 /* As many as the client wants and the daemon allows. 0 or -EINVAL. */
-static int setup_ring_entries(const struct config *config, uint64_t wanted,
+static int setup_ring_entries(const struct limits *limits, uint64_t wanted,
                               struct ring_layout *ret_layout)
 {
     uint64_t most = RING_ENTRIES_MAX;
-    while (most > config->requests_per_connection && most > RING_ENTRIES_MIN)
+    while (most > limits->requests_per_connection && most > RING_ENTRIES_MIN)
         most /= 2;
     if (wanted > most && (wanted & (wanted - 1)) == 0)
         wanted = most;
@@ -120,9 +120,9 @@ void setup_ring_run(struct request *request)
     struct ring_layout layout;
     if (!ring_is_offered(request))
         return;
-    if (setup_ring_entries(conn->worker->server->config, request->value, &layout) < 0) {
+    if (setup_ring_entries(&conn->worker->server->limits, request->asked.value, &layout) < 0) {
         request_fail(request, -EINVAL, "%llu entries for rings: not a power of two from %d on",
-                     (unsigned long long)request->value, RING_ENTRIES_MIN);
+                     (unsigned long long)request->asked.value, RING_ENTRIES_MIN);
         return;
     }
     if (conn->channel != NULL && (conn->channel->making || conn->channel->rings != NULL)) {
@@ -146,7 +146,7 @@ void setup_ring_run(struct request *request)
 static void add_arena_undo(struct request *request)
 {
     struct channel *channel = request->conn->channel;
-    channel_forget_arena(channel, channel->arenas[request->value]);
+    channel_forget_arena(channel, channel->arenas[request->asked.value]);
 }
 
 static void add_arena_answer(struct request *request, const struct channel_arena *arena)
@@ -166,7 +166,7 @@ static void on_arena_made(struct piece *piece, void *user_data, int error)
     struct request *request = user_data;
     struct conn *conn = request->conn;
     struct channel *channel = conn->channel;
-    struct channel_arena *arena = channel->arenas[request->value];
+    struct channel_arena *arena = channel->arenas[request->asked.value];
     bool made = error == 0;
     if (made && conn->state != CONN_SERVING)
         error = -ESHUTDOWN;
@@ -181,7 +181,7 @@ static void on_arena_made(struct piece *piece, void *user_data, int error)
     if (made)
         piece_give_back(piece);
     request_fail(request, error, "an arena of %llu bytes: %s",
-                 (unsigned long long)request->length_bytes, strerror(-error));
+                 (unsigned long long)request->asked.length_bytes, strerror(-error));
 }
 
 static int add_arena_start(struct request *request, uint64_t size_bytes)
@@ -191,7 +191,7 @@ static int add_arena_start(struct request *request, uint64_t size_bytes)
     int error = channel_reserve(conn->channel, size_bytes, &arena);
     if (error < 0)
         return error;
-    request->value = arena->number;
+    request->asked.value = arena->number;
     error = piece_make(conn->worker, conn->user, &conn->helper_share, size_bytes, on_arena_made,
                        request);
     if (error < 0)
@@ -202,7 +202,7 @@ static int add_arena_start(struct request *request, uint64_t size_bytes)
 void add_arena_run(struct request *request)
 {
     struct conn *conn = request->conn;
-    uint64_t size_bytes = request->length_bytes;
+    uint64_t size_bytes = request->asked.length_bytes;
     if (!ring_is_offered(request))
         return;
     if (size_bytes == 0 || size_bytes % PIECE_PAGE_BYTES != 0) {
@@ -224,14 +224,14 @@ void remove_arena_run(struct request *request)
 {
     struct channel *channel = request->conn->channel;
     struct channel_arena *arena = NULL;
-    if (channel != NULL && request->value < ARENAS_PER_CONNECTION)
-        arena = channel_find_arena(channel, (uint32_t)request->value);
+    if (channel != NULL && request->asked.value < ARENAS_PER_CONNECTION)
+        arena = channel_find_arena(channel, (uint32_t)request->asked.value);
     if (arena == NULL) {
         request_fail(request, -EBADF, "this connection has no arena %llu",
-                     (unsigned long long)request->value);
+                     (unsigned long long)request->asked.value);
         return;
     }
     arena->removal = request;
     if (arena->users == 0)
-        channel_end_arena(channel, arena);
+        request_end_removal(channel, arena);
 }

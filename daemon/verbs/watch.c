@@ -9,7 +9,7 @@
 
 int watch_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->flags = message->watch->stop ? 1 : 0;
+    request->asked.flags = message->watch->stop ? 1 : 0;
     return 0;
 }
 
@@ -18,7 +18,7 @@ void watch_run(struct request *request)
     struct conn *conn = request->conn;
     struct watch_hub *hub = &conn->worker->server->watch;
     int error = 0;
-    if (request->flags != 0)
+    if (request->asked.flags != 0)
         watch_stop(hub, conn);
     else
         error = watch_start(hub, conn);

@@ -18,7 +18,7 @@
 #include "common/cleanup.h"
 #include "common/container.h"
 #include "common/limits.h"
-#include "daemon/device/lock.h"
+#include "daemon/device/session.h"
 #include "daemon/link/access.h"
 #include "daemon/link/conn.h"
 #include "daemon/link/disposal.h"
@@ -211,13 +211,13 @@ static void who_add_session(struct who_answer *answer, const struct session *ses
     if (holder == NULL)
         return;
     struct who_text *text = &answer->texts[i];
-    (void)memcpy(text->command, session->peer.command, sizeof(text->command));
+    (void)memcpy(text->command, session->client.peer.command, sizeof(text->command));
     if (tells)
         (void)memcpy(text->purpose, session->purpose, sizeof(text->purpose));
     holder->kind = BLKD__HOLDER_KIND__HOLDER_KIND_SESSION;
     holder->session = session->number;
-    holder->pid = (uint32_t)session->peer.pid;
-    holder->uid = session->peer.uid;
+    holder->pid = (uint32_t)session->client.peer.pid;
+    holder->uid = session->client.peer.uid;
     holder->command = text->command;
     holder->purpose = text->purpose;
     holder->via = via;
@@ -257,21 +257,21 @@ static void who_fill_device(struct who_answer *answer, const struct who *who,
         return;
     pthread_mutex_lock(&device->mutex);
     answer->body.device = device->number;
-    answer->body.failed = device->sync.failed != 0;
-    answer->body.safe = device->sync.failed == 0 && !sync_unsynced(&device->sync);
+    answer->body.failed = device->sync.ledger.failed != 0;
+    answer->body.safe = device->sync.ledger.failed == 0 && !sync_unsynced(&device->sync.ledger);
     pthread_mutex_unlock(&device->mutex);
 }
 
 static void who_collect(struct who_answer *answer, const struct who *who, struct registry *registry)
 {
     pthread_mutex_lock(&registry->mutex);
-    pthread_mutex_lock(&registry->locks.mutex);
+    pthread_mutex_lock(&registry->commons.locks.mutex);
     who_fill_device(answer, who, registry);
     who_add_sessions(answer, who, registry, true);
     for (size_t i = 0; i < who->outside.count; i++)
         who_add_outside(answer, &who->outside.list[i]);
     who_add_sessions(answer, who, registry, false);
-    pthread_mutex_unlock(&registry->locks.mutex);
+    pthread_mutex_unlock(&registry->commons.locks.mutex);
     pthread_mutex_unlock(&registry->mutex);
 }
 
@@ -352,5 +352,5 @@ void who_run(struct request *request)
     who->job = (struct helper_job){.run = on_who_run, .on_done = on_who_done};
     who->job.shares[0] = &conn->helper_share;
     who->job.shares[1] = &conn->user->helper_share;
-    worker_submit_job(conn->worker, &who->job);
+    loop_submit(&conn->worker->io.base, &who->job);
 }

@@ -45,11 +45,11 @@ struct guard_permissions {
     unsigned int keeps;
 };
 
-static struct guard_permissions guard_permissions(enum lock_mode mode)
+static struct guard_permissions guard_permissions(enum guard_mode mode)
 {
-    if (mode == LOCK_EXCLUSIVE)
+    if (mode == GUARD_EXCLUSIVE)
         return (struct guard_permissions){.uses = QEMU_ALL, .keeps = QEMU_ALL};
-    if (mode == LOCK_SHARED)
+    if (mode == GUARD_SHARED)
         return (struct guard_permissions){.uses = QEMU_READ, .keeps = QEMU_WRITE | QEMU_RESIZE};
     return (struct guard_permissions){0};
 }
@@ -120,7 +120,7 @@ static bool guard_is_unknown(int error)
 
 /* From the bytes of `old` to those of `mode`; on failure those of `old` are left. A file system
  * without such locks cannot have QEMU's on it either. */
-static int guard_change_bytes(struct posix *posix, enum lock_mode old, enum lock_mode mode)
+static int guard_change_bytes(struct posix *posix, enum guard_mode old, enum guard_mode mode)
 {
     if (posix->kind != DEVICE_FILE)
         return 0;
@@ -136,9 +136,9 @@ static int guard_change_bytes(struct posix *posix, enum lock_mode old, enum lock
 
 /* ---- flock ---- */
 
-static int guard_flock_once(int fd, enum lock_mode mode)
+static int guard_flock_once(int fd, enum guard_mode mode)
 {
-    int operation = mode == LOCK_EXCLUSIVE ? LOCK_EX : LOCK_SH;
+    int operation = mode == GUARD_EXCLUSIVE ? LOCK_EX : LOCK_SH;
     while (flock(fd, operation | LOCK_NB) < 0) {
         if (errno == EWOULDBLOCK)
             return -EBUSY;
@@ -149,15 +149,15 @@ static int guard_flock_once(int fd, enum lock_mode mode)
 }
 
 /* On failure: *ret_left is what is kept, `old` or nothing. */
-static int guard_flock(int fd, enum lock_mode old, enum lock_mode mode, enum lock_mode *ret_left)
+static int guard_flock(int fd, enum guard_mode old, enum guard_mode mode, enum guard_mode *ret_left)
 {
     for (int waited_ms = 0;; waited_ms += GUARD_STEP_MS) {
         const struct timespec step = {.tv_nsec = GUARD_STEP_MS * 1000000L};
         int error = guard_flock_once(fd, mode);
         if (error == 0)
             return 0;
-        if (old != LOCK_NONE && guard_flock_once(fd, old) < 0)
-            old = LOCK_NONE;
+        if (old != GUARD_NONE && guard_flock_once(fd, old) < 0)
+            old = GUARD_NONE;
         if (error != -EBUSY || waited_ms >= GUARD_WAIT_MS) {
             *ret_left = old;
             return error;
@@ -188,12 +188,12 @@ static void guard_drop(struct posix *posix)
 {
     guard_put_fd(posix, &posix->exclusive_fd, -1);
     guard_put_fd(posix, &posix->guard_fd, -1);
-    posix->guard_mode = LOCK_NONE;
+    posix->guard_mode = GUARD_NONE;
 }
 
-static int guard_claim(struct posix *posix, enum lock_mode mode)
+static int guard_claim(struct posix *posix, enum guard_mode mode)
 {
-    if (posix->kind != DEVICE_BLOCK || mode != LOCK_EXCLUSIVE)
+    if (posix->kind != DEVICE_BLOCK || mode != GUARD_EXCLUSIVE)
         return 0;
     int fd = posix_reopen(posix->cursor_fd, guard_access(posix) | O_EXCL);
     if (fd < 0)
@@ -216,10 +216,10 @@ static void guard_say(const struct posix *posix, char *message, int error, const
 }
 
 /* What falls or is left when a step fails is for the caller: *ret_left. */
-static int guard_take(struct posix *posix, enum lock_mode mode, enum lock_mode *ret_left,
+static int guard_take(struct posix *posix, enum guard_mode mode, enum guard_mode *ret_left,
                       char *message)
 {
-    const enum lock_mode old = posix->guard_mode;
+    const enum guard_mode old = posix->guard_mode;
     int error = guard_flock(posix->guard_fd, old, mode, ret_left);
     if (guard_is_unknown(error)) {
         guard_say(posix, message, error, "its file system has no locks (flock)");
@@ -239,23 +239,23 @@ static int guard_take(struct posix *posix, enum lock_mode mode, enum lock_mode *
             guard_say(posix, message, error, "another program uses it (QEMU's locks)");
     }
     /* Back to the weaker lock: nothing stands in the way of that. */
-    if (error < 0 && old != LOCK_NONE && guard_flock_once(posix->guard_fd, old) < 0)
-        *ret_left = LOCK_NONE;
+    if (error < 0 && old != GUARD_NONE && guard_flock_once(posix->guard_fd, old) < 0)
+        *ret_left = GUARD_NONE;
     return error;
 }
 
 /* What stands against a lock of any kind. Locks are waited for as long as with flock. */
-static int guard_check(const struct posix *posix, enum lock_mode mode, char *message)
+static int guard_check(const struct posix *posix, enum guard_mode mode, char *message)
 {
     char reason[BACKEND_MESSAGE_MAX];
     const struct timespec step = {.tv_nsec = GUARD_STEP_MS * 1000000L};
     int error = outside_check(&posix->identity, true, reason);
     if (error == 0) {
-        error = outside_check_locks(&posix->identity, mode == LOCK_EXCLUSIVE, reason);
+        error = outside_check_locks(&posix->identity, mode == GUARD_EXCLUSIVE, reason);
         for (int waited_ms = 0; error == -EBUSY && waited_ms < GUARD_WAIT_MS;
              waited_ms += GUARD_STEP_MS) {
             (void)nanosleep(&step, NULL);
-            error = outside_check_locks(&posix->identity, mode == LOCK_EXCLUSIVE, reason);
+            error = outside_check_locks(&posix->identity, mode == GUARD_EXCLUSIVE, reason);
         }
     }
     if (error < 0 && message != NULL)
@@ -263,9 +263,9 @@ static int guard_check(const struct posix *posix, enum lock_mode mode, char *mes
     return error;
 }
 
-static int guard_strengthen(struct posix *posix, enum lock_mode mode, char *message)
+static int guard_strengthen(struct posix *posix, enum guard_mode mode, char *message)
 {
-    enum lock_mode left = posix->guard_mode;
+    enum guard_mode left = posix->guard_mode;
     int error = guard_check(posix, mode, message);
     if (error < 0)
         return error;
@@ -280,13 +280,13 @@ static int guard_strengthen(struct posix *posix, enum lock_mode mode, char *mess
     error = guard_take(posix, mode, &left, message);
     if (error == 0)
         posix->guard_mode = mode;
-    else if (left == LOCK_NONE)
+    else if (left == GUARD_NONE)
         guard_drop(posix);
     return error;
 }
 
 /* From exclusive to shared. */
-static int guard_weaken(struct posix *posix, enum lock_mode mode, char *message)
+static int guard_weaken(struct posix *posix, enum guard_mode mode, char *message)
 {
     int error = guard_flock_once(posix->guard_fd, mode);
     if (error < 0) {
@@ -303,12 +303,12 @@ static int guard_weaken(struct posix *posix, enum lock_mode mode, char *message)
 int posix_do_guard(struct posix *posix, struct io *io)
 {
     int error = 0;
-    if (io->lock_mode == LOCK_NONE)
+    if (io->guard_mode == GUARD_NONE)
         guard_drop(posix);
-    else if (io->lock_mode > posix->guard_mode)
-        error = guard_strengthen(posix, io->lock_mode, io->message);
-    else if (io->lock_mode < posix->guard_mode)
-        error = guard_weaken(posix, io->lock_mode, io->message);
+    else if (io->guard_mode > posix->guard_mode)
+        error = guard_strengthen(posix, io->guard_mode, io->message);
+    else if (io->guard_mode < posix->guard_mode)
+        error = guard_weaken(posix, io->guard_mode, io->message);
     io->value = posix->guard_mode;
     return error;
 }

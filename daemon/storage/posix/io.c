@@ -10,7 +10,6 @@
 
 #include "common/container.h"
 #include "common/limits.h"
-#include "daemon/link/worker.h"
 #include "daemon/storage/posix/posix.h"
 
 static void posix_engine(struct posix *posix, struct io *io);
@@ -90,7 +89,7 @@ static void posix_engine(struct posix *posix, struct io *io)
         .memory = io->memory,
         .on_done = on_posix_transferred,
     };
-    engine_submit(io->worker->engine, &io->engine_io);
+    engine_submit(io->loop->engine, &io->engine_io);
 }
 
 /* ---- inline ---- */
@@ -219,13 +218,13 @@ static void posix_help(struct posix *posix, struct io *io)
     io->job.shares[1] = io->user_share;
     if (posix_is_change(io))
         atomic_fetch_add(&posix->changes, 1);
-    worker_submit_job(io->worker, &io->job);
+    loop_submit(&io->loop->base, &io->job);
 }
 
 /* On memory there is nothing that could block, unless the fault engine wants it to. */
 static void posix_sync(struct posix *posix, struct io *io)
 {
-    engine_verb_fault(io->worker->engine, &io->fault_delay_us, &io->fault_error);
+    engine_verb_fault(io->loop->engine, &io->fault_delay_us, &io->fault_error);
     if (posix->memory && io->fault_delay_us == 0 && io->fault_error == 0)
         io->on_done(io, posix_do_sync(posix, io));
     else

@@ -45,9 +45,9 @@ struct posix {
     /* Changed by the guard's task only (one at a time for a device) and under guard_mutex; others
      * look at them under guard_mutex. */
     pthread_mutex_t guard_mutex;
-    int guard_fd;              /* or -1 */
-    int exclusive_fd;          /* or -1 */
-    enum lock_mode guard_mode; /* the guard's task only */
+    int guard_fd;               /* or -1 */
+    int exclusive_fd;           /* or -1 */
+    enum guard_mode guard_mode; /* the guard's task only */
     struct posix_pin pins[WORKERS_MAX];
     _Atomic enum posix_way reads;
     _Atomic enum posix_way writes;

@@ -43,8 +43,8 @@ START_TEST(a_file_sets_what_it_names_and_nothing_else)
     ck_assert_str_eq(config.socket_path, "/tmp/x.sock");
     ck_assert_uint_eq(config.workers, 3);
     ck_assert_int_eq(config.log_level, LOG_LEVEL_DEBUG);
-    ck_assert_uint_eq(config.hello_timeout_ms, 250);
-    ck_assert_uint_eq(config.frame_timeout_ms, CONN_FRAME_MS);
+    ck_assert_uint_eq(config.limits.hello_timeout_ms, 250);
+    ck_assert_uint_eq(config.limits.frame_timeout_ms, CONN_FRAME_MS);
     ck_assert_str_eq(config.engine, "auto");
 }
 END_TEST
@@ -56,14 +56,14 @@ static uint64_t memory_mib(void)
 
 START_TEST(shared_memory_has_limits_and_0_is_one)
 {
-    ck_assert_uint_eq(config.arena_mib_per_connection, ARENA_MIB_PER_CONNECTION);
-    ck_assert_uint_ge(config.arena_mib_per_uid, 1);
-    ck_assert_uint_le(config.arena_mib_per_uid, ARENA_MIB_PER_UID);
-    ck_assert_uint_le(config.arena_mib_per_uid, memory_mib() / 4);
+    ck_assert_uint_eq(config.limits.arena_mib_per_connection, ARENA_MIB_PER_CONNECTION);
+    ck_assert_uint_ge(config.limits.arena_mib_per_uid, 1);
+    ck_assert_uint_le(config.limits.arena_mib_per_uid, ARENA_MIB_PER_UID);
+    ck_assert_uint_le(config.limits.arena_mib_per_uid, memory_mib() / 4);
     write_file("[limits]\narena-mib-per-connection = 0\narena-mib-per-uid = 77\n");
     ck_assert_int_eq(config_read_file(&config, path, true, message), 0);
-    ck_assert_uint_eq(config.arena_mib_per_connection, 0);
-    ck_assert_uint_eq(config.arena_mib_per_uid, 77);
+    ck_assert_uint_eq(config.limits.arena_mib_per_connection, 0);
+    ck_assert_uint_eq(config.limits.arena_mib_per_uid, 77);
 }
 END_TEST
 

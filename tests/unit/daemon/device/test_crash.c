@@ -17,8 +17,9 @@
 #include "common/container.h"
 #include "daemon/base/log.h"
 #include "daemon/device/device.h"
+#include "daemon/device/gate.h"
+#include "daemon/device/registry.h"
 #include "daemon/device/session.h"
-#include "daemon/link/worker.h"
 #include "daemon/state/state.h"
 #include "tests/unit/daemon/device/crash_backend.h"
 
@@ -34,25 +35,30 @@ enum { SCHEDULES = 1000 };
 enum { SCHEDULES = 10000 };
 #endif
 
-enum { STEPS = 80, WORKERS = 2, SESSIONS = 4, CHANGES_MAX = 16, FLUSHES_MAX = STEPS + SESSIONS };
+enum { STEPS = 80, LOOPS = 2, SESSIONS = 4, CHANGES_MAX = 16, FLUSHES_MAX = STEPS + SESSIONS };
 
 struct change {
     struct io io;
-    struct device_ticket ticket;
+    struct gate_ticket ticket;
     struct session *session;
     bool busy;
 };
 
-struct flush {
-    struct device_flush flush;
+struct asked_flush {
+    struct flush flush;
     uint64_t must[CRASH_BLOCKS]; /* the last change of each block that it has to cover */
     bool failure_known;          /* somebody had been told before it came */
     bool waits;
 };
 
 static struct {
-    struct server server;
-    struct worker workers[WORKERS];
+    struct registry registry;
+    struct user_table users;
+    struct happening_sink sink;
+    struct state *state;
+    struct helper_pool *helpers;
+    struct io_loop loops[LOOPS];
+    struct io_loop *loop_pointers[LOOPS];
     char directory[64];
     struct state_key key;
 
@@ -64,7 +70,7 @@ static struct {
     struct session sessions[SESSIONS];
     bool told[SESSIONS]; /* by an event */
     struct change changes[CHANGES_MAX];
-    struct flush flushes[FLUSHES_MAX];
+    struct asked_flush flushes[FLUSHES_MAX];
     unsigned int flush_count;
     uint64_t acknowledged[CRASH_BLOCKS]; /* the last acknowledged change of each block */
     unsigned int syncs;
@@ -101,7 +107,7 @@ static void check_mark(void)
     VERIFY(access(path, F_OK) == 0, "told of a failure that a crash would have forgotten");
 }
 
-static void check_flush(const struct flush *flush, int result)
+static void check_flush(const struct asked_flush *flush, int result)
 {
     if (result < 0) {
         VERIFY(t.first_error != 0, "a flush failed, but nothing else had");
@@ -117,9 +123,9 @@ static void check_flush(const struct flush *flush, int result)
                "a flush succeeded, and a crash would take what it had to cover");
 }
 
-static void on_flushed(struct device_flush *device_flush, int result)
+static void on_flushed(struct flush *device_flush, int result)
 {
-    struct flush *flush = CONTAINER_OF(device_flush, struct flush, flush);
+    struct asked_flush *flush = CONTAINER_OF(device_flush, struct asked_flush, flush);
     VERIFY(flush->waits, "a flush was answered twice");
     flush->waits = false;
     seen.covered += result == 0;
@@ -128,11 +134,11 @@ static void on_flushed(struct device_flush *device_flush, int result)
 
 static void flush_session(struct session *session)
 {
-    struct flush *flush = &t.flushes[t.flush_count++];
-    *flush = (struct flush){.failure_known = t.failure_known, .waits = true};
-    flush->flush = (struct device_flush){.worker = session->worker, .on_done = on_flushed};
+    struct asked_flush *flush = &t.flushes[t.flush_count++];
+    *flush = (struct asked_flush){.failure_known = t.failure_known, .waits = true};
+    flush->flush = (struct flush){.loop = session->client.loop, .on_done = on_flushed};
     (void)memcpy(flush->must, t.acknowledged, sizeof(flush->must));
-    int result = device_flush(t.device, &flush->flush);
+    int result = flush_begin(t.device, &flush->flush);
     if (result > 0)
         return;
     flush->waits = false;
@@ -147,8 +153,7 @@ static void on_changed(struct io *io, int result)
         t.first_error = result;
         seen.failed_fua++;
     }
-    device_end(t.device, change->session, io->op, io->length_bytes, io->fua, change->ticket,
-               result);
+    gate_end(t.device, change->session, io->op, io->length_bytes, io->fua, change->ticket, result);
     change->busy = false;
     for (unsigned int i = crash_first_block(io); result == 0 && i <= crash_last_block(io); i++) {
         if (io->value > t.acknowledged[i])
@@ -168,7 +173,7 @@ static struct change *free_change(void)
 static void step_change(struct session *session)
 {
     static const enum io_op ops[] = {IO_WRITE, IO_WRITE, IO_ZERO, IO_DISCARD, IO_READ};
-    struct device_refusal refusal;
+    struct gate_refusal refusal;
     struct change *change = free_change();
     if (change == NULL)
         return;
@@ -178,12 +183,12 @@ static void step_change(struct session *session)
     change->io = (struct io){.op = ops[chance(5)],
                              .offset_bytes = first * CRASH_BLOCK_BYTES,
                              .length_bytes = count * CRASH_BLOCK_BYTES,
-                             .worker = session->worker,
+                             .loop = session->client.loop,
                              .on_done = on_changed};
     change->io.fua = change->io.op <= IO_ZERO && change->io.op != IO_READ && chance(4) == 0;
     int error =
-        device_begin(t.device, session, change->io.op, change->io.offset_bytes,
-                     change->io.offset_bytes + change->io.length_bytes, &change->ticket, &refusal);
+        gate_begin(t.device, session, change->io.op, change->io.offset_bytes,
+                   change->io.offset_bytes + change->io.length_bytes, &change->ticket, &refusal);
     if (error < 0) {
         VERIFY(t.first_error != 0 && change->io.op != IO_READ, "refused without a failure");
         VERIFY(error == -EIO, "a change was refused with another error");
@@ -219,31 +224,31 @@ static void step_end(void)
     VERIFY(!t.crash.syncs_overlapped, "two syncs at once");
 }
 
-static bool mark_is_under_way(const struct worker *worker)
+static bool mark_is_under_way(const struct io_loop *loop)
 {
-    return t.device->failure_worker == worker && !t.device->failure_kept;
+    return t.device->sync.mark_loop == &loop->base && !t.device->sync.mark_kept;
 }
 
-static void wait_mail(struct worker *worker)
+static void wait_mail(struct io_loop *loop)
 {
-    struct pollfd ready = {.fd = mailbox_fd(&worker->mailbox), .events = POLLIN};
+    struct pollfd ready = {.fd = mailbox_fd(&loop->base.mailbox), .events = POLLIN};
     VERIFY(poll(&ready, 1, 60000) == 1, "the mark of a failure is never put");
-    (void)mailbox_drain(&worker->mailbox);
+    (void)mailbox_drain(&loop->base.mailbox);
 }
 
 /* So that a schedule is the same each time it is run, the mark is waited for or left alone. */
-static void step_mail(struct worker *worker)
+static void step_mail(struct io_loop *loop)
 {
-    if (mark_is_under_way(worker) && t.lazy_mail && chance(3) != 0)
+    if (mark_is_under_way(loop) && t.lazy_mail && chance(3) != 0)
         return;
-    while (mark_is_under_way(worker))
-        wait_mail(worker);
-    (void)mailbox_drain(&worker->mailbox);
+    while (mark_is_under_way(loop))
+        wait_mail(loop);
+    (void)mailbox_drain(&loop->base.mailbox);
 }
 
 static void check_counters(void)
 {
-    const struct sync_ledger *sync = &t.device->sync;
+    const struct sync_ledger *sync = &t.device->sync.ledger;
     VERIFY(sync->asked == t.flush_count, "not all flushes are counted");
     VERIFY(sync->asked == (sync->issued + sync->shared + sync->elided + sync->refused +
                            !TAILQ_EMPTY(&sync->next)),
@@ -262,17 +267,17 @@ static void step(void)
     else if (what < 90)
         step_end();
     else
-        step_mail(&t.workers[chance(WORKERS)]);
-    for (unsigned int i = 0; !t.lazy_mail && i < WORKERS; i++)
-        step_mail(&t.workers[i]);
+        step_mail(&t.loops[chance(LOOPS)]);
+    for (unsigned int i = 0; !t.lazy_mail && i < LOOPS; i++)
+        step_mail(&t.loops[i]);
     check_counters();
 }
 
 static bool is_busy(void)
 {
     bool busy = t.crash.held_count > 0;
-    for (unsigned int i = 0; i < WORKERS; i++)
-        busy = busy || t.workers[i].pending > 0 || mailbox_ready(&t.workers[i].mailbox);
+    for (unsigned int i = 0; i < LOOPS; i++)
+        busy = busy || t.loops[i].base.pending > 0 || mailbox_ready(&t.loops[i].base.mailbox);
     return busy;
 }
 
@@ -281,8 +286,8 @@ static void settle(void)
 {
     while (is_busy()) {
         step_end();
-        for (unsigned int i = 0; i < WORKERS; i++)
-            step_mail(&t.workers[i]);
+        for (unsigned int i = 0; i < LOOPS; i++)
+            step_mail(&t.loops[i]);
     }
     for (unsigned int i = 0; i < t.flush_count; i++)
         VERIFY(!t.flushes[i].waits, "a flush is never answered");
@@ -290,9 +295,9 @@ static void settle(void)
 
 static void on_told(struct letter *letter)
 {
-    struct session *session = CONTAINER_OF(letter, struct session, event_letter);
-    session->events_posted = false;
-    t.told[session - t.sessions] = (session->events & SESSION_EVENT_SYNC_FAILED) != 0;
+    struct session *session = CONTAINER_OF(letter, struct session, news.letter);
+    session->news.posted = false;
+    t.told[session - t.sessions] = (session->news.events & SESSION_EVENT_SYNC_FAILED) != 0;
     seen.told++;
 }
 
@@ -310,7 +315,7 @@ static void check_end(void)
     }
     for (unsigned int i = 0; t.first_error == 0 && i < CRASH_BLOCKS; i++)
         VERIFY(t.crash.blocks[i].durable >= t.acknowledged[i], "not all is durable at the end");
-    seen.shared += (unsigned int)t.device->sync.shared;
+    seen.shared += (unsigned int)t.device->sync.ledger.shared;
 }
 
 static void begin_schedule(unsigned int number)
@@ -323,7 +328,7 @@ static void begin_schedule(unsigned int number)
                                       .granule_bytes = CRASH_BLOCK_BYTES};
     t.number = t.random = number;
     crash_backend_init(&t.crash);
-    t.device = device_new(&t.server, number, "crash", &t.crash.backend, &info);
+    t.device = device_new(&t.registry.commons, number, "crash", &t.crash.backend, &info);
     ck_assert_ptr_nonnull(t.device);
     t.flush_count = t.syncs = 0;
     t.first_error = 0;
@@ -337,8 +342,8 @@ static void begin_schedule(unsigned int number)
         struct session *session = &t.sessions[i];
         t.told[i] = false;
         *session = (struct session){
-            .number = i + 1, .worker = &t.workers[i % WORKERS], .device = t.device};
-        session->event_letter.deliver = on_told;
+            .number = i + 1, .client.loop = &t.loops[i % LOOPS], .device = t.device};
+        session->news.letter.deliver = on_told;
         lock_party_init(&t.parties[i]);
         lock_owner_init(&session->lock, &t.parties[i]);
         TAILQ_INSERT_TAIL(&t.device->sessions, session, device_link);
@@ -348,11 +353,11 @@ static void begin_schedule(unsigned int number)
 static void end_schedule(void)
 {
     char message[STATE_MESSAGE_MAX];
-    ck_assert_uint_eq(atomic_load(&t.device->holds), 0);
+    ck_assert_uint_eq(atomic_load(&t.device->registration.holds), 0);
     while (!TAILQ_EMPTY(&t.device->sessions))
         TAILQ_REMOVE(&t.device->sessions, TAILQ_FIRST(&t.device->sessions), device_link);
-    if (t.device->sync.failed != 0)
-        ck_assert_int_eq(state_clear_failure(t.server.state, &t.key, message), 0);
+    if (t.device->sync.ledger.failed != 0)
+        ck_assert_int_eq(state_clear_failure(t.state, &t.key, message), 0);
     backend_close(&t.crash.backend);
     t.device = device_free(t.device);
 }
@@ -369,6 +374,17 @@ static void run_schedule(unsigned int number)
 
 /* ---- the daemon around it ---- */
 
+static void ignore_happening(struct happening_sink *sink, enum happening_what what,
+                             const struct device *device, const struct session *session,
+                             const struct happening_detail *detail)
+{
+    (void)sink;
+    (void)what;
+    (void)device;
+    (void)session;
+    (void)detail;
+}
+
 static void set_up(void)
 {
     char message[STATE_MESSAGE_MAX] = "";
@@ -377,15 +393,20 @@ static void set_up(void)
     ck_assert_ptr_nonnull(mkdtemp(t.directory));
     (void)snprintf(t.key.text, sizeof(t.key.text), "crash-test");
     log_init(LOG_LEVEL_ERROR);
-    ck_assert_msg(state_open(t.directory, &t.server.state, message) == 0, "%s", message);
-    ck_assert_int_eq(helper_new(2, "helper", &t.server.helpers), 0);
-    registry_init(&t.server.registry);
-    t.server.workers = t.workers;
-    t.server.worker_count = WORKERS;
-    for (unsigned int i = 0; i < WORKERS; i++) {
-        t.workers[i] = (struct worker){.server = &t.server, .index = i};
-        ck_assert_int_eq(mailbox_init(&t.workers[i].mailbox), 0);
+    ck_assert_msg(state_open(t.directory, &t.state, message) == 0, "%s", message);
+    ck_assert_int_eq(helper_new(2, "helper", &t.helpers), 0);
+    user_table_init(&t.users);
+    t.sink.publish = ignore_happening;
+    for (unsigned int i = 0; i < LOOPS; i++) {
+        ck_assert_int_eq(loop_init(&t.loops[i].base, t.helpers), 0);
+        t.loop_pointers[i] = &t.loops[i];
     }
+    const struct commons commons = {.state = t.state,
+                                    .users = &t.users,
+                                    .sink = &t.sink,
+                                    .loops = t.loop_pointers,
+                                    .loop_count = LOOPS};
+    registry_init(&t.registry, &commons);
 }
 
 static void remove_state(const char *name)
@@ -397,11 +418,12 @@ static void remove_state(const char *name)
 
 static void tear_down(void)
 {
-    for (unsigned int i = 0; i < WORKERS; i++)
-        mailbox_deinit(&t.workers[i].mailbox);
-    t.server.helpers = helper_free(t.server.helpers);
-    registry_deinit(&t.server.registry);
-    t.server.state = state_close(t.server.state);
+    for (unsigned int i = 0; i < LOOPS; i++)
+        loop_deinit(&t.loops[i].base);
+    t.helpers = helper_free(t.helpers);
+    registry_deinit(&t.registry);
+    user_table_deinit(&t.users);
+    t.state = state_close(t.state);
     remove_state("failed");
     remove_state("fencing");
     remove_state("lock");

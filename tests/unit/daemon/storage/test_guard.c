@@ -25,26 +25,26 @@ static struct posix *open_device(const char *path)
 }
 
 /* Changes the guard; *ret_kept is the mode that is said to be kept. */
-static int change(struct posix *posix, enum lock_mode mode, enum lock_mode *ret_kept)
+static int change(struct posix *posix, enum guard_mode mode, enum guard_mode *ret_kept)
 {
-    struct io io = {.op = IO_GUARD, .lock_mode = mode, .message = message, .value = 77};
+    struct io io = {.op = IO_GUARD, .guard_mode = mode, .message = message, .value = 77};
     message[0] = '\0';
     int error = posix_do_guard(posix, &io);
-    *ret_kept = (enum lock_mode)io.value;
+    *ret_kept = (enum guard_mode)io.value;
     return error;
 }
 
-static void take(struct posix *posix, enum lock_mode mode)
+static void take(struct posix *posix, enum guard_mode mode)
 {
-    enum lock_mode kept = LOCK_NONE;
+    enum guard_mode kept = GUARD_NONE;
     int error = change(posix, mode, &kept);
     ck_assert_msg(error == 0, "%s", message);
     ck_assert_int_eq(kept, mode);
 }
 
-static void refused(struct posix *posix, enum lock_mode mode, enum lock_mode expected)
+static void refused(struct posix *posix, enum guard_mode mode, enum guard_mode expected)
 {
-    enum lock_mode kept = LOCK_NONE;
+    enum guard_mode kept = GUARD_NONE;
     ck_assert_int_eq(change(posix, mode, &kept), -EBUSY);
     ck_assert_int_eq(kept, expected);
 }
@@ -97,15 +97,15 @@ START_TEST(each_mode_keeps_out_what_conflicts)
 {
     const char *path = fixture_file("a", FIXTURE_MIB);
     struct posix *posix = open_device(path);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     ck_assert_int_eq(try_flock(path, LOCK_SH), 0);
     ck_assert_int_eq(try_flock(path, LOCK_EX), -EWOULDBLOCK);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     ck_assert_int_eq(try_flock(path, LOCK_SH), -EWOULDBLOCK);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     ck_assert_int_eq(try_flock(path, LOCK_SH), 0);
     ck_assert_int_eq(try_flock(path, LOCK_EX), -EWOULDBLOCK);
-    take(posix, LOCK_NONE);
+    take(posix, GUARD_NONE);
     ck_assert_int_eq(try_flock(path, LOCK_EX), 0);
     ck_assert_int_eq(posix->guard_fd, -1);
     backend_close(&posix->base);
@@ -116,7 +116,7 @@ START_TEST(closing_lets_go)
 {
     const char *path = fixture_file("a", FIXTURE_MIB);
     struct posix *posix = open_device(path);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     backend_close(&posix->base);
     ck_assert_int_eq(try_flock(path, LOCK_EX), 0);
 }
@@ -127,13 +127,13 @@ START_TEST(holder_of_a_flock_is_named)
     const char *path = fixture_file("a", FIXTURE_MIB);
     struct posix *posix = open_device(path);
     struct fixture_child child = fixture_hold(hold_flock_exclusive, path);
-    refused(posix, LOCK_SHARED, LOCK_NONE);
+    refused(posix, GUARD_SHARED, GUARD_NONE);
     said("flock");
     said_pid(child.pid);
     said("test_guard");
     ck_assert_int_eq(posix->guard_fd, -1);
     fixture_end(&child);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     backend_close(&posix->base);
 }
 END_TEST
@@ -142,14 +142,14 @@ START_TEST(failed_upgrade_keeps_the_shared_lock)
 {
     const char *path = fixture_file("a", FIXTURE_MIB);
     struct posix *posix = open_device(path);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     struct fixture_child child = fixture_hold(hold_flock_shared, path);
-    refused(posix, LOCK_EXCLUSIVE, LOCK_SHARED);
+    refused(posix, GUARD_EXCLUSIVE, GUARD_SHARED);
     said("shared flock");
     said_pid(child.pid);
     fixture_end(&child);
     ck_assert_int_eq(try_flock(path, LOCK_EX), -EWOULDBLOCK);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     backend_close(&posix->base);
 }
 END_TEST
@@ -157,11 +157,11 @@ END_TEST
 START_TEST(changes_are_made_on_one_description)
 {
     struct posix *posix = open_device(fixture_file("a", FIXTURE_MIB));
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     int fd = posix->guard_fd;
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     ck_assert_int_eq(posix->guard_fd, fd);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     ck_assert_int_eq(posix->guard_fd, fd);
     backend_close(&posix->base);
 }
@@ -182,7 +182,7 @@ START_TEST(momentary_flock_is_waited_out)
     struct fixture_child child = fixture_hold(hold_flock_exclusive, path);
     pthread_t thread;
     ck_assert_int_eq(pthread_create(&thread, NULL, on_end_soon, &child), 0);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
     backend_close(&posix->base);
 }
@@ -192,9 +192,9 @@ START_TEST(flock_of_util_linux_is_refused)
 {
     const char *path = fixture_file("a", FIXTURE_MIB);
     struct posix *posix = open_device(path);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     ck_assert_int_eq(fixture_run("flock -n -E 42 %s true", path), 42);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     ck_assert_int_eq(fixture_run("flock -n -E 42 %s true", path), 42);
     ck_assert_int_eq(fixture_run("flock -n -s -E 42 %s true", path), 0);
     backend_close(&posix->base);
@@ -224,17 +224,17 @@ START_TEST(qemu_is_refused_what_conflicts)
 {
     const char *path = fixture_file("a", FIXTURE_MIB);
     struct posix *posix = open_device(path);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     ck_assert_int_eq(fixture_run("qemu-img info %s >/dev/null 2>&1", path), 0);
     ck_assert_int_eq(fixture_run("qemu-io -r -f raw -c 'read 0 512' %s >/dev/null 2>&1", path), 0);
     ck_assert_int_ne(fixture_run("qemu-io -f raw -c 'write 0 512' %s >/dev/null 2>&1", path), 0);
     ck_assert_int_ne(fixture_run("qemu-img resize -f raw %s 2M >/dev/null 2>&1", path), 0);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     ck_assert_int_ne(fixture_run("qemu-img map -f raw %s >/dev/null 2>&1", path), 0);
     ck_assert_int_ne(fixture_run("qemu-io -r -f raw -c 'read 0 512' %s >/dev/null 2>&1", path), 0);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     ck_assert_int_eq(fixture_run("qemu-io -r -f raw -c 'read 0 512' %s >/dev/null 2>&1", path), 0);
-    take(posix, LOCK_NONE);
+    take(posix, GUARD_NONE);
     ck_assert_int_eq(fixture_run("qemu-io -f raw -c 'write 0 512' %s >/dev/null 2>&1", path), 0);
     backend_close(&posix->base);
 }
@@ -246,9 +246,9 @@ START_TEST(qemu_img_info_is_refused_by_the_exclusive_lock)
     const char *path = fixture_path("a.qcow2");
     ck_assert_int_eq(fixture_run("qemu-img create -q -f qcow2 %s 1M", path), 0);
     struct posix *posix = open_device(path);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     ck_assert_int_eq(fixture_run("qemu-img info %s >/dev/null 2>&1", path), 0);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     ck_assert_int_ne(fixture_run("qemu-img info %s >/dev/null 2>&1", path), 0);
     ck_assert_int_eq(fixture_run("qemu-img info -U %s >/dev/null 2>&1", path), 0);
     backend_close(&posix->base);
@@ -260,12 +260,12 @@ START_TEST(qemu_that_writes_keeps_every_lock_out)
     const char *path = fixture_file("a", FIXTURE_MIB);
     struct posix *posix = open_device(path);
     FILE *qemu = start_qemu_io("", path);
-    refused(posix, LOCK_SHARED, LOCK_NONE);
+    refused(posix, GUARD_SHARED, GUARD_NONE);
     said("fcntl lock on bytes 100-101");
     said("qemu-io");
-    refused(posix, LOCK_EXCLUSIVE, LOCK_NONE);
+    refused(posix, GUARD_EXCLUSIVE, GUARD_NONE);
     ck_assert_int_eq(pclose(qemu), 0);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     backend_close(&posix->base);
 }
 END_TEST
@@ -275,15 +275,15 @@ START_TEST(qemu_that_reads_keeps_the_exclusive_lock_out)
     const char *path = fixture_file("a", FIXTURE_MIB);
     struct posix *posix = open_device(path);
     FILE *qemu = start_qemu_io("-r", path);
-    take(posix, LOCK_SHARED);
-    refused(posix, LOCK_EXCLUSIVE, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
+    refused(posix, GUARD_EXCLUSIVE, GUARD_SHARED);
     said("qemu-io");
     /* Nothing of the attempt is left. */
     ck_assert_int_eq(try_flock(path, LOCK_SH), 0);
     ck_assert_int_eq(fixture_run("qemu-img info %s >/dev/null 2>&1", path), 0);
     ck_assert_int_ne(fixture_run("qemu-io -f raw -c 'write 0 512' %s >/dev/null 2>&1", path), 0);
     ck_assert_int_eq(pclose(qemu), 0);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     backend_close(&posix->base);
 }
 END_TEST
@@ -293,13 +293,13 @@ END_TEST
 START_TEST(exclusive_open_is_kept_out_by_the_exclusive_lock_only)
 {
     struct posix *posix = open_device(loop_path);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     ck_assert_int_eq(try_exclusive(loop_path), 0);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     ck_assert_int_eq(try_exclusive(loop_path), -EBUSY);
     ck_assert_int_eq(fixture_run("mkfs.ext4 -q %s >/dev/null 2>&1", loop_path), 1);
     ck_assert_int_eq(try_flock(loop_path, LOCK_SH), -EWOULDBLOCK);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     ck_assert_int_eq(try_exclusive(loop_path), 0);
     ck_assert_int_eq(try_flock(loop_path, LOCK_EX), -EWOULDBLOCK);
     backend_close(&posix->base);
@@ -310,15 +310,15 @@ START_TEST(exclusive_open_of_another_keeps_the_exclusive_lock_out)
 {
     struct posix *posix = open_device(loop_path);
     struct fixture_child child = fixture_hold(hold_exclusive_open, loop_path);
-    take(posix, LOCK_SHARED);
-    refused(posix, LOCK_EXCLUSIVE, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
+    refused(posix, GUARD_EXCLUSIVE, GUARD_SHARED);
     said("O_EXCL");
     ck_assert_int_eq(try_flock(loop_path, LOCK_SH), 0);
-    take(posix, LOCK_NONE);
-    refused(posix, LOCK_EXCLUSIVE, LOCK_NONE);
+    take(posix, GUARD_NONE);
+    refused(posix, GUARD_EXCLUSIVE, GUARD_NONE);
     ck_assert_int_eq(try_flock(loop_path, LOCK_EX), 0);
     fixture_end(&child);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     backend_close(&posix->base);
 }
 END_TEST
@@ -326,11 +326,11 @@ END_TEST
 START_TEST(attached_file_is_refused_and_its_loop_device_named)
 {
     struct posix *posix = open_device(fixture_path("disk"));
-    refused(posix, LOCK_SHARED, LOCK_NONE);
+    refused(posix, GUARD_SHARED, GUARD_NONE);
     said(loop_path);
     backend_close(&posix->base);
     posix = open_device(loop_path);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     backend_close(&posix->base);
 }
 END_TEST
@@ -340,19 +340,19 @@ START_TEST(lock_on_what_shares_the_bytes_keeps_out)
     const char *path = fixture_path("disk");
     struct posix *posix = open_device(loop_path);
     struct fixture_child child = fixture_hold(hold_flock_shared, path);
-    take(posix, LOCK_SHARED);
-    refused(posix, LOCK_EXCLUSIVE, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
+    refused(posix, GUARD_EXCLUSIVE, GUARD_SHARED);
     said("its backing store ");
     said(path);
     said_pid(child.pid);
     fixture_end(&child);
-    take(posix, LOCK_EXCLUSIVE);
-    take(posix, LOCK_NONE);
+    take(posix, GUARD_EXCLUSIVE);
+    take(posix, GUARD_NONE);
     child = fixture_hold(hold_flock_exclusive, path);
-    refused(posix, LOCK_SHARED, LOCK_NONE);
+    refused(posix, GUARD_SHARED, GUARD_NONE);
     pthread_t thread;
     ck_assert_int_eq(pthread_create(&thread, NULL, on_end_soon, &child), 0);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
     backend_close(&posix->base);
 }
@@ -363,7 +363,7 @@ START_TEST(attempt_without_a_message_is_refused_alike)
     const char *path = fixture_file("a", FIXTURE_MIB);
     struct posix *posix = open_device(path);
     struct fixture_child child = fixture_hold(hold_flock_exclusive, path);
-    struct io io = {.op = IO_GUARD, .lock_mode = LOCK_SHARED};
+    struct io io = {.op = IO_GUARD, .guard_mode = GUARD_SHARED};
     ck_assert_int_eq(posix_do_guard(posix, &io), -EBUSY);
     fixture_end(&child);
     backend_close(&posix->base);
@@ -461,7 +461,7 @@ START_TEST(exclusive_holder_punches_holes)
     ck_assert_int_eq(
         fixture_run("dd if=/dev/urandom of=%s bs=1M count=4 conv=fsync 2>/dev/null", loop_path), 0);
     ck_assert_int_eq(stat(fixture_path("disk"), &before), 0);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     ck_assert_int_eq(zero(posix, 0, 2UL * FIXTURE_MIB), 0);
     ck_assert_int_eq(posix->discard, DISCARD_PUNCH_HOLE);
     ck_assert_int_eq(stat(fixture_path("disk"), &after), 0);
@@ -494,9 +494,9 @@ START_TEST(zeroing_while_the_guard_changes_hits_nothing_else)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, on_zero_again, posix), 0);
     for (unsigned int i = 0; i < 200; i++) {
         int fds[8];
-        enum lock_mode kept = LOCK_NONE;
-        (void)change(posix, LOCK_EXCLUSIVE, &kept);
-        (void)change(posix, LOCK_NONE, &kept);
+        enum guard_mode kept = GUARD_NONE;
+        (void)change(posix, GUARD_EXCLUSIVE, &kept);
+        (void)change(posix, GUARD_NONE, &kept);
         for (unsigned int j = 0; j < 8; j++)
             fds[j] = open(victim, O_RDWR | O_CLOEXEC);
         for (unsigned int j = 0; j < 8; j++)
@@ -514,11 +514,11 @@ START_TEST(duplicate_keeps_the_claim_until_it_is_closed)
 {
     struct posix *posix = open_device(loop_path);
     ck_assert_int_eq(posix_dup_exclusive(posix), -1);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     int fd = posix_dup_exclusive(posix);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_ne(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
-    take(posix, LOCK_NONE);
+    take(posix, GUARD_NONE);
     ck_assert_int_eq(try_exclusive(loop_path), -EBUSY);
     ck_assert_int_eq(close(fd), 0);
     ck_assert_int_eq(try_exclusive(loop_path), 0);
@@ -544,9 +544,9 @@ START_TEST(pinned_guard_outlives_its_descriptors)
     if (engine == NULL)
         return;
     struct posix *posix = open_device(loop_path);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     backend_pin(&posix->base, engine);
-    take(posix, LOCK_NONE);
+    take(posix, GUARD_NONE);
     ck_assert_int_eq(try_flock(loop_path, LOCK_SH), -EWOULDBLOCK);
     ck_assert_int_eq(try_exclusive(loop_path), -EBUSY);
     backend_unpin(&posix->base, engine);
@@ -566,12 +566,12 @@ START_TEST(pin_follows_the_guard)
         return;
     struct posix *posix = open_device(loop_path);
     backend_pin(&posix->base, engine);
-    take(posix, LOCK_SHARED);
+    take(posix, GUARD_SHARED);
     backend_pin(&posix->base, engine);
     backend_pin(&posix->base, other);
-    take(posix, LOCK_EXCLUSIVE);
+    take(posix, GUARD_EXCLUSIVE);
     backend_pin(&posix->base, engine);
-    take(posix, LOCK_NONE);
+    take(posix, GUARD_NONE);
     ck_assert_int_eq(try_exclusive(loop_path), -EBUSY);
     backend_pin(&posix->base, engine); /* to nothing */
     ck_assert_int_eq(try_exclusive(loop_path), 0);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/device/lock.h"
-
+/* How a session comes by a lock, step by step. session_lock.h says what it is for. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,26 +7,19 @@
 
 #include "common/cleanup.h"
 #include "common/container.h"
+#include "daemon/base/clock.h"
 #include "daemon/device/session.h"
-#include "daemon/device/session_lock.h"
-#include "daemon/link/conn.h"
-#include "daemon/link/worker.h"
+#include "daemon/device/session_lock_impl.h"
+#include "daemon/state/state.h"
 
 /* ---- the end of a request ---- */
-
-static void session_lock_free_event(struct event **event)
-{
-    if (*event != NULL)
-        event_free(*event);
-    *event = NULL;
-}
 
 /* The answer may be the last thing that kept the session. */
 static void session_lock_end(struct session_lock *held, int result)
 {
     bool gone = session_lock_mode(held) == LOCK_NONE;
-    session_lock_free_event(&held->deadline);
-    session_lock_free_event(&held->retry);
+    loop_timer_deinit(&held->deadline);
+    loop_timer_deinit(&held->retry);
     held->state = SESSION_LOCK_IDLE;
     atomic_store(&held->outside, false);
     if (result == 0 && gone) { /* taken away while others' I/O was waited for */
@@ -37,7 +29,7 @@ static void session_lock_end(struct session_lock *held, int result)
     }
     if (result == 0) {
         session_lock_count(held);
-        session_lock_publish(held, WATCH_LOCK_GRANTED, held->asked);
+        session_lock_tell(held, HAPPENING_LOCK_GRANTED, held->asked);
     }
     session_lock_log(held, LOG_LEVEL_INFO, result == 0 ? "lock-granted" : "lock-refused", result);
     if (gone)
@@ -51,21 +43,9 @@ static void session_lock_end(struct session_lock *held, int result)
 
 /* ---- step by step ---- */
 
-static void on_lock_reserved(struct letter *letter);
 static void session_lock_guard(struct session_lock *held);
 
-void session_lock_wake(struct lock_list *reserved)
-{
-    while (!TAILQ_EMPTY(reserved)) {
-        struct lock *lock = TAILQ_FIRST(reserved);
-        struct session_lock *held = CONTAINER_OF(lock, struct session_lock, lock);
-        TAILQ_REMOVE(reserved, lock, result_link);
-        held->letter.deliver = on_lock_reserved;
-        mailbox_post(&held->session->worker->mailbox, &held->letter);
-    }
-}
-
-static void on_lock_undone(struct guard_wait *wait, enum lock_mode kept, int result)
+static void on_lock_undone(struct guard_wait *wait, enum guard_mode kept, int result)
 {
     struct session_lock *held = CONTAINER_OF(wait, struct session_lock, guard);
     (void)kept;
@@ -74,28 +54,27 @@ static void on_lock_undone(struct guard_wait *wait, enum lock_mode kept, int res
 }
 
 static void session_lock_settle(struct session_lock *held,
-                                void (*on_done)(struct guard_wait *wait, enum lock_mode kept,
+                                void (*on_done)(struct guard_wait *wait, enum guard_mode kept,
                                                 int result))
 {
     struct session *session = held->session;
-    held->guard = (struct guard_wait){.worker = session->worker,
-                                      .user_share = &session->conn->user->helper_share,
+    held->guard = (struct guard_wait){.loop = session->client.loop,
+                                      .user_share = &session->client.user->helper_share,
                                       .on_done = on_done};
-    device_guard_settle(session->device, &held->guard);
+    guard_settle(session->device, &held->guard);
 }
 
 /* Takes back what was reserved; the guard follows, then the answer. */
 static void session_lock_undo(struct session_lock *held, int result)
 {
-    struct lock_domain *domain = held->session->device->domain;
+    struct lock_domain *domain = &held->session->device->commons->locks;
     struct lock_list reserved = TAILQ_HEAD_INITIALIZER(reserved);
     pthread_mutex_lock(&domain->mutex);
     if (held->lock.phase != LOCK_SETTLED)
         lock_cancel(&held->lock, &reserved);
     session_lock_wake(&reserved);
     pthread_mutex_unlock(&domain->mutex);
-    if (held->retry != NULL)
-        (void)event_del(held->retry); /* it would settle the guard for this request once more */
+    loop_timer_cancel(&held->retry); /* it would settle the guard for this request once more */
     held->state = SESSION_LOCK_UNDO;
     held->result = result;
     session_lock_settle(held, on_lock_undone);
@@ -107,18 +86,18 @@ static void session_lock_undo(struct session_lock *held, int result)
  * given up. */
 struct lock_drains {
     struct session_lock *held; /* NULL: nobody waits any more */
-    struct worker *worker;
+    struct loop *loop;
     unsigned int count;
-    struct device_drain drains[];
+    struct drain drains[];
 };
 
-static void on_lock_drained(struct device_drain *drain)
+static void on_lock_drained(struct drain *drain)
 {
     struct lock_drains *drains = drain->user_data;
     struct session_lock *held = drains->held;
     if (--drains->count > 0)
         return;
-    drains->worker->pending--;
+    loop_release(drains->loop);
     free(drains);
     if (held != NULL) {
         held->drains = NULL;
@@ -128,34 +107,33 @@ static void on_lock_drained(struct device_drain *drain)
 
 static int session_lock_make_drains(struct session_lock *held)
 {
-    size_t count = (size_t)held->session->device->related_count + 1;
+    size_t count = (size_t)held->session->device->relations.count + 1;
     held->drains = calloc(1, sizeof(*held->drains) + count * sizeof(held->drains->drains[0]));
     if (held->drains == NULL)
         return -ENOMEM;
     held->drains->held = held;
-    held->drains->worker = held->session->worker;
+    held->drains->loop = &held->session->client.loop->base;
     return 0;
 }
 
 static void session_lock_drain_one(struct lock_drains *drains, struct device *device)
 {
-    struct device_drain *drain = &drains->drains[drains->count];
-    *drain = (struct device_drain){
-        .worker = drains->worker, .on_done = on_lock_drained, .user_data = drains};
+    struct drain *drain = &drains->drains[drains->count];
+    *drain = (struct drain){.loop = drains->loop, .on_done = on_lock_drained, .user_data = drains};
     if (drain_gate_wait(&device->transfers, drain))
         drains->count++;
 }
 
-/* With what device_locks_enter takes. */
+/* With what relations_enter takes. */
 static void session_lock_drain(struct session_lock *held)
 {
     struct device *device = held->session->device;
     struct lock_drains *drains = held->drains;
     session_lock_drain_one(drains, device);
-    for (unsigned int i = 0; i < device->related_count; i++)
-        session_lock_drain_one(drains, device->related[i]);
+    for (unsigned int i = 0; i < device->relations.count; i++)
+        session_lock_drain_one(drains, device->relations.devices[i]);
     if (drains->count > 0)
-        drains->worker->pending++;
+        loop_hold(drains->loop);
     else
         free(TAKE_PTR(held->drains));
 }
@@ -166,13 +144,13 @@ static void session_lock_take_back(struct session_lock *held, int result)
     struct device *device = held->session->device;
     struct lock_list reserved = TAILQ_HEAD_INITIALIZER(reserved);
     TAKE_PTR(held->drains)->held = NULL;
-    device_locks_enter(device);
+    relations_enter(device);
     if (held->lock.held == LOCK_EXCLUSIVE && held->before == LOCK_SHARED)
         lock_downgrade(&held->lock, &reserved);
     else if (held->lock.held != LOCK_NONE && held->before == LOCK_NONE)
         lock_release(&held->lock, &reserved);
     session_lock_wake(&reserved);
-    device_locks_leave(device);
+    relations_leave(device);
     held->state = SESSION_LOCK_UNDO;
     held->result = result;
     session_lock_settle(held, on_lock_undone);
@@ -183,15 +161,15 @@ static int session_lock_hold_entered(struct session_lock *held)
 {
     if (held->lock.phase != LOCK_RESERVED)
         return -ESTALE;
-    if (held->session->device->guard.kept < held->asked)
+    if (held->session->device->guard.kept < guard_for(held->asked))
         return -EAGAIN;
     int error = session_lock_make_drains(held);
     if (error < 0)
         return error;
-    if (held->losses == held->session->losses)
+    if (held->losses == held->session->losses.count)
         session_lock_forgive(held->session, held->lock.range);
     lock_hold(&held->lock);
-    held->since_unix_ms = worker_unix_ms();
+    held->since_unix_ms = clock_unix_ms();
     session_lock_drain(held);
     return 0;
 }
@@ -201,11 +179,11 @@ static int session_lock_hold_entered(struct session_lock *held)
 static void session_lock_hold(struct session_lock *held, uint64_t token)
 {
     struct device *device = held->session->device;
-    device_locks_enter(device);
+    relations_enter(device);
     int error = session_lock_hold_entered(held);
     if (error == 0)
         held->token = token;
-    device_locks_leave(device);
+    relations_leave(device);
     held->state = SESSION_LOCK_DRAIN;
     if (error == -EAGAIN)
         session_lock_guard(held);
@@ -232,11 +210,11 @@ static void session_lock_keep(struct session_lock *held, bool isolates)
 {
     struct device *device = held->session->device;
     held->state = SESSION_LOCK_DRAIN;
-    device_locks_enter(device);
+    relations_enter(device);
     if (held->lock.held != LOCK_NONE)
         session_lock_forgive(held->session, held->lock.range);
     int error = session_lock_isolate_entered(held, isolates);
-    device_locks_leave(device);
+    relations_leave(device);
     if (held->drains == NULL)
         session_lock_end(held, error);
 }
@@ -248,7 +226,7 @@ static void session_lock_token(struct session_lock *held);
 static void on_token_run(struct helper_job *job)
 {
     struct session_lock *held = CONTAINER_OF(job, struct session_lock, token_job);
-    held->result = state_reserve_tokens(held->session->worker->server->state, held->guard.message);
+    held->result = state_reserve_tokens(held->session->device->commons->state, held->guard.message);
 }
 
 static void on_token_reserved(struct helper_job *job)
@@ -267,25 +245,24 @@ static void on_token_reserved(struct helper_job *job)
 
 static void session_lock_token(struct session_lock *held)
 {
-    struct worker *worker = held->session->worker;
+    struct commons *commons = held->session->device->commons;
+    struct loop *loop = &held->session->client.loop->base;
     uint64_t token = 0;
-    if (held->asked != LOCK_EXCLUSIVE || state_take_token(worker->server->state, &token) == 0) {
-        server_reserve_tokens(worker->server, worker);
+    if (held->asked != LOCK_EXCLUSIVE || state_take_token(commons->state, &token) == 0) {
+        tokens_reserve_ahead(&commons->tokens, loop);
         session_lock_hold(held, token);
         return;
     }
     held->state = SESSION_LOCK_TOKEN;
     held->token_job = (struct helper_job){.run = on_token_run, .on_done = on_token_reserved};
-    worker_submit_job(worker, &held->token_job);
+    loop_submit(loop, &held->token_job);
 }
 
 /* ---- the outside world ---- */
 
-static void on_lock_retry(evutil_socket_t fd, short what, void *user_data)
+static void on_lock_retry(struct loop_timer *timer)
 {
-    struct session_lock *held = user_data;
-    (void)fd;
-    (void)what;
+    struct session_lock *held = CONTAINER_OF(timer, struct session_lock, retry);
     if (held->state == SESSION_LOCK_OUTSIDE)
         session_lock_guard(held);
 }
@@ -293,15 +270,12 @@ static void on_lock_retry(evutil_socket_t fd, short what, void *user_data)
 /* Outside holders send no word when they let go: one looks again, less and less often (L3). */
 static void session_lock_wait_outside(struct session_lock *held, int result)
 {
-    struct worker *worker = held->session->worker;
     held->result = result;
-    if (held->retry == NULL)
-        held->retry = event_new(worker->base, -1, 0, on_lock_retry, held);
     held->retry_ms = held->retry_ms == 0 ? LOCK_RETRY_MIN_MS : held->retry_ms * 2;
     if (held->retry_ms > LOCK_RETRY_MAX_MS)
         held->retry_ms = LOCK_RETRY_MAX_MS;
-    const struct timeval delay = {.tv_usec = (suseconds_t)held->retry_ms * 1000};
-    if (held->retry == NULL || event_add(held->retry, &delay) < 0) {
+    held->retry.on_time = on_lock_retry;
+    if (loop_timer_set(&held->retry, &held->session->client.loop->base, held->retry_ms) < 0) {
         session_lock_undo(held, -ENOMEM);
         return;
     }
@@ -310,12 +284,12 @@ static void session_lock_wait_outside(struct session_lock *held, int result)
     atomic_store(&held->outside, true);
 }
 
-static void on_lock_guarded(struct guard_wait *wait, enum lock_mode kept, int result)
+static void on_lock_guarded(struct guard_wait *wait, enum guard_mode kept, int result)
 {
     struct session_lock *held = CONTAINER_OF(wait, struct session_lock, guard);
     if (held->abandoned) {
         session_lock_undo(held, -ECANCELED);
-    } else if (kept >= held->asked) {
+    } else if (kept >= guard_for(held->asked)) {
         session_lock_token(held);
     } else {
         (void)snprintf(held->message, sizeof(held->message), "%s",
@@ -340,7 +314,7 @@ static void session_lock_guard(struct session_lock *held)
 
 static enum lock_phase session_lock_phase(struct session_lock *held)
 {
-    struct lock_domain *domain = held->session->device->domain;
+    struct lock_domain *domain = &held->session->device->commons->locks;
     pthread_mutex_lock(&domain->mutex);
     enum lock_phase phase = held->lock.phase;
     pthread_mutex_unlock(&domain->mutex);
@@ -364,7 +338,7 @@ static void on_lock_reserved(struct letter *letter)
 /* Takes it out of the queue; false: it has left it already, and its letter is on its way. */
 static bool session_lock_leave_queue(struct session_lock *held)
 {
-    struct lock_domain *domain = held->session->device->domain;
+    struct lock_domain *domain = &held->session->device->commons->locks;
     struct lock_list reserved = TAILQ_HEAD_INITIALIZER(reserved);
     pthread_mutex_lock(&domain->mutex);
     bool waiting = held->lock.phase == LOCK_WAITING;
@@ -379,11 +353,9 @@ static bool session_lock_leave_queue(struct session_lock *held)
 }
 
 /* Late for what is under way already; in time for what waits. */
-static void on_lock_deadline(evutil_socket_t fd, short what, void *user_data)
+static void on_lock_deadline(struct loop_timer *timer)
 {
-    struct session_lock *held = user_data;
-    (void)fd;
-    (void)what;
+    struct session_lock *held = CONTAINER_OF(timer, struct session_lock, deadline);
     held->may_wait = false;
     held->waited = true;
     if (held->state == SESSION_LOCK_OUTSIDE) {
@@ -399,13 +371,11 @@ static void on_lock_deadline(evutil_socket_t fd, short what, void *user_data)
 
 static int session_lock_start_clock(struct session_lock *held, int wait_ms)
 {
-    const struct timeval limit = {.tv_sec = wait_ms / 1000, .tv_usec = (wait_ms % 1000) * 1000L};
     if (wait_ms <= 0)
         return 0;
-    held->deadline = event_new(held->session->worker->base, -1, 0, on_lock_deadline, held);
-    if (held->deadline == NULL || event_add(held->deadline, &limit) < 0)
-        return -ENOMEM;
-    return 0;
+    held->deadline.on_time = on_lock_deadline;
+    return loop_timer_set(&held->deadline, &held->session->client.loop->base,
+                          (unsigned int)wait_ms);
 }
 
 static void session_lock_begin(struct session_lock *held, const struct session_lock_ask *ask)
@@ -413,9 +383,9 @@ static void session_lock_begin(struct session_lock *held, const struct session_l
     struct session *session = held->session;
     struct device *device = session->device;
     struct lock *blocker = NULL;
-    pthread_mutex_lock(&device->domain->mutex);
+    pthread_mutex_lock(&device->commons->locks.mutex);
     pthread_mutex_lock(&device->mutex);
-    held->losses = session->losses;
+    held->losses = session->losses.count;
     pthread_mutex_unlock(&device->mutex);
     if (held->lock.held == LOCK_NONE)
         held->doomed = 0;
@@ -426,13 +396,13 @@ static void session_lock_begin(struct session_lock *held, const struct session_l
                            ask->isolates, held->may_wait, &blocker);
     if (blocker != NULL)
         session_lock_describe(blocker, held->message, sizeof(held->message));
-    pthread_mutex_unlock(&device->domain->mutex);
+    pthread_mutex_unlock(&device->commons->locks.mutex);
     if (verdict == LOCK_GRANTED) {
         session_lock_guard(held);
     } else if (verdict == LOCK_QUEUED) {
         held->state = SESSION_LOCK_QUEUED;
         held->waited = true;
-        session_lock_publish(held, WATCH_LOCK_WAITS, ask->mode);
+        session_lock_tell(held, HAPPENING_LOCK_WAITS, ask->mode);
     } else {
         session_lock_end(held, verdict == LOCK_BUSY ? -EBUSY : -EDEADLK);
     }
@@ -442,6 +412,7 @@ static void session_lock_begin(struct session_lock *held, const struct session_l
 
 static void session_lock_prepare(struct session_lock *held, const struct session_lock_ask *ask)
 {
+    held->letter.deliver = on_lock_reserved;
     held->on_done = ask->on_done;
     held->user_data = ask->user_data;
     held->asked = ask->mode;

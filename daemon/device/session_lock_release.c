@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* How locks are let go of: by their sessions, or by others. device_lock.h says what it is for. */
+/* How a session lets go of its locks, and takes notice of those that it has lost. session_lock.h
+ * says what it is for. */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "common/container.h"
-#include "daemon/device/lock.h"
 #include "daemon/device/session.h"
-#include "daemon/device/session_lock.h"
-#include "daemon/link/conn.h"
-#include "daemon/link/worker.h"
+#include "daemon/device/session_lock_impl.h"
 
 static bool range_covers(struct lock_range outer, struct lock_range inner)
 {
@@ -48,7 +46,7 @@ static void session_lock_log_released(const struct session_lock *held)
     log_number(&line, "session", session->number);
     log_number(&line, "device", session->device->number);
     log_text(&line, "path", session->path);
-    peer_log(&session->peer, &line);
+    peer_log(&session->client.peer, &line);
     log_end(&line);
 }
 
@@ -69,22 +67,13 @@ void session_lock_forgive(struct session *session, struct lock_range range)
 {
     if (session_is_doomed(session))
         return;
-    if (!range_covers(range, session->lost_range))
+    if (!range_covers(range, session->losses.range))
         return;
-    session->lost_range = LOCK_NOTHING;
+    session->losses.range = LOCK_NOTHING;
     lock_forgive(&session->lock);
 }
 
-static void session_lose(struct session *session, struct lock_range range)
-{
-    struct lock_range *lost = &session->lost_range;
-    if (range.first_byte < lost->first_byte)
-        lost->first_byte = range.first_byte;
-    if (range.last_byte > lost->last_byte)
-        lost->last_byte = range.last_byte;
-}
-
-/* With all that device_locks_enter takes. */
+/* With all that relations_enter takes. */
 static void session_unlock_entered(struct session *session, struct lock_range range,
                                    struct session_lock_list *released)
 {
@@ -95,7 +84,7 @@ static void session_unlock_entered(struct session *session, struct lock_range ra
         if (!range_covers(range, held->lock.range))
             continue;
         if (held->lock.held != LOCK_NONE) {
-            session_lock_publish(held, WATCH_LOCK_RELEASED, held->lock.held);
+            session_lock_tell(held, HAPPENING_LOCK_RELEASED, held->lock.held);
             lock_release(&held->lock, &reserved);
         }
         TAILQ_REMOVE(&session->locks, held, link);
@@ -124,11 +113,11 @@ int session_unlock(struct session *session, struct lock_range range, struct guar
     int error = session_unlock_check(session, range, ret_reason);
     if (error < 0)
         return error;
-    device_locks_enter(session->device);
+    relations_enter(session->device);
     session_unlock_entered(session, range, &released);
-    device_locks_leave(session->device);
+    relations_leave(session->device);
     session_free_released(session, &released);
-    device_guard_settle(session->device, wait);
+    guard_settle(session->device, wait);
     return 0;
 }
 
@@ -154,23 +143,23 @@ void session_lock_weaken(struct session_lock *held, struct guard_wait *wait)
 {
     struct device *device = held->session->device;
     struct lock_list reserved = TAILQ_HEAD_INITIALIZER(reserved);
-    device_locks_enter(device);
+    relations_enter(device);
     if (held->lock.held == LOCK_EXCLUSIVE && held->lock.phase == LOCK_SETTLED) {
         lock_downgrade(&held->lock, &reserved);
         held->token = 0;
-        session_lock_publish(held, WATCH_LOCK_GRANTED, held->lock.held);
+        session_lock_tell(held, HAPPENING_LOCK_GRANTED, held->lock.held);
     }
     session_lock_wake(&reserved);
-    device_locks_leave(device);
-    device_guard_settle(device, wait);
+    relations_leave(device);
+    guard_settle(device, wait);
 }
 
 void session_lock_sweep(struct session *session)
 {
     struct session_lock *next = NULL;
     pthread_mutex_lock(&session->device->mutex);
-    bool swept = session->losses == session->losses_swept;
-    session->losses_swept = session->losses;
+    bool swept = session->losses.count == session->losses.swept;
+    session->losses.swept = session->losses.count;
     pthread_mutex_unlock(&session->device->mutex);
     if (swept)
         return;
@@ -207,92 +196,4 @@ bool session_lock_covers(const struct session *session, struct lock_range range)
             return true;
     }
     return false;
-}
-
-/* ---- by others ---- */
-
-static void session_lock_log_lost(const struct session *session, unsigned int locks)
-{
-    struct log_line line;
-    log_begin(&line, LOG_LEVEL_WARNING, "lock-lost");
-    log_number(&line, "session", session->number);
-    log_number(&line, "device", session->device->number);
-    log_text(&line, "path", session->path);
-    log_number(&line, "locks", locks);
-    peer_log(&session->peer, &line);
-    log_end(&line);
-}
-
-/* A request that waits to make the lock exclusive goes on, and sees that it is gone. */
-static unsigned int session_revoke(struct session *session, uint64_t doomed,
-                                   struct lock_list *reserved)
-{
-    unsigned int count = 0;
-    struct lock *next = NULL;
-    for (struct lock *lock = TAILQ_FIRST(&session->lock.locks); lock != NULL; lock = next) {
-        struct session_lock *held = CONTAINER_OF(lock, struct session_lock, lock);
-        next = TAILQ_NEXT(lock, owner_link);
-        if (lock->held == LOCK_NONE || (doomed != 0 && held->doomed != doomed))
-            continue;
-        bool waits = lock->phase == LOCK_WAITING;
-        session_lock_publish(held, WATCH_LOCK_LOST, held->lock.held);
-        session_lose(session, lock->range);
-        lock_release(lock, reserved);
-        if (waits)
-            TAILQ_INSERT_TAIL(reserved, lock, result_link);
-        count++;
-    }
-    return count;
-}
-
-unsigned int device_locks_revoke(struct device *device, uint64_t doomed, unsigned int event)
-{
-    struct lock_list reserved = TAILQ_HEAD_INITIALIZER(reserved);
-    struct session *session = NULL;
-    unsigned int count = 0;
-    device_locks_enter(device);
-    TAILQ_FOREACH (session, &device->sessions, device_link) {
-        unsigned int locks = session_revoke(session, doomed, &reserved);
-        if (locks == 0)
-            continue;
-        lock_break(&session->lock);
-        session->losses++;
-        session_lock_log_lost(session, locks);
-        session->lost_locks += locks;
-        session_tell(session, event);
-        count += locks;
-    }
-    session_lock_wake(&reserved);
-    device_locks_leave(device);
-    return count;
-}
-
-static unsigned int session_doom(struct session *session, uint64_t number)
-{
-    unsigned int count = 0;
-    struct lock *lock = NULL;
-    TAILQ_FOREACH (lock, &session->lock.locks, owner_link) {
-        struct session_lock *held = CONTAINER_OF(lock, struct session_lock, lock);
-        if (lock->held == LOCK_NONE || held->doomed != 0)
-            continue;
-        held->doomed = number;
-        count++;
-    }
-    if (count > 0) {
-        lock_break(&session->lock);
-        session->losses++;
-    }
-    return count;
-}
-
-unsigned int device_locks_doom(struct device *device, uint64_t number, uint64_t *ret_break)
-{
-    struct session *session = NULL;
-    unsigned int count = 0;
-    *ret_break = ++device->domain->last_break;
-    TAILQ_FOREACH (session, &device->sessions, device_link) {
-        if (number == 0 || session->number == number)
-            count += session_doom(session, *ret_break);
-    }
-    return count;
 }

@@ -9,7 +9,7 @@
 
 int flush_prepare(struct request *request, const Blkd__Request *message)
 {
-    request->session_number = message->flush->session;
+    request->asked.session = message->flush->session;
     return 0;
 }
 
@@ -22,9 +22,9 @@ static void flush_count(struct session *session, int result)
     pthread_mutex_unlock(&session->device->mutex);
 }
 
-static void on_flushed(struct device_flush *flush, int result)
+static void on_flushed(struct flush *flush, int result)
 {
-    struct request *request = CONTAINER_OF(flush, struct request, flush);
+    struct request *request = CONTAINER_OF(flush, struct request, work.flush);
     flush_count(request->session, result);
     if (result < 0)
         request_fail(request, -EIO,
@@ -36,12 +36,12 @@ static void on_flushed(struct device_flush *flush, int result)
 
 /* With sync none it does nothing (but does not hide that the device has failed, once that is
  * written down). */
-static int flush_none(struct device *device, struct device_flush *flush)
+static int flush_none(struct device *device, struct flush *flush)
 {
-    if (device_await_mark(device, flush))
+    if (flush_await_mark(device, flush))
         return 1;
     pthread_mutex_lock(&device->mutex);
-    int failed = device->sync.failed;
+    int failed = device->sync.ledger.failed;
     pthread_mutex_unlock(&device->mutex);
     return failed;
 }
@@ -50,13 +50,13 @@ void flush_run(struct request *request)
 {
     struct session *session = request->session;
     int result = 0;
-    request->flush.worker = request->conn->worker;
-    request->flush.user_share = &request->conn->user->helper_share;
-    request->flush.on_done = on_flushed;
+    request->work.flush.loop = &request->conn->worker->io;
+    request->work.flush.user_share = &request->conn->user->helper_share;
+    request->work.flush.on_done = on_flushed;
     if (session->asked.sync == SESSION_SYNC_NONE)
-        result = flush_none(session->device, &request->flush);
+        result = flush_none(session->device, &request->work.flush);
     else
-        result = device_flush(session->device, &request->flush);
+        result = flush_begin(session->device, &request->work.flush);
     if (result <= 0)
-        on_flushed(&request->flush, result);
+        on_flushed(&request->work.flush, result);
 }

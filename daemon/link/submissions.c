@@ -7,6 +7,7 @@
 #include "daemon/link/conn.h"
 #include "daemon/link/dispatch.h"
 #include "daemon/link/request.h"
+#include "daemon/link/spare.h"
 
 enum {
     /* A channel gives the others their turn after so many submissions. */
@@ -27,7 +28,7 @@ static uint8_t *channel_locate(struct channel *channel, struct request *request,
     struct channel_arena *arena = channel_find_arena(channel, entry->arena);
     if (arena != NULL && entry->length_bytes <= arena->piece->size_bytes &&
         entry->memory_offset <= arena->piece->size_bytes - entry->length_bytes) {
-        request->arena = arena;
+        request->ring.arena = arena;
         arena->users++;
         return arena->piece->base + entry->memory_offset;
     }
@@ -61,18 +62,19 @@ static bool channel_check(struct request *request, const struct ring_submission 
 static void channel_run(struct channel *channel, struct request *request,
                         const struct ring_submission *entry)
 {
-    request->operation = dispatch_find_ring(entry->operation);
+    request->operation =
+        dispatch_find_ring(channel->conn->worker->server->operations, entry->operation);
     request->id = entry->id;
-    request->session_number = entry->session;
-    request->offset_bytes = entry->offset_bytes;
-    request->length_bytes = entry->length_bytes;
-    request->transfer_end_bytes = entry->transfer_end_bytes;
-    request->flags = entry->flags;
+    request->asked.session = entry->session;
+    request->asked.offset_bytes = entry->offset_bytes;
+    request->asked.length_bytes = entry->length_bytes;
+    request->asked.transfer_end_bytes = entry->transfer_end_bytes;
+    request->asked.flags = entry->flags;
     if (!channel_check(request, entry))
         return;
     if (channel_transfers(entry->operation)) {
-        request->memory = channel_locate(channel, request, entry);
-        if (request->memory == NULL)
+        request->ring.memory = channel_locate(channel, request, entry);
+        if (request->ring.memory == NULL)
             return;
     }
     dispatch_run(request);
@@ -98,17 +100,17 @@ static bool channel_take(struct channel *channel)
                               : "more submissions than the rings have places for completions");
         return false;
     }
-    struct request *request = worker_get_request(conn->worker);
+    struct request *request = spare_get(&conn->worker->memory);
     if (request == NULL) {
         conn_refuse(conn, -ENOMEM, "no memory for a request");
         return false;
     }
     (void)ring_consumer_take(&channel->submissions, &entry);
     request->conn = conn;
-    request->channel = channel;
+    request->ring.channel = channel;
     channel->in_flight++;
-    conn->requests++;
-    conn->worker->since_look += channel_weigh_entry(&entry);
+    conn->requests.count++;
+    conn->worker->rings.since_look += channel_weigh_entry(&entry);
     channel_run(channel, request, &entry);
     return true;
 }
@@ -124,11 +126,11 @@ bool channel_poll(struct channel *channel)
     }
     if (ready == 0)
         return false;
-    conn->worker->activity++;
-    channel->busy_ns = conn->worker->looked_ns;
-    const unsigned int end = conn->worker->since_look + CHANNEL_TURN_WEIGHT;
+    conn->worker->polling.activity++;
+    channel->busy_ns = conn->worker->rings.looked_ns;
+    const unsigned int end = conn->worker->rings.since_look + CHANNEL_TURN_WEIGHT;
     for (uint32_t taken = 0;
-         taken < ready && taken < CHANNEL_TURN && conn->worker->since_look < end; taken++) {
+         taken < ready && taken < CHANNEL_TURN && conn->worker->rings.since_look < end; taken++) {
         if (!conn_has_room(conn)) {
             channel_hold(channel);
             break;

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A device's syncs (CONTRACT S3 to S5): the ledger (sync/sync.h) decides which flush is covered by
+ * which sync; here they are started, and those who wait are told. A sync belongs to the device, not
+ * to the flush that started it.
+ *
+ * A failure is put into the state directory before anybody is told of it: a daemon that is killed
+ * after a client has seen the error must not have forgotten it when it comes back.
+ */
+#ifndef BLKD_DAEMON_DEVICE_FLUSH_H
+#define BLKD_DAEMON_DEVICE_FLUSH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/storage/backend.h"
+#include "daemon/sync/sync.h"
+
+struct device;
+
+/* One flush's part in the device's syncs; embedded in whatever asks for it. */
+struct flush {
+    struct io_loop *loop;
+    struct helper_share *user_share;                  /* of who asks; outlasts on_done */
+    void (*on_done)(struct flush *flush, int result); /* on `loop` */
+
+    struct sync_waiter waiter;
+    struct letter letter;
+    int result;
+};
+
+/* Embedded in a device; under its mutex. */
+struct flushing {
+    struct sync_ledger ledger;
+    bool at_close;     /* a session with a sync level has changed something since the last sync */
+    struct io io;      /* the sync that runs */
+    uint64_t began_ns; /* when that was */
+    bool mark_kept;    /* the failure's mark is in the state directory */
+    struct loop *mark_loop; /* NULL: no mark is on its way or there by this daemon */
+    struct helper_job mark_job;
+    struct sync_waiter_list mark_waiters; /* who is told when it is there */
+};
+
+/* Knows by the state directory whether the device has failed before. */
+void flush_init(struct device *device);
+
+/*
+ * Makes everything stable that was acknowledged before now (CONTRACT S3). Returns 0: it is so
+ * already; 1: flush->on_done will tell; or the negative errno that the device failed with.
+ */
+int flush_begin(struct device *device, struct flush *flush);
+
+/* The device failed by another way than a sync (a FUA write). With the mutex held. */
+void flush_fail(struct device *device, struct loop *loop, int error);
+
+/* Whether the mark of the device's failure is still on its way to the disk; if so, wait->on_done
+ * follows when it is there: who is to be told of the failure waits for that. */
+bool flush_await_mark(struct device *device, struct flush *wait);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/device/gate.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "daemon/base/clock.h"
+#include "daemon/device/session.h"
+
+static int gate_refuse(struct gate_refusal *refusal, int error, const char *reason)
+{
+    (void)snprintf(refusal->text, sizeof(refusal->text), "%s", reason);
+    return error;
+}
+
+static int gate_refuse_bounds(const struct device *device, enum io_op op, uint64_t end_bytes,
+                              struct gate_refusal *refusal)
+{
+    refusal->bounds = true;
+    (void)snprintf(refusal->text, sizeof(refusal->text),
+                   "it ends at %llu, past the device's end at %llu bytes; nothing was transferred",
+                   (unsigned long long)end_bytes, (unsigned long long)device->size_bytes);
+    return op == IO_READ ? -EINVAL : -ENOSPC;
+}
+
+static int gate_refuse_lock(int error, const struct lock *blocker, struct gate_refusal *refusal)
+{
+    if (error == -ESTALE)
+        return gate_refuse(refusal, error,
+                           "the lock that this session held was taken away: unlock it or lock it "
+                           "again to go on, after a look at what others have written since");
+    if (blocker == NULL)
+        return gate_refuse(refusal, error,
+                           "a session holds a lock on a device that shares bytes with this one "
+                           "(blkd-cli why tells which)");
+    session_lock_describe(blocker, refusal->text, sizeof(refusal->text));
+    return error;
+}
+
+int gate_may_change(const struct device *device, const struct session *session,
+                    struct lock_range range, struct gate_refusal *refusal)
+{
+    const struct lock *blocker = NULL;
+    if (device->sync.ledger.failed != 0)
+        return gate_refuse(refusal, -EIO,
+                           "an earlier sync of the device failed, so data is already lost: "
+                           "nothing is written to it until it is recovered (blkd-cli recover)");
+    int error = lock_may_change(&device->locks, &session->lock, range, &blocker);
+    return error < 0 ? gate_refuse_lock(error, blocker, refusal) : 0;
+}
+
+static int gate_may_read(const struct device *device, const struct session *session,
+                         struct lock_range range, struct gate_refusal *refusal)
+{
+    const struct lock *blocker = NULL;
+    int error = lock_may_read(&device->locks, &session->lock, range, &blocker);
+    return error < 0 ? gate_refuse_lock(error, blocker, refusal) : 0;
+}
+
+static int gate_check(const struct device *device, const struct session *session, enum io_op op,
+                      uint64_t offset_bytes, uint64_t end_bytes, struct gate_refusal *refusal)
+{
+    const struct lock_range range = {offset_bytes, end_bytes - 1};
+    if (end_bytes > device->size_bytes)
+        return gate_refuse_bounds(device, op, end_bytes, refusal);
+    return op == IO_READ ? gate_may_read(device, session, range, refusal)
+                         : gate_may_change(device, session, range, refusal);
+}
+
+void gate_enter(struct device *device, struct session *session, struct gate_ticket *ret_ticket)
+{
+    ret_ticket->device_epoch = drain_gate_enter(&device->transfers);
+    ret_ticket->session_epoch = drain_gate_enter(&session->transfers);
+}
+
+void gate_leave(struct device *device, struct session *session, struct gate_ticket ticket)
+{
+    drain_gate_leave(&session->transfers, ticket.session_epoch);
+    drain_gate_leave(&device->transfers, ticket.device_epoch);
+}
+
+int gate_begin(struct device *device, struct session *session, enum io_op op, uint64_t offset_bytes,
+               uint64_t end_bytes, struct gate_ticket *ret_ticket, struct gate_refusal *ret_refusal)
+{
+    ret_refusal->bounds = false;
+    pthread_mutex_lock(&device->mutex);
+    int error = gate_check(device, session, op, offset_bytes, end_bytes, ret_refusal);
+    if (error == 0) {
+        gate_enter(device, session, ret_ticket);
+    }
+    pthread_mutex_unlock(&device->mutex);
+    return error;
+}
+
+static void gate_count(struct stats *stats, enum io_op op, uint64_t length_bytes, int result)
+{
+    if (result < 0) {
+        stats->errors++;
+    } else if (op == IO_READ) {
+        stats->reads++;
+        stats->read_bytes += length_bytes;
+    } else if (op == IO_WRITE) {
+        stats->writes++;
+        stats->written_bytes += length_bytes;
+    } else if (op == IO_DISCARD) {
+        stats->discards++;
+    } else if (op == IO_ZERO) {
+        stats->zeroes++;
+    }
+}
+
+static void gate_note_change(struct device *device, struct session *session, bool fua, int result)
+{
+    uint64_t now_ms = clock_unix_ms();
+    if (result == 0 && fua)
+        sync_changed_durably(&device->sync.ledger, &session->unsynced, now_ms);
+    else
+        sync_changed(&device->sync.ledger, &session->unsynced, now_ms);
+    if (session->asked.sync != SESSION_SYNC_NONE)
+        device->sync.at_close = true;
+    if (fua && result == -EIO)
+        flush_fail(device, &session->client.loop->base, result);
+}
+
+void gate_end(struct device *device, struct session *session, enum io_op op, uint64_t length_bytes,
+              bool fua, struct gate_ticket ticket, int result)
+{
+    pthread_mutex_lock(&device->mutex);
+    gate_count(&session->stats, op, length_bytes, result);
+    if (op != IO_READ)
+        gate_note_change(device, session, fua, result);
+    gate_leave(device, session, ticket);
+    pthread_mutex_unlock(&device->mutex);
+}
