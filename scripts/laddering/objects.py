@@ -24,28 +24,31 @@ class Objects:
         self.read_symbols(objects)
 
     def find_objects(self, build):
-        """object file: source, of all sources in rooms. Tests and benchmarks have none."""
-        objects, missing = {}, []
+        """object file: source, one for each source in rooms. Fuzzers compile some of them a second time."""
+        objects = {}
         try:
             commands = json.loads((build / "compile_commands.json").read_text())
         except (OSError, ValueError) as error:
             raise Trouble(f"{build}/compile_commands.json: {error}") from error
         for command in commands:
             source = self.source_of(Path(command["directory"], command["file"]), build)
-            if source is None:
+            if source is None or source in objects.values():
                 continue
             written = Path(command["directory"], self.output_of(command))
-            newest = self.tree.root / source
-            if not written.is_file() or newest.is_file() and \
-                    written.stat().st_mtime < newest.stat().st_mtime:
-                missing.append(source)
-            objects[str(written)] = source
+            if self.is_fresh(written, self.tree.root / source):
+                objects[str(written)] = source
         compiled = set(objects.values())
-        missing += [path for path in self.tree.sources if path.endswith(".c") and path not in compiled]
+        missing = [path for path in self.tree.sources if path.endswith(".c") and path not in compiled]
         if missing:
-            raise Trouble(f"{build} is not built or out of date: {', '.join(sorted(set(missing))[:5])}, "
-                          f"{len(set(missing))} files in all")
+            raise Trouble(f"{build} is not built or out of date: {', '.join(missing[:5])}"
+                          f"{', ...' if len(missing) > 5 else ''} ({len(missing)} files)")
         return objects
+
+    @staticmethod
+    def is_fresh(written, source):
+        """Whether the object is there, and not older than the source if that is in the work tree."""
+        return written.is_file() and (not source.is_file()
+                                      or written.stat().st_mtime >= source.stat().st_mtime)
 
     def source_of(self, path, build):
         path = Path(os.path.normpath(path))
