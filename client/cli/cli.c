@@ -21,7 +21,7 @@ struct table *cli_table_new(struct cli *cli, const char *name, const struct tabl
     struct table *table = table_new(name, columns, count, cli->options.json ? TABLE_JSON : form);
 
     if (!table)
-        (void)report_errno(cli, -ENOMEM, "cannot make the table to print");
+        (void)report_errno(cli, -ENOMEM, "cannot print the table");
     return table;
 }
 

@@ -35,6 +35,7 @@ struct command {
 
 struct cli {
     const struct command *command; /* NULL before it is known */
+    const char *group;             /* the first word of a command that is not known; may be NULL */
     struct options options;
     struct blkd *connection; /* NULL until cli_connect */
 };

@@ -17,10 +17,10 @@ enum recover_column {
 };
 
 static const struct table_column RECOVER_TABLE[RECOVER_COLUMNS] = {
-    [RECOVER_FAILED] = {"failed_with", "had failed with", TABLE_TEXT},
-    [RECOVER_FAILED_AT_TEXT] = {NULL, "at", TABLE_TEXT},
+    [RECOVER_FAILED] = {"failed_with", "failed with", TABLE_TEXT},
+    [RECOVER_FAILED_AT_TEXT] = {NULL, "failed at", TABLE_TEXT},
     [RECOVER_FAILED_AT] = {"failed_unix_ms", NULL, TABLE_NUMBER},
-    [RECOVER_GENERATION] = {"generation", "generation now", TABLE_NUMBER},
+    [RECOVER_GENERATION] = {"generation", "generation", TABLE_NUMBER},
 };
 
 static void cleanup_config(struct blkd_config **config)
@@ -70,8 +70,8 @@ int cmd_recover(struct cli *cli)
     table_set_number(table, RECOVER_GENERATION, recovery.generation);
     code = cli_table_print(cli, table);
     if (recovery.failed < 0)
-        report_warning(cli, "what the failed sync lost stays lost: check the contents before they "
-                            "are trusted");
+        report_warning(cli, "writes lost in the failed sync stay lost; check the contents before "
+                            "you trust them");
     return code;
 }
 
@@ -82,7 +82,7 @@ int cmd_session_evict(struct cli *cli)
     int code;
 
     if (!find_is_number(cli->options.operands[0], &number) || number == 0)
-        return report_usage(cli, "'%s' is no number of 'blkd-cli sessions'",
+        return report_usage(cli, "'%s' is not a session number; 'blkd-cli sessions' lists them",
                             cli->options.operands[0]);
     code = cli_connect(cli);
     if (code != CLI_OK)

@@ -38,7 +38,7 @@ struct take {
     sigset_t old_mask;
     int signal_fd;
     bool connected;
-    bool lost; /* said so, and killed the child if that was asked for */
+    bool lost; /* reported, and the child killed if that was requested */
 };
 
 static void take_lose(struct take *take, const char *why)
@@ -46,7 +46,7 @@ static void take_lose(struct take *take, const char *why)
     if (take->lost)
         return;
     take->lost = true;
-    report_warning(take->cli, "%s: the lock is lost while the command runs (pid %d): %s",
+    report_warning(take->cli, "%s: lock lost while the command (pid %d) was running: %s",
                    take->path, (int)take->child, why);
     if (take->cli->options.kill_on_loss)
         (void)kill(take->child, SIGTERM);
@@ -61,7 +61,7 @@ static void on_event(void *user_data, const struct blkd_event *event)
         take_lose(take, words_lost(event->lost_reason));
         break;
     case BLKD_EVENT_EVICTED:
-        take_lose(take, "an administrator threw the session out");
+        take_lose(take, "an administrator evicted the session");
         break;
     case BLKD_EVENT_DISCONNECTED:
         take_lose(take, "the daemon stopped or closed the connection");

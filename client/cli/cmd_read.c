@@ -152,7 +152,7 @@ static int reader_copy(struct reader *reader)
         piece = stream_wait(&reader->stream);
         if (piece->result)
             return report_partial(reader->cli, piece->result, stream_message(piece),
-                                  "the output ends before offset %" PRIu64, piece->offset_bytes);
+                                  "the output stops before offset %" PRIu64, piece->offset_bytes);
         error = reader_put(reader, piece);
         if (error)
             return reader_report_output(reader, error);
@@ -175,7 +175,7 @@ int cmd_read(struct cli *cli)
     int code;
 
     if (cli->options.hex && cli->options.raw)
-        return report_usage(cli, "--hex and --raw exclude each other");
+        return report_usage(cli, "--hex and --raw cannot be used together");
     code = reader_open(&reader);
     if (code == CLI_OK)
         code = reader_copy(&reader);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `watch`: what happens to the devices, a line each as it comes, until SIGINT or SIGTERM (then it
- * is done) or until the daemon is gone.
+ * `watch`: prints one line per event until SIGINT or SIGTERM (exit code 0) or until the daemon is
+ * gone.
  */
 #include <errno.h>
 #include <poll.h>
@@ -57,7 +57,7 @@ static int watch_loop(struct cli *cli, int signal_fd)
         if (r < 0)
             return report_library(cli, r);
         if (ferror(stdout))
-            return CLI_FAILED; /* said when stdout is closed */
+            return CLI_FAILED; /* reported when stdout is closed */
         (void)poll(fds, 2, -1);
         if (fds[0].revents != 0)
             return CLI_OK;

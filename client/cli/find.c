@@ -75,7 +75,7 @@ int find_open_device(struct cli *cli, const char *argument, uint64_t *ret_device
 
     if (code != CLI_OK || *ret_device != 0)
         return code;
-    return report_failure(cli, "%s: no open device of this name; 'blkd-cli ls' lists them",
+    return report_failure(cli, "%s: not open in the daemon; 'blkd-cli ls' lists the open devices",
                           argument);
 }
 

@@ -96,6 +96,7 @@ class CliTest(unittest.TestCase):
         self.assertEqual(result.code, code, f"{arguments}: {result.err}")
         if code != OK:
             self.assertTrue(result.err.startswith("blkd-cli: "), result.err)
+            self.assertEqual(result.err.count("\n"), 1, f"one line says it all: {result.err}")
         return result
 
     def json(self, *arguments, name, **options):
@@ -149,7 +150,7 @@ class Info(CliTest):
     def test_plain_is_readable_at_a_glance(self):
         text = self.cli("info", self.image(size=3 * MIB // 2)).text
         self.assertRegex(text, r"(?m)^size +1\.5 MiB \(3072 sectors, 1572864 bytes\)$")
-        self.assertRegex(text, r"(?m)^mode +rw \(asked for: auto\)$")
+        self.assertRegex(text, r"(?m)^mode +rw \(requested: auto\)$")
         self.assertRegex(text, r"(?m)^caching +buffered$")
         self.assertRegex(text, r"(?m)^state +ok$")
 
@@ -173,8 +174,8 @@ class Info(CliTest):
         with self.holder(path):
             result = self.cli("info", path, "--direct")
             info = self.record("info", path, "--direct", name="info")
-        self.assertIn("buffered (asked for: direct)", result.text)
-        self.assertSays(result, "blkd-cli: info: warning: ", "buffered, not direct as asked")
+        self.assertIn("buffered (requested: direct)", result.text)
+        self.assertSays(result, "blkd-cli: info: warning: ", "buffered, not direct as requested")
         self.assertEqual((info["caching"], info["asked_caching"]), ("buffered", "direct"))
 
     def test_missing_path(self):
@@ -353,10 +354,10 @@ class Write(CliTest):
     def test_input_shorter_than_asked_for_is_a_failure(self):
         path = self.image()
         result = self.cli("write", path, "--count", "4", input=bytes(1024), code=FAILED)
-        self.assertSays(result, "ends after 1024 bytes, 2048 were asked for")
+        self.assertSays(result, "ended after 1024 of 2048 requested bytes")
         result = self.cli("write", path, "--count", "4", "--input",
                           self.image(b"x" * 1024, name="input"), code=FAILED)
-        self.assertSays(result, "0 bytes were written")
+        self.assertSays(result, "nothing was written")
         self.assertEqual(file_bytes(path), bytes(MIB))
 
     def test_a_fraction_of_a_sector_is_refused_and_nothing_written(self):
@@ -365,8 +366,8 @@ class Write(CliTest):
         piped = self.cli("write", path, input=data, code=FAILED)
         from_file = self.cli("write", path, "--input", self.image(data, name="in"), code=FAILED)
         for result in [piped, from_file]:
-            self.assertSays(result, "1000 bytes are not a whole number of sectors of 512 bytes",
-                            "0 bytes were written", "--pad")
+            self.assertSays(result, "1000 is not a multiple of the sector size (512 bytes)",
+                            "nothing was written", "--pad")
         self.assertEqual(file_bytes(path), bytes(MIB))
 
     def test_a_fraction_after_whole_pieces_says_what_was_written(self):
@@ -394,7 +395,7 @@ class Write(CliTest):
         data = pattern(3 * PIECE)
         result = self.cli("write", path, input=data, code=FAILED)
         self.assertSays(result, path, "No space left on device",
-                        f"{2 * PIECE} bytes from offset 0 on were written")
+                        f"{2 * PIECE} bytes were written")
         self.assertEqual(file_bytes(path), data[:2 * PIECE] + bytes(512))
 
     def test_empty_input_writes_nothing(self):
@@ -413,7 +414,7 @@ class Write(CliTest):
     def test_read_only_session(self):
         path = self.image()
         result = self.cli("write", path, "--read-only", input=bytes(512), code=FAILED)
-        self.assertSays(result, path, "0 bytes from offset 0 on were written")
+        self.assertSays(result, path, "nothing was written")
 
 
 class Change(CliTest):
@@ -492,7 +493,7 @@ class Change(CliTest):
     def test_range_that_is_no_whole_sectors(self):
         path = self.image()
         for arguments in [["--offset", "1", "--count", "1"], ["--length", "100"]]:
-            self.assertSays(self.cli("zero", path, *arguments, code=USAGE), "sectors of 512 bytes")
+            self.assertSays(self.cli("zero", path, *arguments, code=USAGE), "sector size (512 bytes)")
 
     def test_past_the_end(self):
         data = pattern(64 * KIB)
@@ -526,8 +527,8 @@ class Map(CliTest):
 
     def test_plain(self):
         text = self.cli("map", self.sparse()).text
-        self.assertRegex(text, r"(?m)^ *512 +256 +262144 +131072 +128 KiB mapped$")
-        self.assertTrue(text.endswith("\n128 KiB mapped, 896 KiB in holes, 3 extents\n"), text)
+        self.assertRegex(text, r"(?m)^ *512 +256 +262144 +131072 +128 KiB allocated$")
+        self.assertTrue(text.endswith("\n128 KiB allocated, 896 KiB in holes, 3 extents\n"), text)
 
     def test_sectors_follow_the_session(self):
         row = self.json("map", self.sparse(), "--sector-size", "4096", name="map")[1]
@@ -571,7 +572,7 @@ class Config(CliTest):
              "purpose": None})
         shown = self.cli("config", "--parse", "file:///x", env=environment).text
         self.assertRegex(shown, r"(?m)^path +/x$")
-        self.assertRegex(shown, r"(?m)^sector size +the device's own$")
+        self.assertRegex(shown, r"(?m)^sector size +device default$")
 
     def test_strings_that_are_none(self):
         for text in ["file:///x?sync=maybe", "file:///x?colour=red", "file://", "/x",
@@ -608,7 +609,7 @@ class Lists(CliTest):
         self.assertIs(row["unsynced"], True)  # a device is born unsynced
         self.assertIs(row["failed"], False)
         self.assertEqual(text.splitlines()[0].split(),
-                         "DEV PATH KIND SIZE MODE CACHING LOCK SESSIONS IN-FLIGHT UNSYNCED "
+                         "DEV PATH KIND SIZE MODE CACHING LOCK SESSIONS IN-FLIGHT UNFLUSHED "
                          "STATE".split())
         self.assertRegex(text.splitlines()[1], re.escape(path)
                          + r" +file +1 MiB rw +buffered +exclusive +1 +0 yes +ok$")
@@ -717,10 +718,12 @@ class Locks(CliTest):
     def test_a_locked_device_is_busy(self):
         path = self.image()
         with self.holder(path, "--lock"):
-            for arguments in [["write", path], ["info", path, "--lock"], ["zero", path, "--all"]]:
+            for arguments, advice in [(["write", path], "nothing was written"),
+                                      (["info", path, "--lock"], "see 'blkd-cli why DEVICE'"),
+                                      (["zero", path, "--all"], "see 'blkd-cli why DEVICE'")]:
                 with self.subTest(arguments=arguments):
                     result = self.cli(*arguments, input=bytes(512), code=BUSY)
-                    self.assertSays(result, path, "hint: ")
+                    self.assertSays(result, path, advice)
         self.assertEqual(file_bytes(path), bytes(MIB))
 
     def test_a_flock_outside_is_busy(self):
@@ -740,7 +743,7 @@ class Usage(CliTest):
             with self.subTest(arguments=arguments):
                 result = self.cli(*arguments, code=USAGE)
                 self.assertEqual(result.out, b"")
-                self.assertSays(result, "hint: 'blkd-cli ", "--help'")
+                self.assertSays(result, "(see 'blkd-cli ", "--help')")
 
     def test_help(self):
         text = self.cli("--help").text
@@ -802,7 +805,7 @@ class Unreachable(CliTest):
                     _, err = process.communicate(bytes(2 * PIECE), timeout=SECONDS)
                     self.assertEqual(process.returncode, UNREACHABLE, err)
                     self.assertIn(b"blkd-cli: write: ", err)
-                    self.assertIn(b"0 bytes from offset 0 on were written", err)
+                    self.assertIn(b"nothing was written", err)
             finally:
                 daemon.stop()
 

@@ -377,10 +377,10 @@ START_TEST(device_is_found_by_number_path_and_string)
     RUN(serve, "lock", "break", neighbour);
     ck_assert(close(other) == 0 && unlink(neighbour) == 0);
     check_code(1);
-    check_has(run.err, "no open device");
+    check_has(run.err, "not open in the daemon");
     RUN(serve, "lock", "break", "99");
     check_code(1);
-    check_has(run.err, "99: no open device");
+    check_has(run.err, "99: not open in the daemon");
 }
 END_TEST
 
@@ -388,14 +388,15 @@ START_TEST(sync_status_says_what_has_failed_and_what_is_volatile)
 {
     RUN(serve, "sync", "status");
     check_code(0);
-    check_has(run.out, "unsynced");
+    check_has(run.out, "unflushed");
     check_has(run.out, "12.3 ms");
     check_has(run.out, "2.0 s");
     check_has(run.out, "FAILED");
-    check_has(run.err, "(/srv/broken.img) has FAILED: a sync ended with 'No space left on device'");
+    check_has(run.err, "(/srv/broken.img) has FAILED: sync error 'No space left on device' at ");
     check_has(run.err, "volatile storage");
     RUN(serve, "sync", "status", "--json", image);
     check_code(0);
+    check_has(run.out, "\"state\": \"unsynced\"");
     check_has(run.out, "\"flushes_asked\": 36");
     check_has(run.out, "\"syncs_issued\": 11");
     check_has(run.out, "\"flushes_shared\": 12");
@@ -414,8 +415,8 @@ START_TEST(why_is_a_sentence_and_an_exit_code)
     held = safe = true;
     RUN(serve, "why", image);
     check_code(4);
-    check_has(run.out, ": held by 1 session of blkd and 1 other outside blkd, 1 waits for it. It "
-                       "has not failed, and nothing that was written through blkd is unsynced.\n");
+    check_has(run.out, ": in use by 1 session and 1 holder outside blkd, 1 waiting. No failed "
+                       "sync, nothing unflushed.\n");
     check_has(run.out, "rw, exclusive");
     check_has(run.out, "/mnt/with\\x0anewline");
     RUN(serve, "why", "--json", image);
@@ -427,11 +428,11 @@ START_TEST(why_is_a_sentence_and_an_exit_code)
     RUN(serve, "why", image);
     check_code(0);
     check_has(run.out,
-              "nobody is seen to hold it, 1 waits for it; blkd does not have it open. Not all");
+              ": not in use, 1 waiting, not open in blkd. No failed sync, but some writes");
     failed = true;
     RUN(serve, "why", image);
     check_code(0);
-    check_has(run.out, "It has FAILED");
+    check_has(run.out, ". FAILED: a sync failed");
     failed = false;
 }
 END_TEST
@@ -443,7 +444,7 @@ START_TEST(recover_and_evict_name_what_they_mean)
     ck_assert_str_eq(asked_recover_path, image);
     ck_assert_uint_eq(asked_recover, 0);
     check_has(run.out, "Input/output error");
-    check_has(run.err, "stays lost");
+    check_has(run.err, "stay lost");
     RUN(serve, "recover", "--json", "4");
     check_code(0);
     ck_assert_str_eq(asked_recover_path, "");
@@ -567,8 +568,8 @@ START_TEST(lost_lock_is_told_and_kills_if_asked_to)
     begin_take(lose_lock, "--kill-on-loss", "while :; do read x; done");
     finish();
     check_code(128 + SIGTERM);
-    check_has(run.err, "the lock is lost while the command runs");
-    check_has(run.err, "an administrator broke it");
+    check_has(run.err, "lock lost while the command (pid ");
+    check_has(run.err, "broken by an administrator");
     begin_take(hang_up_after_lock, "--kill-on-loss", "while :; do read x; done");
     finish();
     check_code(128 + SIGTERM);
@@ -581,7 +582,7 @@ START_TEST(lost_lock_leaves_the_command_alone_otherwise)
     begin_take(lose_lock, "--shared",
                "trap 'exit 5' INT; trap 'exit 6' TERM; echo ready; while :; do read x; done");
     wait_for("ready");
-    wait_for("lock is lost");
+    wait_for("lock lost");
     ck_assert_int_eq(kill(run.pid, SIGINT), 0);
     finish();
     check_code(5);
