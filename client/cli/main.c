@@ -10,6 +10,7 @@
 
 #include "client/cli/cli.h"
 #include "client/cli/help.h"
+#include "client/cli/nearest.h"
 #include "client/cli/report.h"
 #include "common/cleanup.h"
 
@@ -41,24 +42,40 @@ static const struct command *main_find_command(int argc, char **argv, int *ret_w
     return NULL;
 }
 
+static int main_refuse_name(const struct cli *cli, const char *name)
+{
+    struct nearest nearest;
+
+    nearest_init(&nearest, name, strlen(name));
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        nearest_offer(&nearest, COMMANDS[i].name);
+    if (nearest.best)
+        return report_usage(cli, "unknown command '%s'; did you mean '%s'?", name, nearest.best);
+    return report_usage(cli, "unknown command '%s'", name);
+}
+
 /* The word after a group's name asks for help or is not a command of the group. */
 static int main_group(struct cli *cli, const char *group, const char *word)
 {
+    CLEANUP_FREE char *name = NULL;
+
     if (word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) {
         help_print_group(group);
         return CLI_OK;
     }
     cli->group = group;
-    if (word)
-        return report_usage(cli, "unknown command '%s %s'", group, word);
-    return report_usage(cli, "'%s' needs a subcommand", group);
+    if (!word)
+        return report_usage(cli, "'%s' needs a subcommand", group);
+    if (asprintf(&name, "%s %s", group, word) < 0)
+        return report_errno(cli, -ENOMEM, "unknown command");
+    return main_refuse_name(cli, name);
 }
 
 static int main_unknown(struct cli *cli, int argc, char **argv)
 {
     if (help_is_group(argv[0]))
         return main_group(cli, argv[0], argc > 1 ? argv[1] : NULL);
-    return report_usage(cli, "unknown command '%s'", argv[0]);
+    return main_refuse_name(cli, argv[0]);
 }
 
 /* "help", "help COMMAND" and "help GROUP"; argv starts after the word. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cli/nearest.h"
 #include "client/cli/size.h"
 
 enum options_kind {
@@ -288,11 +289,19 @@ static int options_refuse_name(unsigned int groups, const char *text,
 {
     const char *name = text + strspn(text, "-");
     size_t length = strcspn(name, "=");
+    struct nearest nearest;
 
-    for (size_t i = 0; i < SPEC_COUNT; i++)
-        if ((OPTIONS_SPECS[i].groups & groups) && length > 0 &&
-            strncmp(OPTIONS_SPECS[i].name, name, length) == 0)
+    nearest_init(&nearest, name, length);
+    for (size_t i = 0; i < SPEC_COUNT; i++) {
+        if (!(OPTIONS_SPECS[i].groups & groups))
+            continue;
+        if (length > 0 && strncmp(OPTIONS_SPECS[i].name, name, length) == 0)
             return options_refuse(ret_error, "option '%s' is ambiguous", text);
+        nearest_offer(&nearest, OPTIONS_SPECS[i].name);
+    }
+    if (nearest.best)
+        return options_refuse(ret_error, "unknown option '%s'; did you mean '--%s'?", text,
+                              nearest.best);
     return options_refuse(ret_error, "unknown option '%s'", text);
 }
 

@@ -89,7 +89,8 @@ START_TEST(options_of_other_commands_are_refused)
 {
     check_refused(PARSE(OPTIONS_GLOBAL, "--shrink"), "'--shrink'");
     check_refused(PARSE(EVERYTHING, "--nonsense"), "unknown option '--nonsense'");
-    check_refused(PARSE(EVERYTHING, "--lenght=1"), "unknown option '--lenght=1'");
+    check_refused(PARSE(EVERYTHING, "--lenght=1"), "'--lenght=1'; did you mean '--length'?");
+    check_refused(PARSE(OPTIONS_PING, "--lenght=1"), "unknown option '--lenght=1'");
     check_refused(PARSE(EVERYTHING, "--se", "1"), "option '--se' is ambiguous");
     check_refused(PARSE(EVERYTHING, "-x"), "'-x'");
 }
