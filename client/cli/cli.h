@@ -75,6 +75,13 @@ int cmd_why(struct cli *cli);
 int cmd_write(struct cli *cli);
 int cmd_zero(struct cli *cli);
 
+static inline void cleanup_config(struct blkd_config **config)
+{
+    blkd_config_free(*config);
+}
+
+#define CLEANUP_CONFIG CLEANUP(cleanup_config)
+
 static inline void cleanup_table(struct table **table)
 {
     *table = table_free(*table);

@@ -23,15 +23,10 @@ static const struct table_column RECOVER_TABLE[RECOVER_COLUMNS] = {
     [RECOVER_GENERATION] = {"generation", "generation", TABLE_NUMBER},
 };
 
-static void cleanup_config(struct blkd_config **config)
-{
-    blkd_config_free(*config);
-}
-
 /* By its number, or by its path: a device that has failed need not be open. */
 static int recover_ask(struct cli *cli, struct blkd_recovery *recovery)
 {
-    CLEANUP(cleanup_config) struct blkd_config *config = NULL;
+    CLEANUP_CONFIG struct blkd_config *config = NULL;
     const char *argument = cli->options.operands[0];
     uint64_t number;
     int code;

@@ -40,14 +40,6 @@ static const struct table_column CONFIG_TABLE[CONFIG_COLUMNS] = {
     [CONFIG_PURPOSE] = {"purpose", "purpose", TABLE_TEXT},
 };
 
-static void cleanup_config(struct blkd_config **config)
-{
-    if (*config)
-        blkd_config_free(*config);
-}
-
-#define CLEANUP_CONFIG CLEANUP(cleanup_config)
-
 static int config_print_fields(struct cli *cli, const struct blkd_config *config, const char *text)
 {
     CLEANUP_TABLE struct table *table =

@@ -49,11 +49,6 @@ static void cleanup_holders(struct blkd_holders **holders)
     blkd_who_free(*holders);
 }
 
-static void cleanup_config(struct blkd_config **config)
-{
-    blkd_config_free(*config);
-}
-
 /* Current holders are counted apart from those that wait. */
 struct why_count {
     size_t sessions;
@@ -216,7 +211,7 @@ static void why_print_json(const char *path, const struct blkd_holders *holders)
 int cmd_why(struct cli *cli)
 {
     CLEANUP(cleanup_holders) struct blkd_holders *holders = NULL;
-    CLEANUP(cleanup_config) struct blkd_config *config = NULL;
+    CLEANUP_CONFIG struct blkd_config *config = NULL;
     struct why_count count;
     int error = blkd_config_from_argument(cli->options.operands[0], &config);
     int code;
