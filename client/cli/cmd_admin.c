@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `recover` and `session evict`: what only root may do. (`lock break` is in cmd_lock.c.)
+ * `recover` and `session evict`: for administrators. (`lock break` is in cmd_lock.c.)
  */
 #include "client/cli/cli.h"
 #include "client/cli/find.h"
@@ -23,7 +23,7 @@ static const struct table_column RECOVER_TABLE[RECOVER_COLUMNS] = {
     [RECOVER_GENERATION] = {"generation", "generation", TABLE_NUMBER},
 };
 
-/* By its number, or by its path: a device that has failed need not be open. */
+/* By number or by path: a failed device need not be open. */
 static int recover_ask(struct cli *cli, struct blkd_recovery *recovery)
 {
     CLEANUP_CONFIG struct blkd_config *config = NULL;

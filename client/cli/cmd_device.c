@@ -26,7 +26,7 @@ int cmd_flush(struct cli *cli)
     return error ? report_library(cli, error) : CLI_OK;
 }
 
-/* The size asked for, in sectors. */
+/* The requested size, in sectors. */
 static int device_resolve_size(const struct cli *cli, const struct target *target,
                                uint64_t *ret_size_sectors)
 {

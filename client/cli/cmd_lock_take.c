@@ -2,10 +2,9 @@
 /*
  * `lock take`: runs a command while holding a lock, as flock(1) does, and exits as the command did.
  *
- * While the command runs, signals and the connection are looked at in one place. SIGINT and the
- * like that a terminal sends reach the command without us; what somebody sends to this process
- * alone is passed on. Either way the command's end is waited for: the lock is held as long as it
- * lives.
+ * While the command runs, one loop watches signals and the connection. Signals from a terminal
+ * reach the command without us. Signals that are sent to this process only are passed on. Either
+ * way we wait for the command to end: the lock is held as long as it runs.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -93,7 +92,7 @@ static void take_exec(const struct take *take, uint64_t token)
     _exit(error == -ENOENT ? TAKE_NOT_FOUND : TAKE_CANNOT_RUN);
 }
 
-/* Blocks the signals that are looked at, and opens the descriptor that tells of them. */
+/* Blocks the signals that are handled, and opens a signalfd for them. */
 static int take_prepare(struct take *take)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD};
@@ -102,7 +101,7 @@ static int take_prepare(struct take *take)
     (void)sigemptyset(&mask);
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
         (void)sigaddset(&mask, signals[i]);
-    /* Inherited as ignored, it would take away the command's status. */
+    /* If inherited as ignored, the command's exit status would be lost. */
     (void)signal(SIGCHLD, SIG_DFL);
     (void)sigprocmask(SIG_BLOCK, &mask, &take->old_mask);
     take->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);

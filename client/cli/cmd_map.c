@@ -48,7 +48,7 @@ static const struct table_column TOTAL_TABLE[TOTAL_COLUMNS] = {
 };
 
 enum {
-    MAP_TRIES = 16, /* at one place, while somebody else changes the file under us */
+    MAP_TRIES = 16, /* at one sector, while others change the file */
 };
 
 struct mapper {
@@ -137,7 +137,7 @@ static int mapper_print_totals(struct mapper *mapper)
     return cli_table_print(mapper->cli, table);
 }
 
-/* The same under the table, in a line. */
+/* One line below the table. */
 static int mapper_print_summary(const struct mapper *mapper)
 {
     uint64_t sector_size = mapper->target.info.sector_size;

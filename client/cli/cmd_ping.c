@@ -56,7 +56,7 @@ static uint64_t ping_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Lets `interval_ms` pass. Waits on the connection, so that its end is not overslept. */
+/* Waits for `interval_ms`, on the connection, so that its loss is noticed. */
 static int ping_pause(struct cli *cli, uint64_t interval_ms)
 {
     uint64_t until_ns = ping_now_ns() + interval_ms * 1000000;
@@ -71,9 +71,9 @@ static int ping_pause(struct cli *cli, uint64_t interval_ms)
     return CLI_OK;
 }
 
-/* What is measured: a request that does nothing, or a read of one sector. */
+/* What is measured: an empty request, or a read of one sector. */
 struct ping {
-    struct target target; /* no device: the former */
+    struct target target; /* no device: an empty request */
     struct iovec buffer;
 };
 
@@ -84,7 +84,7 @@ static int ping_trip(struct cli *cli, const struct ping *ping)
     return blkd_read(ping->target.device, 0, &ping->buffer, 1);
 }
 
-/* The first read is not measured: it brings the sector into the cache, and the rings about. */
+/* The first read is not measured: it fills the page cache and sets up the rings. */
 static int ping_open(struct cli *cli, struct ping *ping)
 {
     int error;

@@ -26,7 +26,7 @@ static void on_event(void *user_data, const struct blkd_event *event)
         line_print_json(event->happening, stdout);
     else
         line_print_text(event->happening, stdout);
-    (void)fflush(stdout); /* whoever reads it wants to know now */
+    (void)fflush(stdout); /* a reader of the pipe wants events immediately */
 }
 
 static int watch_open_signals(void)
@@ -51,7 +51,7 @@ static int watch_loop(struct cli *cli, int signal_fd)
     for (;;) {
         int r;
 
-        /* Once the connection is lost, only this tells: nothing more will come. */
+        /* A lost connection shows only here: its descriptor stays silent. */
         while ((r = blkd_dispatch(cli->connection, 0)) > 0)
             ;
         if (r < 0)

@@ -33,7 +33,7 @@ struct writer {
     uint64_t behind_bytes;  /* written after a piece that failed */
     bool limited;           /* by --count or --length: to limit_bytes of input */
     uint64_t limit_bytes;
-    uint64_t input_bytes; /* taken so far */
+    uint64_t input_bytes; /* read so far */
     bool ended;
 };
 
@@ -82,7 +82,7 @@ static int writer_resolve(struct writer *writer)
     return CLI_OK;
 }
 
-/* How much input will come; false if it cannot be known before its end. */
+/* The length of the input; false if it is not known in advance. */
 static bool writer_foresee(const struct writer *writer, uint64_t *ret_bytes)
 {
     struct stat status;
@@ -128,7 +128,7 @@ static int writer_refuse_short(const struct writer *writer, uint64_t input_bytes
         writer->input_name, input_bytes, writer->limit_bytes, writer_progress(writer, progress));
 }
 
-/* Refuses, before anything is written, what is known not to work. */
+/* Refuses, before anything is written, what cannot succeed. */
 static int writer_check(const struct writer *writer)
 {
     uint32_t sector_size = writer->target.info.sector_size;
@@ -175,7 +175,7 @@ static int writer_open(struct writer *writer)
                  : CLI_OK;
 }
 
-/* Fills the piece from the input, up to its room, the limit or the input's end. */
+/* Fills the piece from the input, up to its size, the limit or the end of the input. */
 static int writer_fill(struct writer *writer, struct stream_piece *piece)
 {
     uint64_t left = writer->limit_bytes - writer->input_bytes;
@@ -212,7 +212,7 @@ static int writer_report(struct writer *writer, int error, const char *message)
                           behind);
 }
 
-/* After a failure: what is in flight goes on, and is counted. */
+/* After a failure, waits for the pieces in flight and counts those that were written. */
 static void writer_count_behind(struct writer *writer)
 {
     while (writer->stream.in_flight > 0) {
@@ -224,7 +224,7 @@ static void writer_count_behind(struct writer *writer)
     }
 }
 
-/* Takes the oldest piece's result into account. */
+/* Waits for the oldest piece and handles its result. */
 static int writer_reap(struct writer *writer)
 {
     struct stream_piece *piece = stream_wait(&writer->stream);
@@ -251,7 +251,7 @@ static int writer_reap_all(struct writer *writer)
     return code;
 }
 
-/* Makes whole sectors of a last piece. Without --pad, such a piece is not written at all. */
+/* Pads the last piece to whole sectors. Without --pad, a partial sector is refused. */
 static int writer_pad(struct writer *writer, struct stream_piece *piece)
 {
     uint32_t sector_size = writer->target.info.sector_size;

@@ -370,7 +370,7 @@ int options_parse(struct options *options, unsigned int groups, int argc, char *
         options->rest_count = (size_t)(argc - optind);
         return 0;
     }
-    while (!error && optind < argc) /* behind "--" */
+    while (!error && optind < argc) /* after "--" */
         error = options_add_operand(options, argv[optind++], ret_error);
     return error;
 }
