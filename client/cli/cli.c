@@ -21,7 +21,7 @@ struct table *cli_table_new(struct cli *cli, const char *name, const struct tabl
     struct table *table = table_new(name, columns, count, cli->options.json ? TABLE_JSON : form);
 
     if (!table)
-        (void)report_errno(cli, -ENOMEM, "cannot make the table to print");
+        (void)report_errno(cli, -ENOMEM, "cannot print the table");
     return table;
 }
 
@@ -31,7 +31,7 @@ int cli_table_print(struct cli *cli, const struct table *table)
 
     if (error)
         return report_errno(cli, error, "cannot print the table");
-    /* Here its errno is known; a warning that is printed next flushes stdout, too. */
+    /* Flushed here, where errno is still known: a warning printed next would flush it as well. */
     if (fflush(stdout) != 0)
         return report_errno(cli, -errno, "cannot write to stdout");
     return CLI_OK;

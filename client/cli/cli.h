@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * blkd-cli: what its commands are and what they have in common. A command is an entry of
- * commands.c's table and a function that does all of it, reports its own failures and returns the
- * exit code.
+ * blkd-cli: its commands and what they share. A command is an entry in the table of commands.c and
+ * a function that runs it, reports its failures and returns the exit code.
  */
 #ifndef BLKD_CLI_CLI_H
 #define BLKD_CLI_CLI_H
@@ -11,7 +10,7 @@
 #include "client/cli/options.h"
 #include "client/cli/table.h"
 
-/* Documented in main.c's help and in docs/blkd-cli.1.scd. */
+/* Documented in help.c and in docs/blkd-cli.1.scd. */
 enum cli_exit {
     CLI_OK = 0,
     CLI_FAILED = 1,
@@ -35,6 +34,7 @@ struct command {
 
 struct cli {
     const struct command *command; /* NULL before it is known */
+    const char *group;             /* the first word of a command that is not known; may be NULL */
     struct options options;
     struct blkd *connection; /* NULL until cli_connect */
 };
@@ -42,7 +42,7 @@ struct cli {
 /* Connects to the daemon, once. Returns CLI_OK, or reports why not and returns the exit code. */
 int cli_connect(struct cli *cli);
 
-/* For a command with this output; `form` is what it prints without --json. Reports failures. */
+/* `form` is how the table is printed without --json. Returns NULL after reporting a failure. */
 struct table *cli_table_new(struct cli *cli, const char *name, const struct table_column *columns,
                             size_t count, enum table_form form);
 
@@ -73,6 +73,13 @@ int cmd_watch(struct cli *cli);
 int cmd_why(struct cli *cli);
 int cmd_write(struct cli *cli);
 int cmd_zero(struct cli *cli);
+
+static inline void cleanup_config(struct blkd_config **config)
+{
+    blkd_config_free(*config);
+}
+
+#define CLEANUP_CONFIG CLEANUP(cleanup_config)
 
 static inline void cleanup_table(struct table **table)
 {

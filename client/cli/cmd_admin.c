@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `recover` and `session evict`: what only root may do. (`lock break` is in cmd_lock.c.)
+ * `recover` and `session evict`: for administrators. (`lock break` is in cmd_lock.c.)
  */
 #include "client/cli/cli.h"
 #include "client/cli/find.h"
@@ -17,21 +17,16 @@ enum recover_column {
 };
 
 static const struct table_column RECOVER_TABLE[RECOVER_COLUMNS] = {
-    [RECOVER_FAILED] = {"failed_with", "had failed with", TABLE_TEXT},
-    [RECOVER_FAILED_AT_TEXT] = {NULL, "at", TABLE_TEXT},
+    [RECOVER_FAILED] = {"failed_with", "failed with", TABLE_TEXT},
+    [RECOVER_FAILED_AT_TEXT] = {NULL, "failed at", TABLE_TEXT},
     [RECOVER_FAILED_AT] = {"failed_unix_ms", NULL, TABLE_NUMBER},
-    [RECOVER_GENERATION] = {"generation", "generation now", TABLE_NUMBER},
+    [RECOVER_GENERATION] = {"generation", "generation", TABLE_NUMBER},
 };
 
-static void cleanup_config(struct blkd_config **config)
-{
-    blkd_config_free(*config);
-}
-
-/* By its number, or by its path: a device that has failed need not be open. */
+/* By number or by path: a failed device need not be open. */
 static int recover_ask(struct cli *cli, struct blkd_recovery *recovery)
 {
-    CLEANUP(cleanup_config) struct blkd_config *config = NULL;
+    CLEANUP_CONFIG struct blkd_config *config = NULL;
     const char *argument = cli->options.operands[0];
     uint64_t number;
     int code;
@@ -70,8 +65,8 @@ int cmd_recover(struct cli *cli)
     table_set_number(table, RECOVER_GENERATION, recovery.generation);
     code = cli_table_print(cli, table);
     if (recovery.failed < 0)
-        report_warning(cli, "what the failed sync lost stays lost: check the contents before they "
-                            "are trusted");
+        report_warning(cli, "writes lost in the failed sync stay lost; check the contents before "
+                            "you trust them");
     return code;
 }
 
@@ -82,7 +77,7 @@ int cmd_session_evict(struct cli *cli)
     int code;
 
     if (!find_is_number(cli->options.operands[0], &number) || number == 0)
-        return report_usage(cli, "'%s' is no number of 'blkd-cli sessions'",
+        return report_usage(cli, "'%s' is not a session number; 'blkd-cli sessions' lists them",
                             cli->options.operands[0]);
     code = cli_connect(cli);
     if (code != CLI_OK)

@@ -40,14 +40,6 @@ static const struct table_column CONFIG_TABLE[CONFIG_COLUMNS] = {
     [CONFIG_PURPOSE] = {"purpose", "purpose", TABLE_TEXT},
 };
 
-static void cleanup_config(struct blkd_config **config)
-{
-    if (*config)
-        blkd_config_free(*config);
-}
-
-#define CLEANUP_CONFIG CLEANUP(cleanup_config)
-
 static int config_print_fields(struct cli *cli, const struct blkd_config *config, const char *text)
 {
     CLEANUP_TABLE struct table *table =
@@ -65,7 +57,7 @@ static int config_print_fields(struct cli *cli, const struct blkd_config *config
         table_set_number(table, CONFIG_SECTOR_SIZE, config->sector_size);
         table_set_format(table, CONFIG_SECTOR_SIZE_TEXT, "%u B", config->sector_size);
     } else {
-        table_set_text(table, CONFIG_SECTOR_SIZE_TEXT, "the device's own");
+        table_set_text(table, CONFIG_SECTOR_SIZE_TEXT, "device default");
     }
     table_set_text(table, CONFIG_MODE, words_access(config->access));
     table_set_bool(table, CONFIG_STRICT, config->strict);
@@ -92,7 +84,7 @@ static int config_parse(struct cli *cli)
     CLEANUP_CONFIG struct blkd_config *config = NULL;
 
     if (cli->options.operand_count > 0)
-        return report_usage(cli, "give either DEVICE or --parse STRING");
+        return report_usage(cli, "DEVICE and --parse cannot be used together");
     if (blkd_config_parse(cli->options.parse, &config))
         return report_usage(cli, "%s", blkd_error_message());
     return config_print(cli, config, true);
@@ -118,6 +110,6 @@ int cmd_config(struct cli *cli)
     if (cli->options.parse)
         return config_parse(cli);
     if (cli->options.operand_count == 0)
-        return report_usage(cli, "which DEVICE? (or --parse STRING)");
+        return report_usage(cli, "missing argument: DEVICE or --parse STRING");
     return config_ask(cli);
 }

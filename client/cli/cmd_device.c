@@ -20,13 +20,13 @@ int cmd_flush(struct cli *cli)
     if (code != CLI_OK)
         return code;
     if (target.info.sync == BLKD_SYNC_NONE)
-        report_warning(cli, "%s: opened with sync none: the flush does nothing",
+        report_warning(cli, "%s: opened with sync=none, so the flush does nothing",
                        target.config->path);
     error = blkd_flush(target.device);
     return error ? report_library(cli, error) : CLI_OK;
 }
 
-/* The size asked for, in sectors. */
+/* The requested size, in sectors. */
 static int device_resolve_size(const struct cli *cli, const struct target *target,
                                uint64_t *ret_size_sectors)
 {
@@ -37,13 +37,14 @@ static int device_resolve_size(const struct cli *cli, const struct target *targe
                                     cli->options.sectors ? sector_size : 1, &bytes);
 
     if (error == -ERANGE)
-        return report_usage(cli, "%s: a size below 0 or above 2^64 bytes", text);
+        return report_usage(cli, "the new size (%s) is below 0 or above 2^64 bytes", text);
     if (error)
-        return report_usage(cli, "%s: not a size; try 4096, 512M, +1G or -64K", text);
+        return report_usage(cli, "'%s' is not a size (examples: 4096, 512M, +1G, -64K)", text);
     if (bytes % sector_size != 0)
-        return report_usage(
-            cli, "%s: %" PRIu64 " bytes are not a whole number of sectors of %" PRIu32 " bytes",
-            text, bytes, sector_size);
+        return report_usage(cli,
+                            "the new size of %" PRIu64
+                            " bytes is not a multiple of the sector size (%" PRIu32 " bytes)",
+                            bytes, sector_size);
     *ret_size_sectors = bytes / sector_size;
     return CLI_OK;
 }
@@ -61,14 +62,14 @@ int cmd_resize(struct cli *cli)
         return code;
     if (size_sectors < target.info.size_sectors && !cli->options.shrink)
         return report_usage(cli,
-                            "%s: %" PRIu64 " sectors are less than the %" PRIu64
-                            " it has: what is behind them would be lost; with --shrink it is done",
-                            target.config->path, size_sectors, target.info.size_sectors);
+                            "%s: shrinking from %" PRIu64 " to %" PRIu64
+                            " sectors would lose data; use --shrink to allow it",
+                            target.config->path, target.info.size_sectors, size_sectors);
     error = blkd_resize(target.device, size_sectors);
     return error ? report_library(cli, error) : CLI_OK;
 }
 
-/* Whether it was said how much: a range of which nobody gave the length is a mistake too easily. */
+/* A range must have an explicit length: a forgotten one would destroy the rest of the device. */
 static int device_check_extent(const struct cli *cli)
 {
     const struct options *options = &cli->options;
@@ -76,9 +77,9 @@ static int device_check_extent(const struct cli *cli)
     bool length = options->count_sectors.given || options->length_bytes.given;
 
     if (options->all && (start || length))
-        return report_usage(cli, "--all is the whole device and goes with no other range");
+        return report_usage(cli, "--all cannot be combined with a range");
     if (!options->all && !length)
-        return report_usage(cli, "say how much: --count SECTORS, --length BYTES, or --all");
+        return report_usage(cli, "no range given; use --count SECTORS, --length BYTES or --all");
     return CLI_OK;
 }
 
@@ -95,17 +96,17 @@ static int device_resolve_extent(const struct cli *cli, const struct target *tar
     if (range.offset_bytes % sector_size != 0 || range.length_bytes % sector_size != 0)
         return report_usage(cli,
                             "offset %" PRIu64 " and length %" PRIu64
-                            " are not whole numbers of sectors of %" PRIu32 " bytes",
+                            " are not both multiples of the sector size (%" PRIu32 " bytes)",
                             range.offset_bytes, range.length_bytes, sector_size);
     if (!cli->options.all && size_bytes > 0 && range.offset_bytes == 0 &&
         range.length_bytes >= size_bytes)
-        return report_usage(cli, "%s: that is the whole device, for which --all must be given",
+        return report_usage(cli, "%s: the range is the whole device; use --all to confirm",
                             target->config->path);
     *ret_range = range;
     return CLI_OK;
 }
 
-/* The way of both discard and zero, up to the call itself. */
+/* What discard and zero have in common: everything before the call itself. */
 static int device_open_extent(struct cli *cli, struct target *target, uint64_t *ret_sector,
                               uint64_t *ret_count_sectors)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `info`: what a session of this device gets, beside what was asked for.
+ * `info`: the effective settings of a device, alongside the requested ones.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -55,7 +55,7 @@ static const struct table_column INFO_TABLE[INFO_COLUMNS] = {
     [INFO_SIZE_BYTES] = {"size_bytes", NULL, TABLE_NUMBER},
     [INFO_SIZE_SECTORS] = {"size_sectors", NULL, TABLE_NUMBER},
     [INFO_SECTOR_SIZE] = {"sector_size", "sector size", TABLE_BYTES},
-    [INFO_GRANULE] = {"granule_bytes", "granule", TABLE_BYTES},
+    [INFO_GRANULE] = {"granule_bytes", "smallest I/O", TABLE_BYTES},
     [INFO_MODE] = {"mode", NULL, TABLE_TEXT},
     [INFO_MODE_ASKED] = {"asked_mode", NULL, TABLE_TEXT},
     [INFO_MODE_TEXT] = {NULL, "mode", TABLE_TEXT},
@@ -68,9 +68,9 @@ static const struct table_column INFO_TABLE[INFO_COLUMNS] = {
     [INFO_LOCK] = {"lock", NULL, TABLE_TEXT},
     [INFO_LOCK_ASKED] = {"asked_lock", NULL, TABLE_TEXT},
     [INFO_LOCK_TEXT] = {NULL, "lock", TABLE_TEXT},
-    [INFO_DISCARD] = {"discard", "discard by", TABLE_TEXT},
+    [INFO_DISCARD] = {"discard", "discard method", TABLE_TEXT},
     [INFO_GENERATION] = {"generation", "generation", TABLE_NUMBER},
-    [INFO_ELISION] = {NULL, "flush counts", TABLE_TEXT},
+    [INFO_ELISION] = {NULL, "flush covers", TABLE_TEXT},
     [INFO_ELISION_OWN] = {"elision_own_writes_only", NULL, TABLE_BOOL},
     [INFO_STATE] = {NULL, "state", TABLE_TEXT},
     [INFO_FAILED] = {"failed", NULL, TABLE_BOOL},
@@ -107,7 +107,7 @@ static void info_fill_geometry(struct table *table, const struct target *target)
     table_set_number(table, INFO_GENERATION, info->generation);
 }
 
-/* What is effective and what was asked for: two columns of JSON, and behind them one for people. */
+/* What is effective and what was requested: two columns of JSON, then one for people. */
 static void info_set_asked(struct table *table, size_t column, const char *effective,
                            const char *asked)
 {
@@ -116,7 +116,7 @@ static void info_set_asked(struct table *table, size_t column, const char *effec
     if (strcmp(effective, asked) == 0)
         table_set_text(table, column + 2, effective);
     else
-        table_set_format(table, column + 2, "%s (asked for: %s)", effective, asked);
+        table_set_format(table, column + 2, "%s (requested: %s)", effective, asked);
 }
 
 static void info_fill_state(struct table *table, const struct target *target)
@@ -131,7 +131,7 @@ static void info_fill_state(struct table *table, const struct target *target)
     info_set_asked(table, INFO_LOCK, words_lock(info->lock), info_asked_lock(info));
     table_set_text(table, INFO_DISCARD, words_discard(info->discard));
     table_set_text(table, INFO_ELISION,
-                   info->elision_own_writes_only ? "writes through blkd only" : "all writes");
+                   info->elision_own_writes_only ? "writes through blkd" : "all writes");
     table_set_bool(table, INFO_ELISION_OWN, info->elision_own_writes_only);
     table_set_text(table, INFO_STATE, info->failed ? "FAILED" : "ok");
     table_set_bool(table, INFO_FAILED, info->failed);
@@ -143,29 +143,33 @@ static void info_fill_state(struct table *table, const struct target *target)
     table_set_bool(table, INFO_LOCK_LOST, info->lock_lost);
 }
 
-/* Says what is not as asked. That a request for "auto" ends as read-only is no surprise worth it.
- */
+/* Warns of what differs from the request. Read-only where "auto" was asked for is no surprise. */
 static void info_warn(const struct cli *cli, const struct target *target)
 {
     const struct blkd_info *info = &target->info;
     const char *path = target->config->path;
 
     if (info->failed)
-        report_warning(cli, "%s: a sync has failed: writes and flushes are refused", path);
+        report_warning(cli,
+                       "%s: FAILED: a sync failed; writes and flushes are refused until "
+                       "'blkd-cli recover'",
+                       path);
     if (info->direct != info->asked_direct)
-        report_warning(cli, "%s: %s, not %s as asked: whoever opened it first has set this", path,
-                       words_caching(info->direct), words_caching(info->asked_direct));
+        report_warning(cli,
+                       "%s: %s, not %s as requested; another session opened it first or the file "
+                       "system has no direct I/O",
+                       path, words_caching(info->direct), words_caching(info->asked_direct));
     if (info->sync != info->asked_sync)
-        report_warning(cli, "%s: sync %s, not %s as asked", path, words_sync(info->sync),
+        report_warning(cli, "%s: sync=%s, not %s as requested", path, words_sync(info->sync),
                        words_sync(info->asked_sync));
     if (info->volatile_storage)
-        report_warning(cli, "%s: on volatile storage: a power cut loses it, whatever is flushed",
-                       path);
+        report_warning(
+            cli, "%s: on volatile storage; flushed data does not survive a power failure", path);
     if (info->asked_lock && info->lock == BLKD_LOCK_NONE)
-        report_warning(cli, "%s: not locked, as was asked", path);
+        report_warning(cli, "%s: not locked although a lock was requested", path);
     if (target->config->sector_size != 0 && target->config->sector_size != info->sector_size)
-        report_warning(cli, "%s: sectors of %" PRIu32 " bytes, not %" PRIu32 " as asked", path,
-                       info->sector_size, target->config->sector_size);
+        report_warning(cli, "%s: sector size is %" PRIu32 " bytes, not %" PRIu32 " as requested",
+                       path, info->sector_size, target->config->sector_size);
 }
 
 int cmd_info(struct cli *cli)

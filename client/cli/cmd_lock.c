@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `lock ls`, `lock wait`, `lock break`: who holds and waits for which lock, waiting until nobody is
- * in the way, and taking a lock away. `lock take` is in cmd_lock_take.c.
+ * `lock ls`, `lock wait`, `lock break`: list locks and their holders, wait until a lock is
+ * available, take a lock away. `lock take` is in cmd_lock_take.c.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -74,7 +74,7 @@ static void cleanup_lock_list(struct blkd_lock_list **list)
     blkd_lock_list_free(*list);
 }
 
-/* What it is at: it can be held shared while its upgrade waits. */
+/* A lock can be held shared while its upgrade waits. */
 static const char *lock_state(const struct blkd_lock_entry *lock)
 {
     if (lock->wanted == BLKD_LOCK_NONE)
@@ -156,8 +156,7 @@ int cmd_lock_ls(struct cli *cli)
     return cli_table_print(cli, table);
 }
 
-/* Stands in the queue like anybody, so that nobody waits longer for it than for its turn, and lets
- * go at once. */
+/* Queues for the lock like everybody else, so that nobody is overtaken, then releases it. */
 int cmd_lock_wait(struct cli *cli)
 {
     CLEANUP_TARGET struct target target = {0};

@@ -2,10 +2,9 @@
 /*
  * `lock take`: runs a command while holding a lock, as flock(1) does, and exits as the command did.
  *
- * While the command runs, signals and the connection are looked at in one place. SIGINT and the
- * like that a terminal sends reach the command without us; what somebody sends to this process
- * alone is passed on. Either way the command's end is waited for: the lock is held as long as it
- * lives.
+ * While the command runs, one loop watches signals and the connection. Signals from a terminal
+ * reach the command without us. Signals that are sent to this process only are passed on. Either
+ * way we wait for the command to end: the lock is held as long as it runs.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -38,7 +37,7 @@ struct take {
     sigset_t old_mask;
     int signal_fd;
     bool connected;
-    bool lost; /* said so, and killed the child if that was asked for */
+    bool lost; /* reported, and the child killed if that was requested */
 };
 
 static void take_lose(struct take *take, const char *why)
@@ -46,7 +45,7 @@ static void take_lose(struct take *take, const char *why)
     if (take->lost)
         return;
     take->lost = true;
-    report_warning(take->cli, "%s: the lock is lost while the command runs (pid %d): %s",
+    report_warning(take->cli, "%s: lock lost while the command (pid %d) was running: %s",
                    take->path, (int)take->child, why);
     if (take->cli->options.kill_on_loss)
         (void)kill(take->child, SIGTERM);
@@ -61,7 +60,7 @@ static void on_event(void *user_data, const struct blkd_event *event)
         take_lose(take, words_lost(event->lost_reason));
         break;
     case BLKD_EVENT_EVICTED:
-        take_lose(take, "an administrator threw the session out");
+        take_lose(take, "an administrator evicted the session");
         break;
     case BLKD_EVENT_DISCONNECTED:
         take_lose(take, "the daemon stopped or closed the connection");
@@ -93,7 +92,7 @@ static void take_exec(const struct take *take, uint64_t token)
     _exit(error == -ENOENT ? TAKE_NOT_FOUND : TAKE_CANNOT_RUN);
 }
 
-/* Blocks the signals that are looked at, and opens the descriptor that tells of them. */
+/* Blocks the signals that are handled, and opens a signalfd for them. */
 static int take_prepare(struct take *take)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD};
@@ -102,7 +101,7 @@ static int take_prepare(struct take *take)
     (void)sigemptyset(&mask);
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
         (void)sigaddset(&mask, signals[i]);
-    /* Inherited as ignored, it would take away the command's status. */
+    /* If inherited as ignored, the command's exit status would be lost. */
     (void)signal(SIGCHLD, SIG_DFL);
     (void)sigprocmask(SIG_BLOCK, &mask, &take->old_mask);
     take->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `map`: which parts of a device are mapped, and which are holes, certain to read as zeroes.
+ * `map`: which parts of a device are allocated, and which are holes, certain to read as zeroes.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -41,14 +41,14 @@ enum total_column {
 };
 
 static const struct table_column TOTAL_TABLE[TOTAL_COLUMNS] = {
-    [TOTAL_MAPPED] = {"mapped_bytes", "mapped", TABLE_BYTES},
-    [TOTAL_UNMAPPED] = {"unmapped_bytes", "unmapped", TABLE_BYTES},
+    [TOTAL_MAPPED] = {"mapped_bytes", "allocated", TABLE_BYTES},
+    [TOTAL_UNMAPPED] = {"unmapped_bytes", "holes", TABLE_BYTES},
     [TOTAL_SIZE] = {"size_bytes", "size", TABLE_BYTES},
     [TOTAL_EXTENTS] = {"extents", "extents", TABLE_NUMBER},
 };
 
 enum {
-    MAP_TRIES = 16, /* at one place, while somebody else changes the file under us */
+    MAP_TRIES = 16, /* at one sector, while others change the file */
 };
 
 struct mapper {
@@ -75,7 +75,7 @@ static void mapper_add(struct mapper *mapper, uint64_t start, uint64_t end, bool
     table_set_number(mapper->extents, MAP_START_BYTES, start * sector_size);
     table_set_number(mapper->extents, MAP_LENGTH_BYTES, (end - start) * sector_size);
     table_set_number(mapper->extents, MAP_LENGTH, (end - start) * sector_size);
-    table_set_text(mapper->extents, MAP_STATE, mapped ? "mapped" : "hole");
+    table_set_text(mapper->extents, MAP_STATE, mapped ? "allocated" : "hole");
     table_set_bool(mapper->extents, MAP_MAPPED, mapped);
     mapper->sectors[mapped] += end - start;
     mapper->extent_count++;
@@ -98,9 +98,9 @@ static int mapper_find(struct mapper *mapper, uint64_t start, uint64_t *ret_end,
             return CLI_OK;
         }
     }
-    return report_failure(
-        mapper->cli, "%s: cannot be mapped at sector %" PRIu64 ", it is being changed; try again",
-        mapper->target.config->path, start);
+    return report_failure(mapper->cli,
+                          "%s: allocation keeps changing at sector %" PRIu64 "; try again",
+                          mapper->target.config->path, start);
 }
 
 static int mapper_walk(struct mapper *mapper)
@@ -115,7 +115,7 @@ static int mapper_walk(struct mapper *mapper)
         if (code != CLI_OK)
             return code;
         if (end > size)
-            end = size; /* it has grown meanwhile: what was there at the beginning is told */
+            end = size; /* it has grown meanwhile; only the original part is shown */
         mapper_add(mapper, start, end, mapped);
     }
     return CLI_OK;
@@ -137,7 +137,7 @@ static int mapper_print_totals(struct mapper *mapper)
     return cli_table_print(mapper->cli, table);
 }
 
-/* The same under the table, in a line. */
+/* One line below the table. */
 static int mapper_print_summary(const struct mapper *mapper)
 {
     uint64_t sector_size = mapper->target.info.sector_size;
@@ -146,7 +146,7 @@ static int mapper_print_summary(const struct mapper *mapper)
 
     size_format(mapper->sectors[true] * sector_size, mapped);
     size_format(mapper->sectors[false] * sector_size, unmapped);
-    (void)printf("%s%s mapped, %s in holes, %" PRIu64 " extent%s\n",
+    (void)printf("%s%s allocated, %s in holes, %" PRIu64 " extent%s\n",
                  mapper->extent_count > 0 ? "\n" : "", mapped, unmapped, mapper->extent_count,
                  mapper->extent_count == 1 ? "" : "s");
     return CLI_OK;

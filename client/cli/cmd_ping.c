@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `ping`: how long a round trip to the daemon takes, or with a device a read of one sector, which
- * goes by the tier of all data; and which daemon that is.
+ * `ping`: how long a round trip to the daemon takes, or with a device a read of one sector by the
+ * tier that all data uses; and which daemon answers.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,7 +39,7 @@ static const struct table_column PING_TABLE[PING_COLUMNS] = {
     [PING_BUSY_POLL] = {"busy_poll_us", NULL, TABLE_NUMBER},
     [PING_BUSY_POLL_TEXT] = {NULL, "busy polling", TABLE_TEXT},
     [PING_MAX_IO] = {"max_io_bytes", "largest I/O", TABLE_BYTES},
-    [PING_PATH] = {"path", "reads from", TABLE_TEXT},
+    [PING_PATH] = {"path", "device", TABLE_TEXT},
     [PING_TIER] = {"tier", "tier", TABLE_TEXT},
     [PING_COUNT] = {"count", "round trips", TABLE_NUMBER},
     [PING_TIMES] = {NULL, "min/median/max", TABLE_TEXT},
@@ -56,7 +56,7 @@ static uint64_t ping_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Lets `interval_ms` pass. Waits on the connection, so that its end is not overslept. */
+/* Waits for `interval_ms`, on the connection, so that its loss is noticed. */
 static int ping_pause(struct cli *cli, uint64_t interval_ms)
 {
     uint64_t until_ns = ping_now_ns() + interval_ms * 1000000;
@@ -66,14 +66,14 @@ static int ping_pause(struct cli *cli, uint64_t interval_ms)
         int done = blkd_dispatch(cli->connection, (int)((until_ns - now_ns + 999999) / 1000000));
 
         if (done < 0 && done != -EINTR)
-            return report_errno(cli, done, "the daemon was lost between two round trips");
+            return report_errno(cli, done, "lost the connection between two round trips");
     }
     return CLI_OK;
 }
 
-/* What is measured: a request that does nothing, or a read of one sector. */
+/* What is measured: an empty request, or a read of one sector. */
 struct ping {
-    struct target target; /* no device: the former */
+    struct target target; /* no device: an empty request */
     struct iovec buffer;
 };
 
@@ -84,7 +84,7 @@ static int ping_trip(struct cli *cli, const struct ping *ping)
     return blkd_read(ping->target.device, 0, &ping->buffer, 1);
 }
 
-/* The first read is not measured: it brings the sector into the cache, and the rings about. */
+/* The first read is not measured: it fills the page cache and sets up the rings. */
 static int ping_open(struct cli *cli, struct ping *ping)
 {
     int error;
@@ -192,7 +192,7 @@ int cmd_ping(struct cli *cli)
     int code;
 
     if (count == 0)
-        return report_usage(cli, "--count 0: at least one round trip is needed");
+        return report_usage(cli, "--count must be at least 1");
     times_ns = calloc(count, sizeof(*times_ns));
     table = cli_table_new(cli, "ping", PING_TABLE, PING_COLUMNS, TABLE_RECORD);
     if (!table)

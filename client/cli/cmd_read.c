@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `read`: any range of bytes, to stdout or a file. Sectors are what is asked for; what the range
- * leaves of the first and the last one is cut off here.
+ * `read`: any range of bytes, to stdout or a file. Whole sectors are read; the bytes of the first
+ * and the last one that are outside the range are dropped.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -58,7 +58,7 @@ static int reader_resolve(struct reader *reader)
     return CLI_OK;
 }
 
-/* Opens the output last: what cannot be read leaves an existing file alone. */
+/* Opens the output last, so that a failure to read leaves an existing file alone. */
 static int reader_open_output(struct reader *reader)
 {
     const struct options *options = &reader->cli->options;
@@ -115,7 +115,7 @@ static int reader_submit(struct reader *reader)
     return CLI_OK;
 }
 
-/* Writes out what of the piece is in the range. */
+/* Writes the part of the piece that is in the range. */
 static int reader_put(struct reader *reader, const struct stream_piece *piece)
 {
     const uint8_t *bytes = piece->buffer.iov_base;
@@ -152,7 +152,7 @@ static int reader_copy(struct reader *reader)
         piece = stream_wait(&reader->stream);
         if (piece->result)
             return report_partial(reader->cli, piece->result, stream_message(piece),
-                                  "the output ends before offset %" PRIu64, piece->offset_bytes);
+                                  "the output stops before offset %" PRIu64, piece->offset_bytes);
         error = reader_put(reader, piece);
         if (error)
             return reader_report_output(reader, error);
@@ -175,7 +175,7 @@ int cmd_read(struct cli *cli)
     int code;
 
     if (cli->options.hex && cli->options.raw)
-        return report_usage(cli, "--hex and --raw exclude each other");
+        return report_usage(cli, "--hex and --raw cannot be used together");
     code = reader_open(&reader);
     if (code == CLI_OK)
         code = reader_copy(&reader);

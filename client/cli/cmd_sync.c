@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `sync status`: which devices' bytes are safe, since when they are not, and what syncing costs.
+ * `sync status`: which devices have unflushed writes, since when, and what syncs cost.
  * (`sync flush` is the command flush.)
  */
 #include <errno.h>
@@ -19,6 +19,7 @@ enum sync_column {
     SYNC_DEVICE,
     SYNC_PATH,
     SYNC_STATE,
+    SYNC_STATE_TEXT,
     SYNC_LEVEL,
     SYNC_UNSYNCED,
     SYNC_UNSYNCED_FOR,
@@ -46,17 +47,18 @@ enum sync_column {
 static const struct table_column SYNC_TABLE[SYNC_COLUMNS] = {
     [SYNC_DEVICE] = {"device", "DEV", TABLE_NUMBER},
     [SYNC_PATH] = {"path", "PATH", TABLE_TEXT},
-    [SYNC_STATE] = {"state", "STATE", TABLE_TEXT},
+    [SYNC_STATE] = {"state", NULL, TABLE_TEXT},
+    [SYNC_STATE_TEXT] = {NULL, "STATE", TABLE_TEXT},
     [SYNC_LEVEL] = {"level", "LEVEL", TABLE_TEXT},
-    [SYNC_UNSYNCED] = {"unsynced_changes", "UNSYNCED", TABLE_NUMBER},
-    [SYNC_UNSYNCED_FOR] = {NULL, "FOR", TABLE_TEXT},
-    [SYNC_LAST_AGO] = {NULL, "LAST", TABLE_TEXT},
-    [SYNC_LAST_COST] = {NULL, "COST", TABLE_TEXT},
+    [SYNC_UNSYNCED] = {"unsynced_changes", "UNFLUSHED", TABLE_NUMBER},
+    [SYNC_UNSYNCED_FOR] = {NULL, "AGE", TABLE_TEXT},
+    [SYNC_LAST_AGO] = {NULL, "LAST-SYNC", TABLE_TEXT},
+    [SYNC_LAST_COST] = {NULL, "TOOK", TABLE_TEXT},
     [SYNC_LONGEST_COST] = {NULL, "LONGEST", TABLE_TEXT},
-    [SYNC_ASKED] = {"flushes_asked", "ASKED", TABLE_NUMBER},
-    [SYNC_ISSUED] = {"syncs_issued", "ISSUED", TABLE_NUMBER},
+    [SYNC_ASKED] = {"flushes_asked", "FLUSHES", TABLE_NUMBER},
+    [SYNC_ISSUED] = {"syncs_issued", "SYNCS", TABLE_NUMBER},
     [SYNC_SHARED] = {"flushes_shared", "SHARED", TABLE_NUMBER},
-    [SYNC_ELIDED] = {"flushes_elided", "ELIDED", TABLE_NUMBER},
+    [SYNC_ELIDED] = {"flushes_elided", "SKIPPED", TABLE_NUMBER},
     [SYNC_UNSYNCED_SINCE] = {"unsynced_since_unix_ms", NULL, TABLE_NUMBER},
     [SYNC_LAST] = {"last_sync_unix_ms", NULL, TABLE_NUMBER},
     [SYNC_LAST_US] = {"last_sync_us", NULL, TABLE_NUMBER},
@@ -70,16 +72,24 @@ static const struct table_column SYNC_TABLE[SYNC_COLUMNS] = {
     [SYNC_VOLATILE] = {"volatile_storage", NULL, TABLE_BOOL},
 };
 
-/* What matters most first: what has failed is not safe, whatever else is true of it. */
-static const char *sync_state(const struct blkd_device_entry *device)
+/* The most important first: a failed device is not safe, whatever else is true of it. */
+static void sync_fill_condition(struct table *table, const struct blkd_device_entry *device)
 {
-    if (device->failed || device->sync.failed < 0)
-        return "FAILED";
-    if (device->sync.volatile_storage)
-        return "volatile";
-    if (device->sync.running)
-        return "syncing";
-    return device->unsynced || device->sync.unsynced_changes != 0 ? "unsynced" : "safe";
+    const char *key = "safe";
+    const char *title = "flushed";
+
+    if (device->failed || device->sync.failed < 0) {
+        key = title = "FAILED";
+    } else if (device->sync.volatile_storage) {
+        key = title = "volatile";
+    } else if (device->sync.running) {
+        key = title = "syncing";
+    } else if (device->unsynced || device->sync.unsynced_changes != 0) {
+        key = "unsynced";
+        title = "unflushed";
+    }
+    table_set_text(table, SYNC_STATE, key);
+    table_set_text(table, SYNC_STATE_TEXT, title);
 }
 
 static void sync_set_age(struct table *table, size_t column, uint64_t unix_ms)
@@ -106,7 +116,7 @@ static void sync_fill_state(struct table *table, const struct blkd_device_entry 
 
     table_set_number(table, SYNC_DEVICE, device->device_number);
     table_set_text(table, SYNC_PATH, device->path);
-    table_set_text(table, SYNC_STATE, sync_state(device));
+    sync_fill_condition(table, device);
     table_set_text(table, SYNC_LEVEL, words_sync(sync->level));
     table_set_number(table, SYNC_UNSYNCED, sync->unsynced_changes);
     sync_set_age(table, SYNC_UNSYNCED_FOR, sync->unsynced_since_unix_ms);
@@ -139,7 +149,7 @@ static void sync_fill_cost(struct table *table, const struct blkd_device_entry *
     table_set_number(table, SYNC_ELIDED, device->counters.flushes_elided);
 }
 
-/* What a table of many columns is easily overlooked in. */
+/* Easily overlooked in a table of many columns. */
 static void sync_warn(const struct cli *cli, const struct blkd_device_entry *device)
 {
     const struct blkd_sync_state *sync = &device->sync;
@@ -148,9 +158,8 @@ static void sync_warn(const struct cli *cli, const struct blkd_device_entry *dev
     if (device->failed || sync->failed < 0) {
         when_format(sync->failed_unix_ms, when);
         report_warning(cli,
-                       "device %" PRIu64 " (%s) has FAILED: a sync ended with '%s'%s%s; what was "
-                       "written before may be lost, writes and flushes are refused until 'blkd-cli "
-                       "recover'",
+                       "device %" PRIu64 " (%s) has FAILED: sync error '%s'%s%s; earlier writes "
+                       "may be lost; writes and flushes are refused until 'blkd-cli recover'",
                        device->device_number, device->path,
                        blkd_strerror(sync->failed < 0 ? sync->failed : -EIO),
                        sync->failed_unix_ms != 0 ? " at " : "",
@@ -158,8 +167,8 @@ static void sync_warn(const struct cli *cli, const struct blkd_device_entry *dev
     }
     if (sync->volatile_storage)
         report_warning(cli,
-                       "device %" PRIu64 " (%s) is on volatile storage: a power cut loses it, "
-                       "whatever is flushed",
+                       "device %" PRIu64 " (%s) is on volatile storage; flushed data does not "
+                       "survive a power failure",
                        device->device_number, device->path);
 }
 

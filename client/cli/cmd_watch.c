@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `watch`: what happens to the devices, a line each as it comes, until SIGINT or SIGTERM (then it
- * is done) or until the daemon is gone.
+ * `watch`: prints one line per event until SIGINT or SIGTERM (exit code 0) or until the daemon is
+ * gone.
  */
 #include <errno.h>
 #include <poll.h>
@@ -26,7 +26,7 @@ static void on_event(void *user_data, const struct blkd_event *event)
         line_print_json(event->happening, stdout);
     else
         line_print_text(event->happening, stdout);
-    (void)fflush(stdout); /* whoever reads it wants to know now */
+    (void)fflush(stdout); /* a reader of the pipe wants events immediately */
 }
 
 static int watch_open_signals(void)
@@ -51,13 +51,13 @@ static int watch_loop(struct cli *cli, int signal_fd)
     for (;;) {
         int r;
 
-        /* Once the connection is lost, only this tells: nothing more will come. */
+        /* A lost connection shows only here: its descriptor stays silent. */
         while ((r = blkd_dispatch(cli->connection, 0)) > 0)
             ;
         if (r < 0)
             return report_library(cli, r);
         if (ferror(stdout))
-            return CLI_FAILED; /* said when stdout is closed */
+            return CLI_FAILED; /* reported when stdout is closed */
         (void)poll(fds, 2, -1);
         if (fds[0].revents != 0)
             return CLI_OK;

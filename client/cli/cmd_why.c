@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `why`: who holds a device, in blkd and outside, and whether its bytes are safe. The answer in a
- * sentence first, then the holders.
+ * `why`: who holds a device, in blkd and outside, and whether its data is flushed. The answer in a
+ * sentence first, then a table of the holders.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -49,12 +49,7 @@ static void cleanup_holders(struct blkd_holders **holders)
     blkd_who_free(*holders);
 }
 
-static void cleanup_config(struct blkd_config **config)
-{
-    blkd_config_free(*config);
-}
-
-/* Those who hold it now, without those who wait for it. */
+/* Current holders are counted apart from those that wait. */
 struct why_count {
     size_t sessions;
     size_t outside;
@@ -84,31 +79,29 @@ static const char *why_plural(size_t count)
 static void why_print_holders(const struct blkd_holders *holders, const struct why_count *count)
 {
     if (count->sessions + count->outside == 0)
-        (void)printf("nobody is seen to hold it");
+        (void)printf("not in use");
     else
-        (void)printf("held by ");
+        (void)printf("in use by ");
     if (count->sessions > 0)
-        (void)printf("%zu session%s of blkd", count->sessions, why_plural(count->sessions));
+        (void)printf("%zu session%s", count->sessions, why_plural(count->sessions));
     if (count->sessions > 0 && count->outside > 0)
         (void)printf(" and ");
     if (count->outside > 0)
-        (void)printf("%zu other%s outside blkd", count->outside, why_plural(count->outside));
+        (void)printf("%zu holder%s outside blkd", count->outside, why_plural(count->outside));
     if (count->waiting > 0)
-        (void)printf(", %zu wait%s for it", count->waiting, count->waiting == 1 ? "s" : "");
+        (void)printf(", %zu waiting", count->waiting);
     if (holders->more)
-        (void)printf(", and more than are listed here");
+        (void)printf(", and others that are not listed");
 }
 
 static const char *why_safety(const struct blkd_holders *holders)
 {
     if (holders->failed)
-        return "It has FAILED: a sync failed, and what was written before it may be lost. Check "
-               "it, "
-               "then 'blkd-cli recover'.";
+        return "FAILED: a sync failed and earlier writes may be lost. Check the contents, then run "
+               "'blkd-cli recover'.";
     if (holders->safe)
-        return "It has not failed, and nothing that was written through blkd is unsynced.";
-    return "Not all that was written through blkd is known to be on stable storage: 'blkd-cli sync "
-           "flush' brings it there.";
+        return "No failed sync, nothing unflushed.";
+    return "No failed sync, but some writes may be unflushed; run 'blkd-cli sync flush'.";
 }
 
 static void why_print_sentence(const char *path, const struct blkd_holders *holders)
@@ -119,11 +112,11 @@ static void why_print_sentence(const char *path, const struct blkd_holders *hold
     (void)printf("%s: ", shown ? shown : path);
     why_print_holders(holders, &count);
     if (holders->device_number == 0)
-        (void)printf("; blkd does not have it open");
+        (void)printf(", not open in blkd");
     (void)printf(". %s\n", why_safety(holders));
 }
 
-/* A session says what it locks and how it is open, others how they lock. */
+/* Of a session, how it is open and which lock it has; of others, how they hold it. */
 static void why_set_mode(struct table *table, const struct blkd_holder *holder)
 {
     if (holder->kind != BLKD_HOLDER_SESSION)
@@ -142,7 +135,7 @@ static void why_fill(struct table *table, const struct blkd_holder *holder)
 
     table_set_text(table, HOLDER_KIND, words_holder(holder->kind));
     table_set_text(table, HOLDER_STATE,
-                   holder->waiting ? "waits" : (holder->via ? "holds a part" : "holds"));
+                   holder->waiting ? "waits" : (holder->via ? "holds part" : "holds"));
     why_set_mode(table, holder);
     if (holder->pid != 0) {
         user_format(holder->uid, text);
@@ -218,7 +211,7 @@ static void why_print_json(const char *path, const struct blkd_holders *holders)
 int cmd_why(struct cli *cli)
 {
     CLEANUP(cleanup_holders) struct blkd_holders *holders = NULL;
-    CLEANUP(cleanup_config) struct blkd_config *config = NULL;
+    CLEANUP_CONFIG struct blkd_config *config = NULL;
     struct why_count count;
     int error = blkd_config_from_argument(cli->options.operands[0], &config);
     int code;

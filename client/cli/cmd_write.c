@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `write`: any amount of input to a device. What is known to fail before the first byte is refused
- * before it; after that, every failure says what has been written.
+ * `write`: any amount of input to a device. What can be checked in advance is refused before the
+ * first byte is written; every later failure says how much was written.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +17,10 @@
 #include "client/cli/target.h"
 #include "common/cleanup.h"
 
+enum {
+    PROGRESS_TEXT_MAX = 64,
+};
+
 struct writer {
     struct cli *cli;
     struct target target;
@@ -26,10 +30,10 @@ struct writer {
     uint64_t start_bytes;
     uint64_t next_bytes;    /* the next piece goes here */
     uint64_t written_bytes; /* from start_bytes on, without a gap */
-    uint64_t behind_bytes;  /* written behind a piece that failed */
+    uint64_t behind_bytes;  /* written after a piece that failed */
     bool limited;           /* by --count or --length: to limit_bytes of input */
     uint64_t limit_bytes;
-    uint64_t input_bytes; /* taken so far */
+    uint64_t input_bytes; /* read so far */
     bool ended;
 };
 
@@ -67,9 +71,10 @@ static int writer_resolve(struct writer *writer)
                               &reason))
         return report_usage(writer->cli, "%s", reason.message);
     if (range.offset_bytes % sector_size != 0)
-        return report_usage(
-            writer->cli, "offset %" PRIu64 " is not a whole number of sectors of %" PRIu32 " bytes",
-            range.offset_bytes, sector_size);
+        return report_usage(writer->cli,
+                            "offset %" PRIu64 " is not a multiple of the sector size (%" PRIu32
+                            " bytes)",
+                            range.offset_bytes, sector_size);
     writer->start_bytes = range.offset_bytes;
     writer->next_bytes = range.offset_bytes;
     writer->limited = options->count_sectors.given || options->length_bytes.given;
@@ -77,7 +82,7 @@ static int writer_resolve(struct writer *writer)
     return CLI_OK;
 }
 
-/* How much input will come; false if it cannot be known before its end. */
+/* The length of the input; false if it is not known in advance. */
 static bool writer_foresee(const struct writer *writer, uint64_t *ret_bytes)
 {
     struct stat status;
@@ -92,27 +97,38 @@ static bool writer_foresee(const struct writer *writer, uint64_t *ret_bytes)
     return true;
 }
 
+/* "nothing was written" or how much was. */
+static const char *writer_progress(const struct writer *writer, char text[static PROGRESS_TEXT_MAX])
+{
+    if (writer->written_bytes == 0)
+        return "nothing was written";
+    (void)snprintf(text, PROGRESS_TEXT_MAX, "%" PRIu64 " bytes were written",
+                   writer->written_bytes);
+    return text;
+}
+
 static int writer_refuse_fraction(const struct writer *writer, uint64_t input_bytes)
 {
     uint32_t sector_size = writer->target.info.sector_size;
+    char progress[PROGRESS_TEXT_MAX];
 
-    return report_failure(writer->cli,
-                          "%s: the input's %" PRIu64 " bytes are not a whole number of sectors of "
-                          "%" PRIu32 " bytes; %" PRIu64
-                          " bytes were written; with --pad, zeroes fill the last sector",
-                          writer->input_name, input_bytes, sector_size, writer->written_bytes);
+    return report_failure(
+        writer->cli,
+        "%s: input length %" PRIu64 " is not a multiple of the sector size (%" PRIu32
+        " bytes); %s; use --pad to fill the last sector with zeroes",
+        writer->input_name, input_bytes, sector_size, writer_progress(writer, progress));
 }
 
 static int writer_refuse_short(const struct writer *writer, uint64_t input_bytes)
 {
-    return report_failure(writer->cli,
-                          "%s: the input ends after %" PRIu64 " bytes, %" PRIu64
-                          " were asked for; %" PRIu64 " bytes were written",
-                          writer->input_name, input_bytes, writer->limit_bytes,
-                          writer->written_bytes);
+    char progress[PROGRESS_TEXT_MAX];
+
+    return report_failure(
+        writer->cli, "%s: input ended after %" PRIu64 " of %" PRIu64 " requested bytes; %s",
+        writer->input_name, input_bytes, writer->limit_bytes, writer_progress(writer, progress));
 }
 
-/* Refuses, before anything is written, what is known not to work. */
+/* Refuses, before anything is written, what cannot succeed. */
 static int writer_check(const struct writer *writer)
 {
     uint32_t sector_size = writer->target.info.sector_size;
@@ -133,7 +149,7 @@ static int writer_check(const struct writer *writer)
     if (length > room)
         return report_failure(writer->cli,
                               "%s: %" PRIu64 " bytes do not fit at offset %" PRIu64
-                              ", the device ends at %" PRIu64 "; nothing was written",
+                              " because the device ends at %" PRIu64 "; nothing was written",
                               writer->target.config->path, length, writer->start_bytes, size_bytes);
     return CLI_OK;
 }
@@ -159,7 +175,7 @@ static int writer_open(struct writer *writer)
                  : CLI_OK;
 }
 
-/* Fills the piece from the input, up to its room, the limit or the input's end. */
+/* Fills the piece from the input, up to its size, the limit or the end of the input. */
 static int writer_fill(struct writer *writer, struct stream_piece *piece)
 {
     uint64_t left = writer->limit_bytes - writer->input_bytes;
@@ -183,20 +199,20 @@ static int writer_fill(struct writer *writer, struct stream_piece *piece)
     return 0;
 }
 
-/* Says what is written and what is not. */
+/* Says how much was written before the failure, and after it by requests that were in flight. */
 static int writer_report(struct writer *writer, int error, const char *message)
 {
-    char behind[64] = "";
+    char progress[PROGRESS_TEXT_MAX];
+    char behind[PROGRESS_TEXT_MAX] = "";
 
     if (writer->behind_bytes > 0)
-        (void)snprintf(behind, sizeof(behind), ", and %" PRIu64 " bytes behind the failed ones",
-                       writer->behind_bytes);
-    return report_partial(writer->cli, error, message,
-                          "%" PRIu64 " bytes from offset %" PRIu64 " on were written%s",
-                          writer->written_bytes, writer->start_bytes, behind);
+        (void)snprintf(behind, sizeof(behind),
+                       " before the failed part, %" PRIu64 " bytes after it", writer->behind_bytes);
+    return report_partial(writer->cli, error, message, "%s%s", writer_progress(writer, progress),
+                          behind);
 }
 
-/* After a failure: what is in flight goes on, and is counted. */
+/* After a failure, waits for the pieces in flight and counts those that were written. */
 static void writer_count_behind(struct writer *writer)
 {
     while (writer->stream.in_flight > 0) {
@@ -208,7 +224,7 @@ static void writer_count_behind(struct writer *writer)
     }
 }
 
-/* Takes the oldest piece's result into account. */
+/* Waits for the oldest piece and handles its result. */
 static int writer_reap(struct writer *writer)
 {
     struct stream_piece *piece = stream_wait(&writer->stream);
@@ -235,7 +251,7 @@ static int writer_reap_all(struct writer *writer)
     return code;
 }
 
-/* Makes whole sectors of a last piece. Without --pad, such a piece is not written at all. */
+/* Pads the last piece to whole sectors. Without --pad, a partial sector is refused. */
 static int writer_pad(struct writer *writer, struct stream_piece *piece)
 {
     uint32_t sector_size = writer->target.info.sector_size;
@@ -263,7 +279,7 @@ static int writer_submit(struct writer *writer, struct stream_piece *piece)
         code = writer_reap_all(writer);
         return code != CLI_OK ? code
                               : report_errno(writer->cli, error,
-                                             "cannot read %s; %" PRIu64 " bytes were written",
+                                             "cannot read %s after %" PRIu64 " bytes were written",
                                              writer->input_name, writer->written_bytes);
     }
     code = writer_pad(writer, piece);
@@ -305,10 +321,9 @@ static int writer_flush(struct writer *writer)
 
     if (!error)
         return CLI_OK;
-    report_warning(writer->cli,
-                   "%s: %" PRIu64 " bytes were written but may not be on stable storage",
-                   writer->target.config->path, writer->written_bytes);
-    return report_library(writer->cli, error);
+    return report_partial(writer->cli, error, blkd_error_message(),
+                          "%" PRIu64 " bytes were written but may not be on stable storage",
+                          writer->written_bytes);
 }
 
 int cmd_write(struct cli *cli)

@@ -8,7 +8,9 @@ const struct command COMMANDS[] = {
     {
         .name = "info",
         .operands = "DEVICE",
-        .summary = "what a session of the device gets: size, mode, caching, lock",
+        .summary = "show size, mode, caching and lock of a device",
+        .details = "Opens the device to find out. Where an effective setting differs from the\n"
+                   "requested one, both are shown.\n",
         .examples = "  blkd-cli info /dev/sdb\n"
                     "  blkd-cli info --json 'file:///srv/disk.img?buffered=0'\n",
         .groups = OPTIONS_DEVICE | OPTIONS_JSON,
@@ -19,11 +21,10 @@ const struct command COMMANDS[] = {
     {
         .name = "read",
         .operands = "DEVICE",
-        .summary = "read a range, to stdout or a file",
-        .details =
-            "Reads from the start to the end of the device, or any range of bytes of it. On a\n"
-            "terminal they are shown as a hexadecimal dump, whose addresses are offsets on the\n"
-            "device.\n",
+        .summary = "read a range of a device to stdout or a file",
+        .details = "Reads the whole device, or the range that the options select. The range may\n"
+                   "start and end at any byte. On a terminal, prints a hexadecimal dump with\n"
+                   "offsets on the device.\n",
         .examples = "  blkd-cli read /dev/sdb --count 1\n"
                     "  blkd-cli read disk.img --offset 1M --length 64K --output part.bin\n"
                     "  blkd-cli read disk.img | sha256sum\n",
@@ -35,12 +36,12 @@ const struct command COMMANDS[] = {
     {
         .name = "write",
         .operands = "DEVICE",
-        .summary = "write stdin or a file to the device",
+        .summary = "write stdin or a file to a device",
         .details =
-            "Writes all of the input, or as much as --count or --length say, from the start of\n"
-            "the device on unless --sector or --offset are given. Input that is not a whole\n"
-            "number of sectors is refused unless --pad is given. A failure on the way says how\n"
-            "much was written.\n",
+            "Writes the whole input, or as much as --count or --length says, from the start\n"
+            "of the device or from --sector or --offset. Input that is not a whole number\n"
+            "of sectors is refused unless --pad is given. If a write fails, the message\n"
+            "says how much was written.\n",
         .examples = "  blkd-cli write /dev/sdb --input disk.img --flush\n"
                     "  printf hello | blkd-cli write disk.img --sector 7 --pad\n",
         .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_FUA | OPTIONS_WRITE,
@@ -51,7 +52,7 @@ const struct command COMMANDS[] = {
     {
         .name = "flush",
         .operands = "DEVICE",
-        .summary = "bring everything written so far to stable storage",
+        .summary = "bring all writes to a device to stable storage",
         .examples = "  blkd-cli flush /dev/sdb\n",
         .groups = OPTIONS_DEVICE,
         .operands_min = 1,
@@ -61,9 +62,9 @@ const struct command COMMANDS[] = {
     {
         .name = "resize",
         .operands = "DEVICE SIZE",
-        .summary = "change the size of an image file",
-        .details =
-            "SIZE is in bytes, with a unit if you like, or with + or - what to add or take away.\n",
+        .summary = "change the size of a disk image",
+        .details = "SIZE is in bytes and may have a unit. +SIZE enlarges the image, -SIZE shrinks\n"
+                   "it. Block devices cannot be resized.\n",
         .examples = "  blkd-cli resize disk.img 20G\n"
                     "  blkd-cli resize disk.img +512M\n"
                     "  blkd-cli resize --shrink disk.img -1G\n",
@@ -75,7 +76,8 @@ const struct command COMMANDS[] = {
     {
         .name = "discard",
         .operands = "DEVICE",
-        .summary = "give a range back: it reads as zeroes afterwards",
+        .summary = "discard a range; it reads as zeroes afterwards",
+        .details = "Releases the space if the storage supports that.\n",
         .examples = "  blkd-cli discard disk.img --offset 1G --length 256M\n"
                     "  blkd-cli discard /dev/sdb --all\n",
         .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL,
@@ -97,8 +99,8 @@ const struct command COMMANDS[] = {
     {
         .name = "map",
         .operands = "DEVICE",
-        .summary = "which parts of the device are mapped, and which are holes",
-        .details = "Holes are certain to read as zeroes. A block device is all mapped.\n",
+        .summary = "show which parts of a device are allocated and which are holes",
+        .details = "Holes read as zeroes. A block device counts as fully allocated.\n",
         .examples = "  blkd-cli map disk.img\n"
                     "  blkd-cli map --json --total disk.img\n",
         .groups = OPTIONS_DEVICE | OPTIONS_MAP | OPTIONS_JSON,
@@ -109,8 +111,8 @@ const struct command COMMANDS[] = {
     {
         .name = "config",
         .operands = "[DEVICE]",
-        .summary = "the configuration string that a session effectively has",
-        .details = "With --parse, explains a configuration string and asks no daemon.\n",
+        .summary = "print the effective configuration string of a device",
+        .details = "With --parse, explains the given string without connecting to the daemon.\n",
         .examples = "  blkd-cli config --direct disk.img\n"
                     "  blkd-cli config --parse 'file:///srv/disk.img?sync=none&lock=1'\n",
         .groups = OPTIONS_DEVICE | OPTIONS_CONFIG | OPTIONS_JSON,
@@ -121,7 +123,7 @@ const struct command COMMANDS[] = {
     {
         .name = "ls",
         .operands = "",
-        .summary = "the devices that the daemon has open",
+        .summary = "list the devices that the daemon has open",
         .examples = "  blkd-cli ls\n"
                     "  blkd-cli ls --json | jq -r '.devices[] | select(.unsynced) | .path'\n",
         .groups = OPTIONS_JSON,
@@ -132,8 +134,8 @@ const struct command COMMANDS[] = {
     {
         .name = "sessions",
         .operands = "[DEVICE]",
-        .summary = "who has which device open",
-        .details = "DEVICE is a number of 'blkd-cli ls' (DEV) or a path.\n",
+        .summary = "list sessions: who has which device open",
+        .details = "DEVICE is a path or a device number from 'blkd-cli ls' (column DEV).\n",
         .examples = "  blkd-cli sessions\n"
                     "  blkd-cli sessions /dev/sdb\n",
         .groups = OPTIONS_JSON,
@@ -144,8 +146,8 @@ const struct command COMMANDS[] = {
     {
         .name = "lock ls",
         .operands = "[DEVICE]",
-        .summary = "which locks are held and waited for, and by whom",
-        .details = "DEVICE is a path, or a number of 'blkd-cli ls' (DEV).\n",
+        .summary = "list locks, their holders and who waits for them",
+        .details = "DEVICE is a path or a device number from 'blkd-cli ls' (column DEV).\n",
         .examples = "  blkd-cli lock ls\n"
                     "  blkd-cli lock ls --json /dev/sdb\n",
         .groups = OPTIONS_JSON,
@@ -158,11 +160,13 @@ const struct command COMMANDS[] = {
         .operands = "DEVICE -- COMMAND [ARGUMENT]...",
         .summary = "run a command while holding a lock",
         .details =
-            "Exits with the command's status, or 128 and the number of the signal that ended it.\n"
-            "The command finds the lock's fencing token in BLKD_LOCK_TOKEN. A lock that is lost\n"
-            "while the command runs is told on stderr. Signals go to the command, whose end is\n"
-            "waited for. 4: the lock was not to be had. What the command itself writes through\n"
-            "blkd is another session's, and refused as anybody's is.\n",
+            "Exits with the command's exit code, with 128+N if signal N ended the command,\n"
+            "or with 4 if the lock is not available. An exclusive lock has a fencing token,\n"
+            "which the command finds in BLKD_LOCK_TOKEN. SIGINT, SIGTERM, SIGHUP and\n"
+            "SIGQUIT are passed on to the command. If the lock is lost while the command\n"
+            "runs, a warning is printed.\n"
+            "\nThe lock belongs to blkd-cli's session. The command's own writes through blkd\n"
+            "are made in another session and are refused while the lock is held.\n",
         .examples = "  blkd-cli lock take --shared --wait=60 disk.img -- ./backup.sh\n"
                     "  blkd-cli lock take --kill-on-loss disk.img -- sha256sum disk.img\n"
                     "  blkd-cli lock take --range 2048:4096 disk.img -- ./job\n",
@@ -174,8 +178,8 @@ const struct command COMMANDS[] = {
     {
         .name = "lock wait",
         .operands = "DEVICE",
-        .summary = "wait until nobody's lock is in the way",
-        .details = "Takes the lock when its turn has come, and lets go of it at once.\n",
+        .summary = "wait until a lock is available",
+        .details = "Queues for the lock and releases it as soon as it is granted.\n",
         .examples = "  blkd-cli lock wait /dev/sdb && echo free\n"
                     "  blkd-cli lock wait --shared --timeout 10 disk.img\n",
         .groups = OPTIONS_DEVICE | OPTIONS_LOCK | OPTIONS_WAIT,
@@ -186,10 +190,10 @@ const struct command COMMANDS[] = {
     {
         .name = "lock break",
         .operands = "DEVICE",
-        .summary = "take the locks on a device away from those who hold them",
-        .details =
-            "Root only. What the holder writes from now on is refused; its I/O in flight is\n"
-            "waited for. DEVICE is a path, or a number of 'blkd-cli ls' (DEV).\n",
+        .summary = "take locks away from their holders",
+        .details = "For root and the daemon's own user. From then on the holders' writes are\n"
+                   "refused. Waits for their I/O in flight. DEVICE is a path or a device number\n"
+                   "from 'blkd-cli ls' (column DEV).\n",
         .examples = "  blkd-cli lock break disk.img\n"
                     "  blkd-cli lock break --session 12 --wait 60 /dev/sdb\n",
         .groups = OPTIONS_BREAK | OPTIONS_JSON | OPTIONS_ADMIN,
@@ -200,8 +204,8 @@ const struct command COMMANDS[] = {
     {
         .name = "why",
         .operands = "PATH",
-        .summary = "who holds a device, inside blkd and outside, and is it safe",
-        .details = "0: nobody is seen to hold it. 4: somebody does.\n",
+        .summary = "show who uses a device, in blkd and elsewhere, and whether it is flushed",
+        .details = "Exits with 0 if the device is not in use, with 4 if it is.\n",
         .examples = "  blkd-cli why /dev/sdb\n"
                     "  blkd-cli why --json disk.img | jq .holders\n",
         .groups = OPTIONS_JSON,
@@ -212,8 +216,8 @@ const struct command COMMANDS[] = {
     {
         .name = "sync status",
         .operands = "[DEVICE]",
-        .summary = "what is on stable storage, since when it is not, and what syncing costs",
-        .details = "DEVICE is a path, or a number of 'blkd-cli ls' (DEV).\n",
+        .summary = "show unflushed writes, failed syncs and sync times",
+        .details = "DEVICE is a path or a device number from 'blkd-cli ls' (column DEV).\n",
         .examples = "  blkd-cli sync status\n"
                     "  blkd-cli sync status --json | jq '.sync[] | select(.failed)'\n",
         .groups = OPTIONS_JSON,
@@ -224,7 +228,7 @@ const struct command COMMANDS[] = {
     {
         .name = "sync flush",
         .operands = "DEVICE",
-        .summary = "bring everything written so far to stable storage (as 'flush')",
+        .summary = "same as 'flush'",
         .examples = "  blkd-cli sync flush /dev/sdb\n",
         .groups = OPTIONS_DEVICE,
         .operands_min = 1,
@@ -234,11 +238,12 @@ const struct command COMMANDS[] = {
     {
         .name = "recover",
         .operands = "DEVICE",
-        .summary = "make a device usable again that has FAILED",
+        .summary = "make a device usable again after a failed sync",
         .details =
-            "Root only. What the failed sync lost stays lost: check the contents before they\n"
-            "are trusted. Nobody may have it open; 'blkd-cli session evict' throws out those\n"
-            "that stay. DEVICE is a path, or a number of 'blkd-cli ls' (DEV).\n",
+            "For root and the daemon's own user. Writes lost in the failed sync stay lost;\n"
+            "check the contents before you trust them. No session may have the device open;\n"
+            "'blkd-cli session evict' ends sessions. DEVICE is a path or a device number\n"
+            "from 'blkd-cli ls' (column DEV).\n",
         .examples = "  blkd-cli recover /dev/sdb\n",
         .groups = OPTIONS_JSON | OPTIONS_ADMIN,
         .operands_min = 1,
@@ -248,8 +253,9 @@ const struct command COMMANDS[] = {
     {
         .name = "session evict",
         .operands = "SESSION",
-        .summary = "throw a session out: its I/O ends, its locks fall",
-        .details = "Root only. SESSION is a number of 'blkd-cli sessions'.\n",
+        .summary = "end a session: stop its I/O and release its locks",
+        .details = "For root and the daemon's own user. SESSION is a number from 'blkd-cli\n"
+                   "sessions'.\n",
         .examples = "  blkd-cli session evict 12\n",
         .groups = OPTIONS_ADMIN,
         .operands_min = 1,
@@ -259,8 +265,9 @@ const struct command COMMANDS[] = {
     {
         .name = "watch",
         .operands = "",
-        .summary = "print what happens to the devices, as it happens",
-        .details = "A line each, until SIGINT or SIGTERM. With --json each line is an object.\n",
+        .summary = "print events on devices as they happen",
+        .details = "Prints one line per event until SIGINT or SIGTERM. With --json, each line is\n"
+                   "an object.\n",
         .examples =
             "  blkd-cli watch\n"
             "  blkd-cli watch --json | jq --unbuffered 'select(.event == \"sync-failed\")'\n",
@@ -272,11 +279,10 @@ const struct command COMMANDS[] = {
     {
         .name = "ping",
         .operands = "[DEVICE]",
-        .summary = "how long a round trip takes, and which daemon answers",
-        .details =
-            "With DEVICE, a round trip is a read of its first sector, which goes through shared\n"
-            "memory (tier ring) where that is to be had; else it is a request that does\n"
-            "nothing, through the socket. BLKD_TIER=socket shows what that makes of a read.\n",
+        .summary = "measure round trips and show which daemon answers",
+        .details = "Without DEVICE, a round trip is an empty request through the socket. With\n"
+                   "DEVICE, it reads the device's first sector, through rings in shared memory if\n"
+                   "available. Set BLKD_TIER=socket or BLKD_TIER=ring to compare the two.\n",
         .examples = "  blkd-cli ping\n"
                     "  blkd-cli ping disk.img\n"
                     "  blkd-cli ping --count 1000 --interval 0 --json\n",

@@ -9,11 +9,6 @@
 #include "client/cli/size.h"
 #include "common/cleanup.h"
 
-static void find_free_config(struct blkd_config **config)
-{
-    blkd_config_free(*config);
-}
-
 void find_free_list(struct blkd_device_list **list)
 {
     blkd_device_list_free(*list);
@@ -43,7 +38,7 @@ static bool find_same_path(const struct blkd_device_entry *device, const char *p
 
 bool find_matches(const struct blkd_device_entry *device, const char *argument)
 {
-    CLEANUP(find_free_config) struct blkd_config *config = NULL;
+    CLEANUP_CONFIG struct blkd_config *config = NULL;
 
     if (blkd_config_from_argument(argument, &config) != 0)
         return false;
@@ -75,7 +70,7 @@ int find_open_device(struct cli *cli, const char *argument, uint64_t *ret_device
 
     if (code != CLI_OK || *ret_device != 0)
         return code;
-    return report_failure(cli, "%s: no open device of this name; 'blkd-cli ls' lists them",
+    return report_failure(cli, "%s: not open in the daemon; 'blkd-cli ls' lists the open devices",
                           argument);
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which of the daemon's open devices a person means: by the number that lists show ("3", or "#3"),
- * by a path or configuration string of the same file or device node, or by the very path that it
- * was opened by.
+ * Finds an open device of the daemon: by the number that lists show ("3" or "#3"), by a path or
+ * configuration string of the same file or device node, or by the path that it was opened with.
  */
 #ifndef BLKD_CLI_FIND_H
 #define BLKD_CLI_FIND_H
@@ -22,10 +21,10 @@ bool find_matches(const struct blkd_device_entry *device, const char *argument);
  * code. The CLI is connected. */
 int find_device(struct cli *cli, const char *argument, uint64_t *ret_device);
 
-/* The same; that it is not open is a failure, too. */
+/* The same, but fails if the device is not open. */
 int find_open_device(struct cli *cli, const char *argument, uint64_t *ret_device);
 
-/* Connects the CLI. The same of its first operand; 0: it has none, all devices are asked about. */
+/* Connects the CLI and finds the device of its first operand; 0 without one: all devices. */
 int find_asked_device(struct cli *cli, uint64_t *ret_device);
 
 void find_free_list(struct blkd_device_list **list);

@@ -6,22 +6,22 @@
 #include <string.h>
 
 static const char HELP_DEVICE[] =
-    "\nDEVICE is a path, or a configuration string:\n"
+    "\nDEVICE is a path or a configuration string:\n"
     "  file://PATH?sync=(none|os|drive)&buffered=(0|1)&lock=(0|1)&prefered_sector_size=N\n"
     "             &mode=(auto|ro|rw)&strict=(0|1)&discard=(0|1)&purpose=TEXT\n"
-    "A path alone is opened buffered, with sync os, without a lock.\n";
+    "Defaults: sync=os, buffered=1, lock=0, mode=auto, strict=0, discard=0.\n";
 
 static const char HELP_SIZES[] =
-    "\nNumbers take a unit: K, M, G, T or KiB, MiB, ... are powers of 1024, KB, MB, ...\n"
-    "of 1000.\n";
+    "\nNumbers may have a unit: K, M, G, T (or KiB, MiB, ...) are powers of 1024;\n"
+    "KB, MB, ... are powers of 1000.\n";
 
 static const char HELP_EXIT[] =
     "\nExit codes:\n"
-    "  0  done\n"
+    "  0  success\n"
     "  1  the operation failed or was refused\n"
-    "  2  the command line is wrong; nothing was done\n"
-    "  3  the daemon cannot be reached or was lost\n"
-    "  4  busy: somebody else has the device, or holds a lock that was not to be had in time\n";
+    "  2  invalid command line; nothing was done\n"
+    "  3  the daemon is not reachable, or the connection to it was lost\n"
+    "  4  busy: somebody else uses or has locked the device\n";
 
 static bool help_belongs(const struct command *command, const char *group)
 {
@@ -44,13 +44,14 @@ void help_print_group(const char *group)
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         if (help_belongs(&COMMANDS[i], group))
             (void)printf("  %-14s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
-    (void)printf("\n'blkd-cli %s COMMAND --help' explains a command.\n", group);
+    (void)printf("\nSee 'blkd-cli %s COMMAND --help' for details.\n", group);
 }
 
 void help_print(void)
 {
     (void)fputs("Usage: blkd-cli [--socket PATH] [--json] COMMAND [OPTION...] [DEVICE]...\n\n"
-                "Block devices and disk images through the daemon blkd.\n\nCommands:\n",
+                "Access block devices and disk images through the daemon blkd. Each open of a\n"
+                "device is a session.\n\nCommands:\n",
                 stdout);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         (void)printf("  %-14s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
@@ -58,8 +59,7 @@ void help_print(void)
     options_print(OPTIONS_GLOBAL | OPTIONS_JSON | OPTIONS_MAIN, stdout);
     (void)fputs(HELP_DEVICE, stdout);
     (void)fputs(HELP_EXIT, stdout);
-    (void)fputs("\n'blkd-cli COMMAND --help' explains a command; blkd-cli(1) has it all.\n",
-                stdout);
+    (void)fputs("\nSee 'blkd-cli COMMAND --help' and blkd-cli(1) for details.\n", stdout);
 }
 
 void help_print_command(const struct command *command)
@@ -71,12 +71,12 @@ void help_print_command(const struct command *command)
                  command->operands[0] ? " " : "", command->operands, toupper(command->summary[0]),
                  command->summary + 1);
     if (command->details)
-        (void)printf("%s", command->details);
+        (void)printf("\n%s", command->details);
     (void)fputs("\nOptions:\n", stdout);
     options_print(own, stdout);
     options_print(common, stdout);
     if (command->groups & OPTIONS_DEVICE) {
-        (void)fputs("\nHow the device is opened, whatever its configuration string says:\n",
+        (void)fputs("\nOptions for opening the device (they override the configuration string):\n",
                     stdout);
         options_print(OPTIONS_DEVICE, stdout);
         (void)fputs(HELP_DEVICE, stdout);

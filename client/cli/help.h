@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * --help: made from the table of commands and the table of options.
+ * --help, generated from the tables of commands and options.
  */
 #ifndef BLKD_CLI_HELP_H
 #define BLKD_CLI_HELP_H

@@ -24,7 +24,7 @@ static bool line_is_about_a_lock(const struct blkd_happening *happening)
     }
 }
 
-/* Fit for a terminal, whatever bytes others chose. */
+/* Escaped for a terminal: others chose these bytes. */
 static void line_put(const char *before, const char *text, const char *after, FILE *out)
 {
     CLEANUP_FREE char *shown = NULL;
@@ -55,7 +55,7 @@ static void line_put_details(const struct blkd_happening *happening, FILE *out)
     else if (happening->what == BLKD_HAPPENING_RECOVERED)
         (void)fprintf(out, ": generation %" PRIu64, happening->generation);
     else if (happening->what == BLKD_HAPPENING_SYNC_FAILED)
-        (void)fprintf(out, ": %s; writes and flushes are refused from now on",
+        (void)fprintf(out, ": %s; writes and flushes are now refused",
                       strerrordesc_np(abs(happening->error)) ?: "unknown error");
 }
 
@@ -75,7 +75,7 @@ void line_print_text(const struct blkd_happening *happening, FILE *out)
     char when[WHEN_TEXT_MAX];
 
     if (happening->left_out != 0)
-        (void)fprintf(out, "(%" PRIu64 " came too fast and are left out here)\n",
+        (void)fprintf(out, "(events lost because they came too fast: %" PRIu64 ")\n",
                       happening->left_out);
     when_format(happening->unix_ms, when);
     (void)fprintf(out, "%s  %-14s  device %" PRIu64, when, words_happening(happening->what),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The lock that a command line asks for, and what to say when it is not to be had. */
+/* The lock that a command line requests, and how a failure to get it is reported. */
 #ifndef BLKD_CLI_LOCK_REQUEST_H
 #define BLKD_CLI_LOCK_REQUEST_H
 
@@ -8,8 +8,8 @@
 /* `otherwise_ms` is how long to wait if the options do not say. */
 struct blkd_lock_request lock_request_from_options(const struct options *options, int otherwise_ms);
 
-/* A call about locks has just failed with this negative errno: as report_library, but that a lock
- * that was not to be had in time is busy, too. Returns the exit code. */
+/* A call about locks has just failed with this negative errno. Like report_library, but a time-out
+ * counts as busy. Returns the exit code. */
 int lock_request_report(const struct cli *cli, int error);
 
 #endif

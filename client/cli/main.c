@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * blkd-cli: libblkd in a person's hands. Here is the way of a command line to one of the commands.
+ * blkd-cli: libblkd on the command line. This file finds the command and its options, and runs it.
  */
 #include <errno.h>
 #include <locale.h>
@@ -10,6 +10,7 @@
 
 #include "client/cli/cli.h"
 #include "client/cli/help.h"
+#include "client/cli/nearest.h"
 #include "client/cli/report.h"
 #include "common/cleanup.h"
 
@@ -17,7 +18,7 @@ enum {
     MAIN_GROUPS = OPTIONS_GLOBAL | OPTIONS_JSON | OPTIONS_MAIN,
 };
 
-/* How many words of the command line the command's name is; 0: it is another's. */
+/* How many words of the command line are the command's name; 0: it is not this command. */
 static int main_match(const struct command *command, int argc, char **argv)
 {
     const char *space = strchr(command->name, ' ');
@@ -41,27 +42,44 @@ static const struct command *main_find_command(int argc, char **argv, int *ret_w
     return NULL;
 }
 
-/* What is behind the name of a group is no command of it, or help is asked for. */
-static int main_group(const struct cli *cli, const char *group, const char *word)
+static int main_refuse_name(const struct cli *cli, const char *name)
 {
+    struct nearest nearest;
+
+    nearest_init(&nearest, name, strlen(name));
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        nearest_offer(&nearest, COMMANDS[i].name);
+    if (nearest.best)
+        return report_usage(cli, "unknown command '%s'; did you mean '%s'?", name, nearest.best);
+    return report_usage(cli, "unknown command '%s'", name);
+}
+
+/* The word after a group's name asks for help or is not a command of the group. */
+static int main_group(struct cli *cli, const char *group, const char *word)
+{
+    CLEANUP_FREE char *name = NULL;
+
     if (word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) {
         help_print_group(group);
         return CLI_OK;
     }
-    if (word)
-        return report_usage(cli, "there is no command '%s %s'", group, word);
-    return report_usage(cli, "which of '%s ...'? 'blkd-cli %s --help' lists them", group, group);
+    cli->group = group;
+    if (!word)
+        return report_usage(cli, "'%s' needs a subcommand", group);
+    if (asprintf(&name, "%s %s", group, word) < 0)
+        return report_errno(cli, -ENOMEM, "unknown command");
+    return main_refuse_name(cli, name);
 }
 
-static int main_unknown(const struct cli *cli, int argc, char **argv)
+static int main_unknown(struct cli *cli, int argc, char **argv)
 {
     if (help_is_group(argv[0]))
         return main_group(cli, argv[0], argc > 1 ? argv[1] : NULL);
-    return report_usage(cli, "there is no command '%s'", argv[0]);
+    return main_refuse_name(cli, argv[0]);
 }
 
-/* "help", "help COMMAND" and "help GROUP"; argv is behind the word. */
-static int main_help(const struct cli *cli, int argc, char **argv)
+/* "help", "help COMMAND" and "help GROUP"; argv starts after the word. */
+static int main_help(struct cli *cli, int argc, char **argv)
 {
     const struct command *command;
     int words;
@@ -80,20 +98,30 @@ static int main_help(const struct cli *cli, int argc, char **argv)
     return CLI_OK;
 }
 
+/* Names the first operand that is not there. */
+static int main_missing(const struct cli *cli)
+{
+    const char *name = cli->command->operands;
+
+    for (size_t i = 0; i < cli->options.operand_count; i++)
+        name += strcspn(name, " ") + 1;
+    return report_usage(cli, "missing argument: %.*s", (int)strcspn(name, " "), name);
+}
+
 static int main_check_operands(const struct cli *cli)
 {
     const struct command *command = cli->command;
     const struct options *options = &cli->options;
 
     if (options->operand_count < command->operands_min)
-        return report_usage(cli, "it takes %s", command->operands);
+        return main_missing(cli);
     if (options->operand_count > command->operands_max)
-        return report_usage(cli, "'%s' is one argument too many",
+        return report_usage(cli, "unexpected argument '%s'",
                             options->operands[command->operands_max]);
     if ((command->groups & OPTIONS_REST) && options->rest_count == 0)
-        return report_usage(cli, "which command is to be run? It takes %s", command->operands);
+        return report_usage(cli, "missing argument: COMMAND to run, after '--'");
     if (options->json && !(command->groups & OPTIONS_JSON))
-        return report_usage(cli, "it prints nothing for which --json would be another form");
+        return report_usage(cli, "this command does not support --json");
     return CLI_OK;
 }
 
@@ -134,13 +162,13 @@ static int main_run(struct cli *cli, int argc, char **argv)
         return CLI_OK;
     }
     if (next == argc)
-        return report_usage(cli, "which command?");
+        return report_usage(cli, "no command given");
     if (strcmp(argv[next], "help") == 0)
         return main_help(cli, argc - next - 1, argv + next + 1);
     return main_run_command(cli, argc - next, argv + next);
 }
 
-/* Output that did not reach its place is a failure, also when only the last flush finds out. */
+/* Output that could not be written is a failure, even if only the last flush finds out. */
 static int main_close_stdout(const struct cli *cli, int code)
 {
     int was_error = ferror(stdout);
@@ -161,8 +189,8 @@ int main(int argc, char **argv)
     struct cli cli = {.options = OPTIONS_INIT};
     int code;
 
-    /* If whoever reads our output has enough, that is no failure to talk about, also where the
-     * signal's disposition was inherited as ignored. */
+    /* A reader that closes our output ends us silently, even if SIGPIPE was inherited as ignored.
+     */
     (void)signal(SIGPIPE, SIG_DFL);
     (void)setlocale(LC_CTYPE, ""); /* not LC_NUMERIC: JSON's point is a point */
     code = main_run(&cli, argc, argv);

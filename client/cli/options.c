@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cli/nearest.h"
 #include "client/cli/size.h"
 
 enum options_kind {
@@ -18,7 +19,7 @@ enum options_kind {
     KIND_TEXT,    /* const char * */
     KIND_NUMBER,  /* struct options_number, with the units of size.h */
     KIND_SECONDS, /* struct options_number in milliseconds */
-    KIND_WAIT,    /* the same; without an argument for ever */
+    KIND_WAIT,    /* the same; without an argument, no limit */
     KIND_SECTORS, /* struct options_sectors */
 };
 
@@ -29,7 +30,7 @@ struct options_spec {
     int value; /* KIND_SET; of KIND_NUMBER the largest, 0 if there is no bound */
     unsigned int groups;
     size_t member;        /* its offset in struct options */
-    const char *argument; /* one that begins with '[' may be left out */
+    const char *argument; /* optional if it begins with '[' */
     const char *help;
 };
 
@@ -40,70 +41,71 @@ static const struct options_spec OPTIONS_SPECS[] = {
     {"offset", 0, KIND_NUMBER, 0, OPTIONS_RANGE, MEMBER(offset_bytes), "BYTES",
      "start at this byte"},
     {"count", 0, KIND_NUMBER, 0, OPTIONS_RANGE, MEMBER(count_sectors), "SECTORS",
-     "this many sectors"},
-    {"length", 0, KIND_NUMBER, 0, OPTIONS_RANGE, MEMBER(length_bytes), "BYTES", "this many bytes"},
+     "number of sectors"},
+    {"length", 0, KIND_NUMBER, 0, OPTIONS_RANGE, MEMBER(length_bytes), "BYTES", "number of bytes"},
     {"all", 0, KIND_FLAG, 0, OPTIONS_ALL, MEMBER(all), NULL, "the whole device"},
     {"fua", 0, KIND_FLAG, 0, OPTIONS_FUA, MEMBER(fua), NULL,
-     "each request is on stable storage before it is answered"},
+     "each request is on stable storage before it completes"},
     {"output", 'o', KIND_TEXT, 0, OPTIONS_READ, MEMBER(output_path), "FILE",
-     "write to this file, not to stdout"},
+     "write to FILE instead of stdout"},
     {"hex", 0, KIND_FLAG, 0, OPTIONS_READ, MEMBER(hex), NULL,
-     "a hexadecimal dump (the default on a terminal)"},
+     "print a hexadecimal dump (default on a terminal)"},
     {"raw", 0, KIND_FLAG, 0, OPTIONS_READ, MEMBER(raw), NULL,
-     "bytes as they are, on a terminal too"},
+     "print the bytes unchanged, even on a terminal"},
     {"input", 'i', KIND_TEXT, 0, OPTIONS_WRITE, MEMBER(input_path), "FILE",
-     "read from this file, not from stdin"},
+     "read from FILE instead of stdin"},
     {"flush", 0, KIND_FLAG, 0, OPTIONS_WRITE, MEMBER(flush), NULL,
-     "flush the device when all is written"},
-    {"pad", 0, KIND_FLAG, 0, OPTIONS_WRITE, MEMBER(pad), NULL,
-     "fill the last sector up with zeroes"},
+     "flush the device after the last write"},
+    {"pad", 0, KIND_FLAG, 0, OPTIONS_WRITE, MEMBER(pad), NULL, "fill the last sector with zeroes"},
     {"sectors", 0, KIND_FLAG, 0, OPTIONS_RESIZE, MEMBER(sectors), NULL, "SIZE is in sectors"},
     {"shrink", 0, KIND_FLAG, 0, OPTIONS_RESIZE, MEMBER(shrink), NULL,
-     "allow a smaller size: what is behind it is lost"},
-    {"total", 0, KIND_FLAG, 0, OPTIONS_MAP, MEMBER(total), NULL, "print the totals only"},
+     "allow a smaller size; data beyond it is lost"},
+    {"total", 0, KIND_FLAG, 0, OPTIONS_MAP, MEMBER(total), NULL, "print only the totals"},
     {"parse", 0, KIND_TEXT, 0, OPTIONS_CONFIG, MEMBER(parse), "STRING",
-     "explain this configuration string; asks no daemon"},
+     "explain this string; needs no daemon"},
     {"count", 0, KIND_NUMBER, 1000000, OPTIONS_PING, MEMBER(ping_count), "N",
-     "this many round trips (default 10)"},
+     "number of round trips (default 10)"},
     {"interval", 0, KIND_SECONDS, 0, OPTIONS_PING, MEMBER(interval_ms), "SECONDS",
-     "time between them (default 0.1)"},
+     "pause between round trips (default 0.1)"},
     {"shared", 0, KIND_FLAG, 0, OPTIONS_LOCK, MEMBER(shared), NULL,
-     "a shared lock, not an exclusive one"},
+     "take a shared lock (default: exclusive)"},
     {"range", 0, KIND_SECTORS, 0, OPTIONS_LOCK, MEMBER(range), "SECTOR:COUNT",
-     "these sectors, not the whole device"},
+     "lock only these sectors (default: all)"},
     {"wait", 'w', KIND_WAIT, 0, OPTIONS_TAKE, MEMBER(wait_ms), "[=SECONDS]",
-     "wait for those that hold it, for ever or so long"},
+     "wait for the lock, at most SECONDS if given"},
     {"isolate", 0, KIND_FLAG, 0, OPTIONS_TAKE, MEMBER(isolate), NULL,
-     "keep others from reading, too"},
+     "also keep others from reading"},
     {"kill-on-loss", 0, KIND_FLAG, 0, OPTIONS_TAKE, MEMBER(kill_on_loss), NULL,
-     "SIGTERM for the command when the lock is lost"},
+     "send SIGTERM to the command if the lock is lost"},
     {"timeout", 0, KIND_SECONDS, 0, OPTIONS_WAIT, MEMBER(wait_ms), "SECONDS",
-     "give up after so long"},
+     "give up after this long (default: never)"},
     {"session", 0, KIND_NUMBER, 0, OPTIONS_BREAK, MEMBER(session), "N",
-     "the locks of this session only"},
+     "only the locks of this session"},
     {"wait", 'w', KIND_SECONDS, 0, OPTIONS_BREAK, MEMBER(wait_ms), "SECONDS",
-     "how long to wait for I/O in flight (default 10)"},
+     "maximum wait for I/O in flight (default 10)"},
     {"direct", 0, KIND_SET, false, OPTIONS_DEVICE, MEMBER(buffered), NULL,
      "bypass the page cache (O_DIRECT)"},
-    {"buffered", 0, KIND_SET, true, OPTIONS_DEVICE, MEMBER(buffered), NULL, "use the page cache"},
+    {"buffered", 0, KIND_SET, true, OPTIONS_DEVICE, MEMBER(buffered), NULL,
+     "use the page cache (default)"},
     {"sync", 0, KIND_SYNC, 0, OPTIONS_DEVICE, MEMBER(sync), "LEVEL",
      "what a flush does: none, os or drive"},
     {"lock", 0, KIND_FLAG, 0, OPTIONS_DEVICE, MEMBER(lock), NULL,
-     "lock it: exclusively, or shared when read-only"},
+     "take a lock: exclusive, or shared if read-only"},
     {"strict", 0, KIND_FLAG, 0, OPTIONS_DEVICE, MEMBER(strict), NULL,
-     "refuse to open it with less than was asked for"},
+     "fail instead of opening with less than requested"},
     {"give-back", 0, KIND_FLAG, 0, OPTIONS_DEVICE, MEMBER(give_back), NULL,
-     "discards are to give space back"},
+     "release space on discard (see --strict)"},
     {"purpose", 0, KIND_TEXT, 0, OPTIONS_DEVICE, MEMBER(purpose), "TEXT",
-     "what for: others see it in lists and refusals"},
+     "label shown in lists and in others' lock errors"},
     {"read-only", 0, KIND_SET, BLKD_ACCESS_READ_ONLY, OPTIONS_DEVICE, MEMBER(access), NULL,
-     "open it for reading only"},
+     "open read-only"},
     {"read-write", 0, KIND_SET, BLKD_ACCESS_READ_WRITE, OPTIONS_DEVICE, MEMBER(access), NULL,
-     "fail if it cannot be written"},
+     "open read/write; fail if that is not possible"},
     {"sector-size", 0, KIND_NUMBER, 65536, OPTIONS_DEVICE, MEMBER(sector_size), "BYTES",
-     "address it in sectors of this size"},
+     "address the device in sectors of this size"},
     {"json", 'j', KIND_FLAG, 0, OPTIONS_JSON, MEMBER(json), NULL, "print JSON"},
-    {"socket", 0, KIND_TEXT, 0, OPTIONS_GLOBAL, MEMBER(socket_path), "PATH", "the daemon's socket"},
+    {"socket", 0, KIND_TEXT, 0, OPTIONS_GLOBAL, MEMBER(socket_path), "PATH",
+     "path of the daemon's socket"},
     {"help", 'h', KIND_FLAG, 0, OPTIONS_GLOBAL, MEMBER(help), NULL, "print this help"},
     {"version", 'V', KIND_FLAG, 0, OPTIONS_MAIN, MEMBER(version), NULL, "print the version"},
 };
@@ -132,10 +134,9 @@ static int options_set_number(const struct options_spec *spec, struct options_nu
     int error = size_parse(text, &number->value);
 
     if (error == -ERANGE || (!error && spec->value > 0 && number->value > (uint64_t)spec->value))
-        return options_refuse(ret_error, "--%s %s: the number is too large", spec->name, text);
+        return options_refuse(ret_error, "--%s %s: number too large", spec->name, text);
     if (error)
-        return options_refuse(ret_error,
-                              "--%s %s: not a number; try 4096, 0x1000, 4K or 1G (K is 1024)",
+        return options_refuse(ret_error, "--%s %s: not a number (examples: 4096, 0x1000, 4K, 1G)",
                               spec->name, text);
     number->given = true;
     return 0;
@@ -149,7 +150,7 @@ static int options_set_seconds(const struct options_spec *spec, struct options_n
     double seconds = strtod(text, &end);
 
     if (end == text || *end != '\0' || !(seconds >= 0 && seconds <= limit))
-        return options_refuse(ret_error, "--%s %s: not a number of seconds from 0 to 86400",
+        return options_refuse(ret_error, "--%s %s: expected a number of seconds from 0 to 86400",
                               spec->name, text);
     number->value = (uint64_t)(seconds * 1000 + 0.5);
     number->given = true;
@@ -172,11 +173,12 @@ static int options_set_sectors(const struct options_spec *spec, struct options_s
     char first[32];
 
     if (!colon || (size_t)(colon - text) >= sizeof(first))
-        return options_refuse(ret_error, "--%s %s: not of the form SECTOR:COUNT", spec->name, text);
+        return options_refuse(ret_error, "--%s %s: expected SECTOR:COUNT, such as 2048:8",
+                              spec->name, text);
     (void)snprintf(first, sizeof(first), "%.*s", (int)(colon - text), text);
     if (size_parse(first, &sectors->first) || size_parse(colon + 1, &sectors->count) ||
         sectors->count == 0)
-        return options_refuse(ret_error, "--%s %s: not a sector and how many, as 2048:8",
+        return options_refuse(ret_error, "--%s %s: expected SECTOR:COUNT, such as 2048:8",
                               spec->name, text);
     sectors->given = true;
     return 0;
@@ -193,7 +195,7 @@ static int options_set_sync(int *sync, const char *text, struct options_error *r
             return 0;
         }
     }
-    return options_refuse(ret_error, "--sync %s: not none, os or drive", text);
+    return options_refuse(ret_error, "--sync %s: expected none, os or drive", text);
 }
 
 static int options_set(struct options *options, const struct options_spec *spec, const char *text,
@@ -225,7 +227,7 @@ static int options_set(struct options *options, const struct options_spec *spec,
     return -EINVAL;
 }
 
-/* What getopt_long wants to know about the options of `groups`. */
+/* The options of `groups` in the form that getopt_long takes. */
 struct options_getopt {
     struct option longs[SPEC_COUNT + 1];
     char shorts[3 * SPEC_COUNT + 3];
@@ -276,9 +278,31 @@ static int options_add_operand(struct options *options, const char *text,
                                struct options_error *ret_error)
 {
     if (options->operand_count == OPTIONS_OPERANDS_MAX)
-        return options_refuse(ret_error, "'%s' is one argument too many", text);
+        return options_refuse(ret_error, "unexpected argument '%s'", text);
     options->operands[options->operand_count++] = text;
     return 0;
+}
+
+/* getopt_long does not tell an unknown name from a prefix of several. */
+static int options_refuse_name(unsigned int groups, const char *text,
+                               struct options_error *ret_error)
+{
+    const char *name = text + strspn(text, "-");
+    size_t length = strcspn(name, "=");
+    struct nearest nearest;
+
+    nearest_init(&nearest, name, length);
+    for (size_t i = 0; i < SPEC_COUNT; i++) {
+        if (!(OPTIONS_SPECS[i].groups & groups))
+            continue;
+        if (length > 0 && strncmp(OPTIONS_SPECS[i].name, name, length) == 0)
+            return options_refuse(ret_error, "option '%s' is ambiguous", text);
+        nearest_offer(&nearest, OPTIONS_SPECS[i].name);
+    }
+    if (nearest.best)
+        return options_refuse(ret_error, "unknown option '%s'; did you mean '--%s'?", text,
+                              nearest.best);
+    return options_refuse(ret_error, "unknown option '%s'", text);
 }
 
 /* One result of getopt_long. */
@@ -295,10 +319,10 @@ static int options_take(struct options *options, unsigned int groups, int result
     if (result == '?' && optopt >= SPEC_BASE)
         return options_refuse(ret_error, "option '%s' takes no argument", text);
     if (result == '?' && optopt != 0)
-        return options_refuse(ret_error, "there is no option '-%c' here", optopt);
+        return options_refuse(ret_error, "unknown option '-%c'", optopt);
     spec = options_find(result, groups);
     if (!spec)
-        return options_refuse(ret_error, "there is no option '%s' here, or several begin so", text);
+        return options_refuse_name(groups, text, ret_error);
     return options_set(options, spec, optarg, ret_error);
 }
 
@@ -346,7 +370,7 @@ int options_parse(struct options *options, unsigned int groups, int argc, char *
         options->rest_count = (size_t)(argc - optind);
         return 0;
     }
-    while (!error && optind < argc) /* behind "--" */
+    while (!error && optind < argc) /* after "--" */
         error = options_add_operand(options, argv[optind++], ret_error);
     return error;
 }
@@ -404,7 +428,8 @@ static int options_bytes(const struct options_number *sectors, const struct opti
                          struct options_error *ret_error)
 {
     if (sectors->given && __builtin_mul_overflow(sectors->value, sector_size, ret_bytes))
-        return options_refuse(ret_error, "%" PRIu64 " sectors of %" PRIu32 " bytes are too many",
+        return options_refuse(ret_error,
+                              "%" PRIu64 " sectors of %" PRIu32 " bytes do not fit in 64 bits",
                               sectors->value, sector_size);
     if (bytes->given)
         *ret_bytes = bytes->value;
@@ -421,9 +446,9 @@ int options_resolve_range(const struct options *options, uint32_t sector_size, u
     int error;
 
     if (options->sector.given && options->offset_bytes.given)
-        return options_refuse(ret_error, "--sector and --offset name the same thing; give one");
+        return options_refuse(ret_error, "--sector and --offset cannot be used together");
     if (options->count_sectors.given && options->length_bytes.given)
-        return options_refuse(ret_error, "--count and --length name the same thing; give one");
+        return options_refuse(ret_error, "--count and --length cannot be used together");
     error = options_bytes(&options->sector, &options->offset_bytes, sector_size, 0,
                           &range.offset_bytes, ret_error);
     if (error)
@@ -435,7 +460,7 @@ int options_resolve_range(const struct options *options, uint32_t sector_size, u
         return error;
     if (range.length_bytes > UINT64_MAX - range.offset_bytes)
         return options_refuse(ret_error,
-                              "offset %" PRIu64 " and length %" PRIu64 " together are too large",
+                              "offset %" PRIu64 " plus length %" PRIu64 " does not fit in 64 bits",
                               range.offset_bytes, range.length_bytes);
     *ret_range = range;
     return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every option of every command, in one table: parsed from it, and explained from it by --help. A
- * command takes the groups of options that it names. Pure: nothing is opened, nothing printed here.
+ * All options of all commands in one table, used for parsing and for --help. A command accepts the
+ * groups of options that its entry names. Pure.
  */
 #ifndef BLKD_CLI_OPTIONS_H
 #define BLKD_CLI_OPTIONS_H

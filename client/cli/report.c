@@ -9,7 +9,6 @@
 #include "client/cli/text.h"
 #include "common/cleanup.h"
 
-/* "blkd-cli: COMMAND: BEFORE TEXT AFTER" */
 /* A flush that fails here leaves nothing for the last one to find out. */
 static int stdout_error;
 
@@ -18,6 +17,7 @@ int report_stdout_error(void)
     return stdout_error;
 }
 
+/* "blkd-cli: COMMAND: BEFORE TEXT AFTER" */
 __attribute__((format(printf, 4, 0))) static void report_line(const struct cli *cli,
                                                               const char *before, const char *after,
                                                               const char *format, va_list arguments)
@@ -32,7 +32,7 @@ __attribute__((format(printf, 4, 0))) static void report_line(const struct cli *
         line = NULL;
     if (line)
         shown = text_escape(line, TEXT_TERMINAL);
-    /* Where both are one terminal, what was printed before comes before. */
+    /* Keeps the order where both streams are one terminal. */
     if (fflush(stdout) != 0 && stdout_error == 0)
         stdout_error = -errno;
     (void)fprintf(stderr, "blkd-cli: %s%s%s\n", cli->command ? cli->command->name : "",
@@ -52,52 +52,47 @@ static int report_exit_code(int error)
     }
 }
 
-/* What can be done about it, NULL if there is nothing general to say. */
-static const char *report_find_hint(const struct cli *cli, int error)
+/* What to do about it, with the separator before it; "" if there is nothing general to say. */
+static const char *report_hint(const struct cli *cli, int error)
 {
     if (!cli->connection)
-        return NULL; /* the library has said it */
+        return ""; /* the library's message says it */
     switch (error) {
     case -EBUSY:
-        return "'blkd-cli why DEVICE' tells who has it";
+        return "; see 'blkd-cli why DEVICE'";
     case -EACCES:
     case -EPERM:
         if (cli->command && (cli->command->groups & OPTIONS_ADMIN))
-            return "run it as root, or as the user that the daemon runs as";
-        return "you and the daemon may both lack the right to open it: see its owner and mode";
+            return "; run it as root or as the daemon's user";
+        return "; check the owner and mode of the device";
     case -EROFS:
-        return "'blkd-cli info DEVICE' tells whether it can be written";
-    case -ENOTBLK:
-        return "only block devices and regular files can be opened";
+        return "; see 'blkd-cli info DEVICE'";
     case -ESTALE:
-        return "its lock was taken away: look at what is on the device before you write to it "
-               "again";
+        return "; the lock was taken away, so check the contents before you write again";
     case -ENOTCONN:
     case -ESHUTDOWN:
-        return "the daemon stopped or was restarted; what was not answered may or may not be done";
+        return "; unanswered requests may or may not have been done";
     default:
-        return NULL;
+        return "";
     }
 }
 
-static int report_hint(const struct cli *cli, int error)
+static int report_library_code(const struct cli *cli, int error)
 {
-    const char *hint = report_find_hint(cli, error);
-
-    if (hint)
-        (void)fprintf(stderr, "  hint: %s\n", hint);
     return cli->connection ? report_exit_code(error) : CLI_UNREACHABLE;
 }
 
 int report_usage(const struct cli *cli, const char *format, ...)
 {
+    const char *topic = cli->command ? cli->command->name : cli->group;
+    CLEANUP_FREE char *after = NULL;
     va_list arguments;
 
+    if (asprintf(&after, " (see 'blkd-cli %s%s--help')", topic ? topic : "", topic ? " " : "") < 0)
+        after = NULL;
     va_start(arguments, format);
-    report_line(cli, "", "", format, arguments);
+    report_line(cli, "", after ? after : "", format, arguments);
     va_end(arguments);
-    (void)fprintf(stderr, "  hint: 'blkd-cli %s%s--help' explains it\n",
-                  cli->command ? cli->command->name : "", cli->command ? " " : "");
     return CLI_USAGE;
 }
 
@@ -113,8 +108,8 @@ __attribute__((format(printf, 2, 3))) static void report_text(const struct cli *
 
 int report_library(const struct cli *cli, int error)
 {
-    report_text(cli, "%s", blkd_error_message());
-    return report_hint(cli, error);
+    report_text(cli, "%s%s", blkd_error_message(), report_hint(cli, error));
+    return report_library_code(cli, error);
 }
 
 int report_partial(const struct cli *cli, int error, const char *message, const char *format, ...)
@@ -125,9 +120,11 @@ int report_partial(const struct cli *cli, int error, const char *message, const 
     if (asprintf(&before, "%s; ", message) < 0)
         before = NULL;
     va_start(arguments, format);
-    report_line(cli, before ? before : "", "", format, arguments);
+    /* -EBUSY: the library's message names the holder. */
+    report_line(cli, before ? before : "", error == -EBUSY ? "" : report_hint(cli, error), format,
+                arguments);
     va_end(arguments);
-    return report_hint(cli, error);
+    return report_library_code(cli, error);
 }
 
 int report_errno(const struct cli *cli, int error, const char *format, ...)

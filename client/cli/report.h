@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What goes wrong, on stderr: "blkd-cli: COMMAND: what was tried, on what, and why it failed", and
- * a line with a hint where there is something to do about it. Every function returns the exit code.
+ * What goes wrong, on stderr, in one line: "blkd-cli: COMMAND: what failed, on what, why; what to
+ * do". Functions that return something return the exit code.
  */
 #ifndef BLKD_CLI_REPORT_H
 #define BLKD_CLI_REPORT_H
@@ -15,8 +15,8 @@ __attribute__((format(printf, 2, 3))) int report_usage(const struct cli *cli, co
 /* A libblkd call of this thread has just failed with the negative errno `error`. */
 int report_library(const struct cli *cli, int error);
 
-/* A part of something has failed with the negative errno `error`; `message` is libblkd's, and what
- * follows says how far it had got. */
+/* Something has failed half-way with the negative errno `error`; `message` is libblkd's, and the
+ * rest says how far it had got. */
 __attribute__((format(printf, 4, 5))) int
 report_partial(const struct cli *cli, int error, const char *message, const char *format, ...);
 

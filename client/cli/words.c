@@ -129,11 +129,11 @@ const char *words_lost(enum blkd_lost_reason reason)
 {
     switch (reason) {
     case BLKD_LOST_BROKEN:
-        return "an administrator broke it";
+        return "broken by an administrator";
     case BLKD_LOST_OUTSIDE:
-        return "it could not be kept toward other programs";
+        return "it could not be kept against other programs";
     case BLKD_LOST_UNKNOWN:
         break;
     }
-    return "the daemon does not say why";
+    return "the daemon gave no reason";
 }

@@ -167,13 +167,12 @@ START_TEST(happenings_are_lines)
     check_text(&happening, WHEN "session-closed  " DEVICE WHO);
     happening = make(BLKD_HAPPENING_SYNC_FAILED);
     happening.session_number = 0;
-    check_text(&happening,
-               WHEN "sync-failed     " DEVICE
-                    ": Input/output error; writes and flushes are refused from now on\n");
+    check_text(&happening, WHEN "sync-failed     " DEVICE
+                                ": Input/output error; writes and flushes are now refused\n");
     happening = make(BLKD_HAPPENING_RECOVERED);
     happening.session_number = 0;
     happening.left_out = 9;
-    check_text(&happening, "(9 came too fast and are left out here)\n" WHEN
+    check_text(&happening, "(events lost because they came too fast: 9)\n" WHEN
                            "recovered       " DEVICE ": generation 2\n");
     happening = make((enum blkd_happening_what)99);
     happening.path = happening.command = happening.purpose = "";

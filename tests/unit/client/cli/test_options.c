@@ -88,7 +88,10 @@ END_TEST
 START_TEST(options_of_other_commands_are_refused)
 {
     check_refused(PARSE(OPTIONS_GLOBAL, "--shrink"), "'--shrink'");
-    check_refused(PARSE(EVERYTHING, "--nonsense"), "'--nonsense'");
+    check_refused(PARSE(EVERYTHING, "--nonsense"), "unknown option '--nonsense'");
+    check_refused(PARSE(EVERYTHING, "--lenght=1"), "'--lenght=1'; did you mean '--length'?");
+    check_refused(PARSE(OPTIONS_PING, "--lenght=1"), "unknown option '--lenght=1'");
+    check_refused(PARSE(EVERYTHING, "--se", "1"), "option '--se' is ambiguous");
     check_refused(PARSE(EVERYTHING, "-x"), "'-x'");
 }
 END_TEST
@@ -218,9 +221,9 @@ START_TEST(ranges_that_contradict_or_wrap_are_refused)
     ck_assert_int_eq(PARSE(EVERYTHING, "--count", "1", "--length", "512"), 0);
     check_range_refused("--count and --length");
     ck_assert_int_eq(PARSE(EVERYTHING, "--sector", "15E"), 0);
-    check_range_refused("too many");
+    check_range_refused("do not fit in 64 bits");
     ck_assert_int_eq(PARSE(EVERYTHING, "--offset", "15E", "--length", "2E"), 0);
-    check_range_refused("too large");
+    check_range_refused("does not fit in 64 bits");
 }
 END_TEST
 

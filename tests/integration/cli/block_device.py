@@ -1,0 +1,73 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""blkd-cli against a real daemon: every command on loop devices. They need root; the tests skip without it."""
+
+import os
+import stat
+import subprocess
+import unittest
+
+from support import FAILED, KIB, MIB, USAGE, CliTest, pattern
+
+
+class BlockDevice(CliTest):
+    """Loop devices."""
+
+    def loop(self, *options, size=MIB):
+        if os.getuid() != 0:
+            self.skipTest("loop devices need root")
+        made = subprocess.run(["losetup", "--find", "--show", *options, self.image(size=size)],
+                              capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            self.skipTest(f"no loop device: {made.stderr.strip()}")
+        device = made.stdout.strip()
+        self.addCleanup(subprocess.run, ["losetup", "--detach", device], check=True)
+        return device
+
+    def test_the_whole_way(self):
+        device = self.loop()
+        data = pattern(MIB)
+        info = self.record("info", device, name="info")
+        self.assertEqual((info["kind"], info["size_bytes"], info["sector_size"]),
+                         ("block", MIB, 512))
+        self.cli("write", device, "--flush", input=data)
+        self.assertEqual(self.cli("read", device).out, data)
+        self.cli("discard", device, "--offset", "4K", "--length", "60K")
+        self.cli("zero", device, "--sector", "1000", "--count", "1", "--fua")
+        expected = bytearray(data)
+        expected[4 * KIB:64 * KIB] = bytes(60 * KIB)
+        expected[512000:512512] = bytes(512)
+        self.assertEqual(self.cli("read", device, "--offset", "0").out, bytes(expected))
+        self.assertEqual([row["mapped"] for row in self.json("map", device, name="map")], [True])
+
+    def test_large_sectors(self):
+        device = self.loop("--sector-size", "4096")
+        self.assertEqual(self.record("info", device, name="info")["sector_size"], 4096)
+        self.assertSays(self.cli("write", device, "--offset", "512", input=bytes(4096), code=USAGE),
+                        "4096 bytes")
+        self.assertSays(self.cli("write", device, input=bytes(512), code=FAILED), "4096 bytes")
+        self.cli("info", device, "--direct", "--sector-size", "512", code=FAILED)
+
+    def test_a_block_device_cannot_be_resized(self):
+        device = self.loop()
+        self.assertSays(self.cli("resize", device, "2M", code=FAILED), device)
+
+    def test_read_only_device(self):
+        device = self.loop("--read-only")
+        info = self.record("info", device, name="info")
+        self.assertEqual((info["mode"], info["asked_mode"]), ("ro", "auto"))
+        self.assertSays(self.cli("write", device, input=bytes(512), code=FAILED), device)
+        self.assertEqual(self.cli("read", device, "--count", "1").out, bytes(512))
+
+    def test_sessions_by_another_node_of_the_device(self):
+        device = self.loop()
+        status = os.stat(device)
+        node = self.path("node")
+        os.mknod(node, stat.S_IFBLK | 0o600, status.st_rdev)
+        with self.holder(device):
+            rows = self.json("sessions", node, name="sessions")
+        self.assertEqual([row["path"] for row in rows], [device])
+
+
+if __name__ == "__main__":
+    unittest.main()

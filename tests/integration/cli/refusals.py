@@ -1,0 +1,119 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""blkd-cli against a real daemon: wrong command lines, locked devices, an unreachable daemon."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import unittest
+
+from daemon import Daemon
+from support import BUSY, MIB, PIECE, SECONDS, UNREACHABLE, USAGE, CliTest, file_bytes
+
+COMMANDS = ["info", "read", "write", "flush", "resize", "discard", "zero", "map", "config", "ls",
+            "sessions", "ping"]
+
+
+class Locks(CliTest):
+    def test_a_locked_device_is_busy(self):
+        path = self.image()
+        with self.holder(path, "--lock"):
+            for arguments, advice in [(["write", path], "nothing was written"),
+                                      (["info", path, "--lock"], "see 'blkd-cli why DEVICE'"),
+                                      (["zero", path, "--all"], "see 'blkd-cli why DEVICE'")]:
+                with self.subTest(arguments=arguments):
+                    result = self.cli(*arguments, input=bytes(512), code=BUSY)
+                    self.assertSays(result, path, advice)
+        self.assertEqual(file_bytes(path), bytes(MIB))
+
+    def test_a_flock_outside_is_busy(self):
+        path = self.image()
+        with open(path, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self.assertSays(self.cli("write", path, "--lock", input=bytes(512), code=BUSY), path)
+
+
+class Usage(CliTest):
+    def test_wrong_command_lines(self):
+        for arguments in [[], ["frobnicate"], ["--nonsense"], ["info"], ["info", "a", "b"],
+                          ["resize", "a"], ["ls", "x"], ["flush", "a", "--json"],
+                          ["--json", "read", "a"], ["ping", "--sector", "1"], ["help", "nothing"],
+                          ["read", "a", "--sync", "often"], ["read", "a", "--sector-size", "1M"],
+                          ["read", "a", "--output"]]:
+            with self.subTest(arguments=arguments):
+                result = self.cli(*arguments, code=USAGE)
+                self.assertEqual(result.out, b"")
+                self.assertSays(result, "(see 'blkd-cli ", "--help')")
+
+    def test_help(self):
+        text = self.cli("--help").text
+        self.assertIn("Exit codes:", text)
+        for command in COMMANDS:
+            self.assertRegex(text, rf"(?m)^  {command} ")
+            own = self.cli(command, "--help").text
+            self.assertEqual(own, self.cli("help", command).text)
+            self.assertRegex(own, rf"(?s)\AUsage: blkd-cli {command}.*\nExamples:\n  blkd-cli ")
+
+    def test_version(self):
+        self.assertRegex(self.cli("--version").text, r"\Ablkd-cli [0-9.]+\n\Z")
+
+    def test_global_options_before_and_after_the_command(self):
+        environment = dict(os.environ)
+        environment.pop("BLKD_SOCKET", None)
+        place = self.daemon.socket_path
+        for arguments in [["--socket", place, "--json", "ls"], ["ls", "-j", "--socket", place]]:
+            document = json.loads(self.cli(*arguments, env=environment).out)
+            self.assertEqual(document, {"devices": []})
+
+
+class Unreachable(CliTest):
+    def test_no_daemon(self):
+        path = self.image()
+        place = self.path("nobody.sock")
+        for command in COMMANDS:
+            operands = {"ls": [], "sessions": [], "ping": [], "resize": [path, "4M"],
+                        "discard": [path, "--all"], "zero": [path, "--all"]}.get(command, [path])
+            with self.subTest(command=command):
+                result = self.cli(command, *operands, "--socket", place, code=UNREACHABLE)
+                self.assertSays(result, f"blkd-cli: {command}: ", place, "start it")
+
+    def test_a_socket_that_one_may_not_connect_to(self):
+        if os.getuid() != 0:
+            self.skipTest("root is needed to become somebody else")
+        with tempfile.TemporaryDirectory(prefix="blkd-cli-") as directory:
+            cli = shutil.copy(os.environ["BLKD_CLI"], directory)  # builds may be out of reach
+            os.chmod(directory, stat.S_IRWXU | stat.S_IXOTH)
+            libraries = os.path.join(os.path.dirname(os.environ["BLKD_CLI"]), "..", "lib")
+            for name in os.listdir(libraries):
+                if name.startswith("libblkd.so"):
+                    shutil.copy(os.path.join(libraries, name), directory)
+            process = subprocess.run(
+                [cli, "ping"], env=dict(self.environment(), LD_LIBRARY_PATH=directory),
+                user=65534, group=65534, extra_groups=[], capture_output=True, timeout=SECONDS,
+                check=False)
+        self.assertEqual(process.returncode, UNREACHABLE, process.stderr)
+        self.assertIn(b"Permission denied", process.stderr)
+
+    def test_daemon_that_dies_meanwhile(self):
+        with tempfile.TemporaryDirectory(prefix="blkd-cli-") as directory:
+            daemon = Daemon(directory)
+            daemon.start()
+            try:
+                path = self.image(size=8 * MIB)
+                with self.holder(path, "--socket", daemon.socket_path) as process:
+                    daemon.stop(signal.SIGKILL)
+                    _, err = process.communicate(bytes(2 * PIECE), timeout=SECONDS)
+                    self.assertEqual(process.returncode, UNREACHABLE, err)
+                    self.assertIn(b"blkd-cli: write: ", err)
+                    self.assertIn(b"nothing was written", err)
+            finally:
+                daemon.stop()
+
+
+if __name__ == "__main__":
+    unittest.main()
