@@ -52,8 +52,8 @@
  *     -EPROTO     the daemon's answer is malformed or incomplete
  *
  *   and a function that accesses the device can return any errno of the device or its file system,
- *   most often -EIO. After any error except -ENOTCONN, the connection and the device are still
- *   usable.
+ *   most often -EIO. After an error the connection and the device are still usable, unless it is
+ *   -ENOTCONN (the connection is lost) or -EBADF (the session is).
  *
  * Blocking
  *
