@@ -1,39 +1,92 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libblkd: block devices and disk images through the daemon blkd.
+ * libblkd: access to block devices and disk images through the daemon blkd.
  *
- * A connection (struct blkd) reaches one daemon; devices (struct blkd_device) are opened on it, any
- * number. Every verb has a form that waits and a form that calls back (`_async`).
+ * Where to start
  *
- * Results. Functions return 0 (or what they say) or a negative errno. Out-parameters (`ret_`) are
- * set on success and untouched on failure. After a failure blkd_error_message() tells the calling
- * thread what was tried, on what, and why it failed. Clauses such as S1 or R1 are those of blkd's
- * CONTRACT; besides what is said at a function, every one that takes a connection or a device
- * returns
+ *   blkd_connect makes a connection to the daemon (struct blkd). blkd_open opens a device on it
+ *   (struct blkd_device). blkd_read, blkd_write and blkd_flush transfer data. blkd_close closes the
+ *   device and blkd_disconnect the connection. libblkd(3) is the overview, docs/examples in the
+ *   source tree has complete programs.
  *
- *   -ENOTCONN  the daemon is gone or has closed the connection, or the process has forked since
- *              blkd_connect (a child connects anew). At once, and for ever. What was unanswered
- *              then is indeterminate: a write may or may not have happened (R1)
- *   -EDEADLK   a function that waits was called inside a callback of the same connection
- *   -ENOMEM    memory is short on this side or in the daemon
- *   -EINVAL    an argument is impossible: NULL where it must not be, an unknown flag
- *   -EDQUOT    one of the daemon's limits is reached: requests, sessions, descriptors
- *   -EPROTO    the daemon's answer lacks what was asked for
+ *   Sections of this file: errors; connections; devices; reading and writing; locks; buffers;
+ *   asynchronous calls; events; configuration strings; lists; administration; helpers.
  *
- * and those that transfer something, whatever errno the device itself gave, most often -EIO.
+ * Terms
  *
- * Threads. All functions may be called from any thread at any time, on the same connection and
- * device too, but for blkd_disconnect, during and after which nobody may use the connection, and
- * blkd_close, after which nobody may use the device. The library starts no threads, prints nothing,
- * ends no process and touches no signal's disposition.
+ *   device          a disk image (a regular file) or a block device
+ *   session         one open of a device. A struct blkd_device is the handle of one session. Other
+ *                   sessions, of this program and of others, can have the same device open.
+ *   tier            the way that data takes between the program and the daemon: the Unix socket,
+ *                   or rings in shared memory
+ *   stable storage  what survives a power failure
+ *   FAILED          the state of a device after a sync failed: writes and flushes are refused until
+ *                   an administrator recovers it (S5)
+ *   administrator   root, or the user that the daemon runs as
  *
- * Order. Calls that are under way together are not ordered (S2): who needs an order waits for one
- * before submitting the next.
+ * Guarantees
  *
- * Offsets and lengths are in sectors of the device's session (blkd_info.sector_size, in bytes). The
- * device's bounds are checked by the daemon, when it carries out the call.
+ *   S3, L6, R1 and the like are the numbered clauses of docs/contract.md, which is installed with
+ *   the documentation. S: storage (reads, writes, syncs). L: locks. R: loss of the daemon.
  *
- * All of this since 0.1.
+ * Results
+ *
+ *   A function that returns int returns 0, or what its description says, on success, and a negative
+ *   errno on failure. Out-parameters (`ret_...`) are set on success and untouched on failure. After
+ *   a failure blkd_error_message tells the calling thread what was tried, on what, and why it
+ *   failed.
+ *
+ *   The description of a function lists its own errors. A function that takes a connection or a
+ *   device can also return
+ *
+ *     -ENOTCONN   the daemon ended or closed the connection, or the process has forked since
+ *                 blkd_connect. The connection stays unusable: make a new one. A call that was
+ *                 unanswered is indeterminate: a write may or may not have happened (R1).
+ *     -EBADF      an administrator evicted the session, or the device is being closed
+ *     -EDEADLK    a function that blocks was called inside a callback of the same connection
+ *     -EINVAL     an argument is invalid: NULL where that is not allowed, an unknown flag
+ *     -ENOMEM     the library or the daemon is out of memory
+ *     -EDQUOT     a limit of the daemon is reached: on requests, sessions, locks, memory
+ *     -ESHUTDOWN  the daemon is stopping
+ *     -EOPNOTSUPP the daemon is older than this library and does not know the operation
+ *     -EPROTO     the daemon's answer is malformed or incomplete
+ *
+ *   and a function that accesses the device can return any errno of the device or its file system,
+ *   most often -EIO. After an error the connection and the device are still usable, unless it is
+ *   -ENOTCONN (the connection is lost) or -EBADF (the session is).
+ *
+ * Blocking
+ *
+ *   A function that asks the daemon blocks until the answer is there, unless its name ends in
+ *   _async. Only the functions that take a timeout have one: on a device that hangs, all others
+ *   block as long as it hangs. Signal handlers interrupt blkd_dispatch only.
+ *
+ * Threads
+ *
+ *   Any thread may call any function at any time, also on the same connection and device, with two
+ *   exceptions: no thread may use a connection during or after blkd_disconnect, nor a device after
+ *   blkd_close or blkd_close_async. The library starts no threads, prints nothing, does not
+ *   terminate the process and changes no signal dispositions.
+ *
+ * fork(2)
+ *
+ *   A child cannot use its parent's connections: calls return -ENOTCONN, and blkd_close and
+ *   blkd_buffer_free do nothing. blkd_disconnect closes the child's copies of the descriptors. The
+ *   child makes connections of its own.
+ *
+ * Order
+ *
+ *   Calls that are in progress at the same time are not ordered (S2). To order two calls, wait for
+ *   the first to complete before you submit the second.
+ *
+ * Sectors
+ *
+ *   Offsets and lengths are in sectors of the session: blkd_info.sector_size bytes each. The daemon
+ *   checks them against the size of the device when it carries out the call.
+ *
+ * Versions
+ *
+ *   Everything in this file is available since version 0.1.
  */
 #ifndef BLKD_H
 #define BLKD_H
@@ -49,17 +102,165 @@ extern "C" {
 
 #define BLKD_API __attribute__((visibility("default")))
 
+/* A connection to the daemon. */
 struct blkd;
+/* A session: one open of a device, on one connection. */
 struct blkd_device;
 
+/* ---- errors ---- */
+
+/*
+ * Describes an errno in words that fit block I/O.
+ *
+ *   error   an errno, negative or positive
+ *
+ * Returns static memory: it stays valid and is not to be freed. Not translated. Does not block.
+ */
+BLKD_API const char *blkd_strerror(int error);
+
+/*
+ * Describes the last failed call of the calling thread: what was tried, on what, and why it failed.
+ * In a callback that got a negative result it describes the call of that callback.
+ *
+ * Returns memory of the library, valid until the thread's next call into the library; an empty
+ * string if no call of the thread has failed yet. After a call that succeeded the text has no
+ * meaning. Does not block.
+ */
+BLKD_API const char *blkd_error_message(void);
+
+/* ---- connections ---- */
+
+/*
+ * How reads, writes, flushes, discards and zeroings reach the daemon. Everything else always uses
+ * the socket.
+ */
+enum blkd_tier {
+    /* Rings in shared memory where they are available; the socket until then and otherwise. */
+    BLKD_TIER_AUTO = 0,
+    /* Only the socket. */
+    BLKD_TIER_SOCKET = 1,
+    /* Only rings: without them these calls fail, with -EOPNOTSUPP, -EDQUOT or -ENOMEM. */
+    BLKD_TIER_RING = 2,
+};
+
+enum { BLKD_BUSY_POLL_DEFAULT = -1 };
+
+/* How to connect. Initialise it with BLKD_OPTIONS_INIT; the reserved members stay 0. */
+struct blkd_options {
+    /* The path of the daemon's socket. NULL: $BLKD_SOCKET if it is set, else
+     * $XDG_RUNTIME_DIR/blkd.sock if that exists, else /run/blkd/blkd.sock. */
+    const char *socket_path;
+    /* The name of the client in lists and logs; its first 64 bytes are used. NULL: the name of the
+     * program. */
+    const char *client_name;
+    /* How long at most a waiting thread polls before it sleeps, in microseconds. 0: it does not
+     * poll. BLKD_BUSY_POLL_DEFAULT: 100. More than 1000 is the same as 1000. */
+    int busy_poll_us;
+    /* How long blkd_connect may take, in milliseconds. 0 times out at once; -1: no limit. */
+    int connect_timeout_ms;
+    /* Asynchronous calls are not sent when they are submitted, but together, by the next
+     * blkd_dispatch or blocking call. */
+    bool send_on_dispatch;
+    /* $BLKD_TIER ("socket" or "ring"), if it is set, overrides this. */
+    enum blkd_tier tier;
+    uint64_t reserved[8];
+};
+
+#define BLKD_OPTIONS_INIT                                                                          \
+    {                                                                                              \
+        NULL, NULL, BLKD_BUSY_POLL_DEFAULT, 10000, false, BLKD_TIER_AUTO,                          \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+
+/*
+ * Connects to the daemon and exchanges the first messages with it.
+ *
+ *   options          NULL: BLKD_OPTIONS_INIT. Only used during the call.
+ *   ret_connection   the new connection. The caller ends it with blkd_disconnect.
+ *
+ * Blocks until the daemon has answered, at most options->connect_timeout_ms. After a failure
+ * nothing is left open.
+ *
+ *   -ENOENT, -ECONNREFUSED  no daemon listens on the socket; the message names the socket
+ *   -EACCES, -EPERM         this user may not connect (group blkd)
+ *   -ETIMEDOUT              the daemon did not accept the connection, or did not answer, in time
+ *   -ENOTCONN               the daemon closed the connection: it is stopping, or the limit on
+ *                           connections is reached; the message says what is known
+ *   -EINVAL                 an option or $BLKD_TIER has an invalid value, or the path of the socket
+ *                           is empty
+ *   -ENAMETOOLONG           the path of the socket is too long for a Unix socket (unix(7))
+ *   -EMFILE, -ENFILE        no free descriptor (a connection needs four, and one more for rings)
+ *   -EPROTO                 the daemon does not speak this version of the protocol
+ */
+BLKD_API int blkd_connect(const struct blkd_options *options, struct blkd **ret_connection);
+
+/*
+ * Ends the connection and frees it. Cannot fail.
+ *
+ *   connection   may be NULL
+ *
+ * Does not wait for the daemon, which completes the requests that it has received and then closes
+ * the sessions of the connection (S7, L5). To know that data was written, wait for the write; to
+ * know that it is on stable storage, flush.
+ *
+ * The callbacks of all pending calls run on the calling thread before the function returns: with
+ * their results if those have arrived, else with -ENOTCONN. Event callbacks do not run any more.
+ * Afterwards the library touches no buffer of the program. Devices that are still open are closed
+ * and their handles freed.
+ *
+ * In the child of a fork it only closes the child's copies of the descriptors. Inside a callback of
+ * the same connection it does nothing.
+ */
+BLKD_API void blkd_disconnect(struct blkd *connection);
+
+/* What the daemon told about itself when the connection was made. */
+struct blkd_server_info {
+    const char *version;    /* belongs to the connection and is valid as long as that */
+    const char *engine;     /* "io_uring" or "threads"; valid as long as the connection */
+    uint32_t workers;       /* threads that serve clients */
+    uint32_t pid;           /* of the daemon, in its own pid namespace */
+    uint32_t max_io_bytes;  /* of one request; the library splits larger transfers */
+    uint32_t max_requests;  /* in flight at once; the library holds back further ones */
+    uint32_t max_sessions;  /* open at once on this connection */
+    uint32_t busy_poll_us;  /* how long the daemon polls before it sleeps; 0: it does not poll */
+    uint64_t session_epoch; /* increases with every start that kept the state directory */
+    uint64_t connection_number; /* of this connection, in lists and in the daemon's log */
+    uint8_t instance[16];       /* random, chosen when the daemon started */
+    uint64_t reserved[8];
+};
+
+/*
+ * Returns what the daemon told about itself when the connection was made.
+ *
+ *   ret_info   its strings belong to the connection
+ *
+ * Does not block. Also works on a lost connection.
+ */
+BLKD_API int blkd_get_server_info(struct blkd *connection, struct blkd_server_info *ret_info);
+
+/*
+ * Tells which tier a transfer would use now: BLKD_TIER_RING or BLKD_TIER_SOCKET.
+ *
+ * With BLKD_TIER_AUTO the first transfer or blkd_buffer_alloc asks the daemon for rings, and
+ * transfers use them as soon as they are set up. Does not block.
+ */
+BLKD_API int blkd_get_tier(struct blkd *connection, enum blkd_tier *ret_tier);
+
+/* Sends a request that does nothing, and blocks until the daemon has answered it. */
+BLKD_API int blkd_ping(struct blkd *connection);
+
+/* ---- devices ---- */
+
 enum blkd_sync {
-    BLKD_SYNC_OS = 0,    /* blkd_flush brings the data to stable storage; the default */
-    BLKD_SYNC_NONE = 1,  /* blkd_flush succeeds and does nothing */
+    BLKD_SYNC_OS = 0,    /* blkd_flush brings data to stable storage; the default */
+    BLKD_SYNC_NONE = 1,  /* blkd_flush succeeds without doing anything */
     BLKD_SYNC_DRIVE = 2, /* the same as BLKD_SYNC_OS on Linux */
 };
 
 enum blkd_access {
-    BLKD_ACCESS_AUTO = 0,
+    BLKD_ACCESS_AUTO = 0, /* read/write; read-only if that fails with EACCES, EPERM or EROFS */
     BLKD_ACCESS_READ_ONLY = 1,
     BLKD_ACCESS_READ_WRITE = 2,
 };
@@ -76,31 +277,29 @@ enum blkd_device_kind {
     BLKD_DEVICE_BLOCK = 2,
 };
 
+/* How discarded and zeroed sectors are made to read as zeroes (S8). */
 enum blkd_discard_method {
     BLKD_DISCARD_UNKNOWN = 0,
-    BLKD_DISCARD_PUNCH_HOLE = 1,
-    BLKD_DISCARD_ZERO_RANGE = 2,
-    BLKD_DISCARD_WRITE = 3,
+    BLKD_DISCARD_PUNCH_HOLE = 1, /* their space is released */
+    BLKD_DISCARD_ZERO_RANGE = 2, /* the kernel or the device zeroes them */
+    BLKD_DISCARD_WRITE = 3,      /* the daemon writes zeroes */
 };
 
-enum blkd_write_flags {
-    BLKD_WRITE_FUA = 1, /* on stable storage before the call succeeds */
-};
-
-/* How a device is opened. Start from BLKD_CONFIG_INIT; the reserved members stay 0. */
+/* How to open a device. Initialise it with BLKD_CONFIG_INIT; the reserved members stay 0. */
 struct blkd_config {
-    const char *path;        /* of an image file or a block device */
-    bool buffered;           /* through the page cache; false: direct I/O (O_DIRECT) */
+    const char *path;        /* of a disk image or a block device */
+    bool buffered;           /* true: use the page cache; false: direct I/O (O_DIRECT) */
     enum blkd_sync sync;     /* what blkd_flush does */
-    bool lock;               /* take a lock: exclusive for read/write, shared for read-only (L1) */
+    bool lock;               /* take a lock: exclusive if read/write, shared if read-only (L1) */
     uint32_t sector_size;    /* bytes, a power of two from 512 to 65536; 0: the device's own */
-    enum blkd_access access; /* AUTO: read/write, else read-only where writing is not allowed */
-    bool strict;             /* refuse (-EOPNOTSUPP) rather than open with less than was asked for:
-                                caching mode, a sync level on storage that survives a power cut, a
-                                discard that gives space back */
-    bool discard;            /* discards are to give space back; without `strict` only a wish */
-    const char *purpose;     /* what the session is for, for people; UTF-8, at most 64 bytes; NULL:
-                                nothing is said */
+    enum blkd_access access; /* read/write, read-only, or what is permitted */
+    /* Fail with -EOPNOTSUPP instead of falling back. Applies to the caching mode, to a sync level
+     * on storage that loses its data in a power failure, and to `discard`. */
+    bool strict;
+    /* Discards must release space. Has no effect without `strict`. */
+    bool discard;
+    /* What the session is for, shown to people; UTF-8, at most 64 bytes. NULL: no purpose. */
+    const char *purpose;
     uint64_t reserved[7];
 };
 
@@ -112,295 +311,282 @@ struct blkd_config {
         }                                                                                          \
     }
 
-/* A session's view of its device: what is effective, beside what was asked for (`asked_`). */
+/*
+ * What a session has: the effective settings, alongside the requested ones (`asked_...`), and the
+ * state of its device.
+ */
 struct blkd_info {
     bool read_write;
-    bool direct; /* the device's caching mode, which its first opener set (S1) */
+    bool direct; /* the caching mode of the device, which its first session sets (S1) */
     bool asked_direct;
     bool asked_lock;
-    bool failed;                  /* a sync failed: writes and flushes are refused (S5) */
-    bool elision_own_writes_only; /* a flush that finds nothing to do knows of blkd's writes only
-                                     (S4) */
+    bool failed; /* the device is FAILED: writes and flushes are refused (S5) */
+    /* No exclusive lock keeps other programs out. A flush may then be skipped although another
+     * program has written: blkd only knows what was written through it (S4). */
+    bool elision_own_writes_only;
     bool asked_discard;
-    bool volatile_storage;  /* a power cut loses it whatever is synced (tmpfs, a RAM disk) */
-    bool lock_lost;         /* a lock of the session was broken or lost: changes are refused with
-                               -ESTALE until it unlocks or is granted a lock anew (L6) */
+    bool volatile_storage; /* a power failure loses even synced data (tmpfs, a RAM disk) */
+    /* The session lost a lock: its writes, discards, zeroings and resizes fail with -ESTALE until
+     * it unlocks that range or locks it again (L6). */
+    bool lock_lost;
     uint32_t sector_size;   /* bytes; constant while the device is open */
-    uint32_t granule_bytes; /* the smallest piece that can be addressed in this caching mode */
+    uint32_t granule_bytes; /* the smallest sector size that the caching mode permits */
     uint64_t size_sectors;
-    uint64_t generation;    /* grows with each change of size */
-    uint64_t device_number; /* the daemon's, as in lists */
+    uint64_t generation;    /* increases with every change of size */
+    uint64_t device_number; /* the daemon's number for the device, as in lists */
     enum blkd_sync sync;
-    enum blkd_lock_mode lock;         /* the strongest that this session holds */
-    enum blkd_discard_method discard; /* how discarded sectors are made to read as zeroes (S8) */
+    enum blkd_lock_mode lock; /* the strongest lock that this session holds */
+    enum blkd_discard_method discard;
     enum blkd_device_kind kind;
     enum blkd_access asked_access;
     enum blkd_sync asked_sync;
-    uint64_t unsynced_changes; /* of this session: acknowledged, not known to be stable (S3) */
-    uint64_t token; /* fencing token of the newest exclusive lock that it holds; 0: none (L6) */
+    /* Changes by this session that are acknowledged but may not be on stable storage yet (S3). */
+    uint64_t unsynced_changes;
+    /* The fencing token of the newest exclusive lock that the session holds (L6); 0: none. */
+    uint64_t token;
     uint64_t reserved[6];
 };
-
-/* How reads, writes, flushes, discards and zeroings reach the daemon. All else always goes through
- * the socket. */
-enum blkd_tier {
-    BLKD_TIER_AUTO = 0,   /* rings in shared memory where they can be had, the socket until then */
-    BLKD_TIER_SOCKET = 1, /* never rings */
-    BLKD_TIER_RING = 2,   /* never the socket: without rings those calls fail */
-};
-
-enum { BLKD_BUSY_POLL_DEFAULT = -1 };
-
-/* How to connect. Start from BLKD_OPTIONS_INIT; the reserved members stay 0. */
-struct blkd_options {
-    const char *socket_path; /* NULL: $BLKD_SOCKET, else $XDG_RUNTIME_DIR/blkd.sock if there, else
-                                /run/blkd/blkd.sock */
-    const char
-        *client_name; /* NULL: the program's name; shown in lists and logs; at most 64 bytes */
-    int busy_poll_us; /* microseconds; 0: never poll; BLKD_BUSY_POLL_DEFAULT */
-    int connect_timeout_ms; /* for connecting and the first exchange; -1: no limit */
-    bool send_on_dispatch;  /* what is submitted without waiting is not sent at once but, all of it
-                               together, by the next blkd_dispatch or waiting call */
-    enum blkd_tier tier;    /* $BLKD_TIER ("socket" or "ring"), if it is set, is taken instead */
-    uint64_t reserved[8];
-};
-
-#define BLKD_OPTIONS_INIT                                                                          \
-    {                                                                                              \
-        NULL, NULL, BLKD_BUSY_POLL_DEFAULT, 10000, false, BLKD_TIER_AUTO,                          \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
-
-/* ---- connections ---- */
-
-/*
- * Connects to the daemon and exchanges the first messages with it.
- *
- * options          NULL: BLKD_OPTIONS_INIT. Not kept.
- * ret_connection   the caller's, to be given to blkd_disconnect.
- *
- * Blocks until the daemon has answered, at most options->connect_timeout_ms.
- *
- * -ENOENT, -ECONNREFUSED  no daemon listens at the socket; the message names it
- * -EACCES, -EPERM         this user may not connect (group blkd)
- * -ETIMEDOUT              the daemon took no connection, or did not answer, in time
- * -ENAMETOOLONG           the socket's path is longer than a Unix socket's may be (unix(7))
- * -EMFILE, -ENFILE        no descriptor is to be had (a connection takes four, and
- *                         one more for rings)
- * -EPROTO                 the daemon does not speak this library's protocol
- * -EINVAL                 an option has an impossible value, or $BLKD_TIER has one
- */
-BLKD_API int blkd_connect(const struct blkd_options *options, struct blkd **ret_connection);
-
-/*
- * Ends the connection. Cannot fail. Does not wait for the daemon: it ends what is in flight and
- * then closes what was open (S7, L5). To know that writes have arrived, wait for them; to know that
- * they are stable, flush.
- *
- * Before it returns, the callbacks of all calls that are pending run on the calling thread: with
- * their results if those have come, with -ENOTCONN else. No buffer is touched afterwards. Devices
- * that are still open are closed and their handles freed. In the child of a fork it closes the
- * child's copies of the descriptors and nothing else. Inside a callback of the same connection it
- * does nothing.
- *
- * connection   NULL is allowed.
- */
-BLKD_API void blkd_disconnect(struct blkd *connection);
-
-/* What the daemon told about itself when the connection was made. */
-struct blkd_server_info {
-    const char *version;   /* lives as long as the connection */
-    const char *engine;    /* "io_uring" or "threads"; lives as long as the connection */
-    uint32_t workers;      /* threads that serve clients */
-    uint32_t pid;          /* as the daemon sees it */
-    uint32_t max_io_bytes; /* of one request; the library splits what is larger */
-    uint32_t max_requests; /* in flight at once; the library keeps back what is more */
-    uint32_t max_sessions; /* devices open at once on this connection */
-    uint32_t busy_poll_us; /* how long the daemon polls before it sleeps; 0: not at all */
-    uint64_t session_epoch;
-    uint64_t connection_number; /* as in lists and the daemon's log */
-    uint8_t instance[16];       /* drawn at random when the daemon started */
-    uint64_t reserved[8];
-};
-
-/* Tells about the daemon, from memory: does not block, and works on a lost connection too. */
-BLKD_API int blkd_get_server_info(struct blkd *connection, struct blkd_server_info *ret_info);
-
-/* The way that a transfer would take now: BLKD_TIER_RING or BLKD_TIER_SOCKET. With BLKD_TIER_AUTO
- * the rings are made when the first transfer or blkd_buffer_alloc asks for them, and used from when
- * they are there. Does not block. */
-BLKD_API int blkd_get_tier(struct blkd *connection, enum blkd_tier *ret_tier);
-
-/* Sends a request that does nothing, and waits for the answer. */
-BLKD_API int blkd_ping(struct blkd *connection);
-
-/* ---- devices ---- */
 
 /*
  * Opens a device by its path.
  *
- * config       read during the call, not kept. A relative path is taken from the working directory.
- * ret_device   the caller's, to be given to blkd_close.
+ *   config       only used during the call. A relative path starts at the working directory.
+ *   ret_device   the handle of the new session. The caller closes it with blkd_close.
  *
- * Where the daemon may not open paths for this user (it answers -EACCES), the library opens the
- * path itself, with the user's own rights, and passes the descriptor; the error of its own open is
- * then the result. Blocks until the device is open, which on a hung disk can take for ever.
+ * The daemon opens paths only for administrators. If it refuses with -EACCES, the library opens the
+ * path itself, with the rights of the program, and passes the descriptor to the daemon. If that
+ * fails, its error is the result.
  *
- * -ENOENT, -EACCES, -ENOTDIR, -ELOOP, ...  as open(2)
- * -ENOTBLK       neither a regular file nor a block device
- * -EINVAL        no path, or a config member without meaning; the sector size is not possible on
- *                this device, or the file is not a whole number of sectors
- * -EBUSY         config->lock: another holds a lock; or the device is mounted or in use (L1, L3)
- * -EROFS         BLKD_ACCESS_READ_WRITE: the device is read-only
- * -EOPNOTSUPP    config->strict: something that was asked for is not to be had; the message tells
- * -ENAMETOOLONG  the absolute path has over 4095 bytes
- * -EIO           the device has FAILED: see S5, S7
+ * Opening a FAILED device succeeds: it can be read, and blkd_info.failed is set (S5).
+ *
+ * Blocks until the device is open: as long as the disk hangs, and until the sync of an earlier last
+ * close has ended (S7). After a failure nothing is left open.
+ *
+ *   -ENOENT, -EACCES, -ENOTDIR, -ELOOP, ...  as open(2)
+ *   -ENOTBLK       the path is neither a regular file nor a block device
+ *   -EINVAL        no path; a config member is invalid; the sector size is smaller than the granule
+ *                  of the device; the size of the device is not a multiple of the sector size
+ *   -EBUSY         config->lock: another session or program holds a lock (L1, L3, L4); or, unless
+ *                  it is opened read-only without a lock, the device is mounted or otherwise in use
+ *                  (L3)
+ *   -EROFS         BLKD_ACCESS_READ_WRITE: the device or its file system is read-only
+ *   -EOPNOTSUPP    config->strict: a setting is not available; the message says which
+ *   -ENAMETOOLONG  the absolute path is longer than 4095 bytes
+ *   -EDQUOT        too many sessions or locks, of this connection or of this user; or the device
+ *                  shares bytes with too many open devices
+ *   -EIO           the device failed; or config->lock: no fencing token could be stored (L6)
  */
 BLKD_API int blkd_open(struct blkd *connection, const struct blkd_config *config,
                        struct blkd_device **ret_device);
 
 /*
- * Opens a device that the caller has open already.
+ * Opens a device by a descriptor of the caller.
  *
- * fd       a regular file or block device. Stays the caller's, who may close it as soon as this
- * returns, also from the form that does not wait. Its access mode bounds that of the session; the
- *          daemon reopens the file and never uses this description for I/O or locks.
- * config   NULL: BLKD_CONFIG_INIT. Its path is only a name for messages and lists; NULL: the name
- * that the kernel knows.
+ *   fd           a regular file or a block device, open for reading or for reading and writing. The
+ *                caller keeps it, and may close it as soon as this function (or its _async form)
+ *                returns. A session on a read-only descriptor is read-only.
+ *   config       NULL: BLKD_CONFIG_INIT. Its path is only a name for messages and lists; NULL: the
+ *                name that the kernel knows.
+ *   ret_device   as for blkd_open
  *
- * As blkd_open, and
- * -EBADF      fd is not open
- * -EINVAL     fd was opened with O_PATH
- * -EACCES     the file is on a file system of another program or machine, or cannot be reopened
+ * The daemon opens the file again and never uses the caller's open file description for I/O or
+ * locks. Blocks as blkd_open does. After a failure nothing is left open except fd.
+ *
+ * Errors as for blkd_open, and
+ *
+ *   -EBADF    fd is not an open descriptor
+ *   -EINVAL   fd was opened with O_PATH or only for writing
+ *   -EACCES   BLKD_ACCESS_READ_WRITE, but fd is open read-only or for appending; the file cannot be
+ *             opened again; or the caller is not an administrator and the file is on FUSE, on a
+ *             network file system, or on one that stores no data (procfs, sysfs)
  */
 BLKD_API int blkd_open_fd(struct blkd *connection, int fd, const struct blkd_config *config,
                           struct blkd_device **ret_device);
 
 /*
- * Closes the device and frees the handle. Cannot fail. Calls that are pending on it end first, but
- * for those that wait for a lock, which end with -ECANCELED; then the daemon ends the session's I/O
- * and releases its locks (L5). Waits for that, but not for a sync:
- * who wants to know that the data is stable calls blkd_flush before.
+ * Closes a device and frees its handle. Cannot fail.
  *
- * Callbacks of the calls that were pending run later, in blkd_dispatch. Inside a callback of the
- * same connection, closing does not wait but goes on in the background. In the child of a fork it
- * does nothing.
+ *   device   may be NULL
  *
- * device   NULL is allowed.
+ * Calls that are pending on the device complete first, except those that wait for a lock: they end
+ * with -ECANCELED. Callbacks of asynchronous calls run later, in blkd_dispatch. Then the daemon
+ * releases the locks of the session (L5).
+ *
+ * Blocks until the daemon has closed the session, but not until data is on stable storage (S7): to
+ * be sure of that, call blkd_flush first. Inside a callback of the same connection it returns at
+ * once and the device closes in the background. In the child of a fork it does nothing.
  */
 BLKD_API void blkd_close(struct blkd_device *device);
 
-/* Asks the daemon about the device as it is now. Blocks for a round trip. */
+/* Asks the daemon for the current settings and state of a session. Blocks for a round trip. */
 BLKD_API int blkd_get_info(struct blkd_device *device, struct blkd_info *ret_info);
 
-/* How the device was asked for; blkd_open with it opens the same again. Blocks for a round trip.
- * ret_config   the caller's, to be given to blkd_config_free. */
+/*
+ * Returns the settings that a session was opened with. `buffered` is the effective caching mode of
+ * the device.
+ *
+ *   ret_config   the caller frees it with blkd_config_free
+ *
+ * blkd_open with it opens the device again, unless the path was only a name (blkd_open_fd). Blocks
+ * for a round trip.
+ */
 BLKD_API int blkd_get_config(struct blkd_device *device, struct blkd_config **ret_config);
 
+/* ---- reading and writing ---- */
+
+enum blkd_write_flags {
+    BLKD_WRITE_FUA = 1, /* the data is on stable storage before the call succeeds (S3) */
+};
+
 /*
- * Reads from `sector` on into a list of buffers, one after the other.
+ * Reads from a device into a list of buffers, which are filled one after the other.
  *
- * buffers   any number, of any length that is a whole number of sectors; need not be aligned. List
- * and memory stay the caller's. A list of no bytes succeeds.
+ *   sector    where to begin
+ *   buffers   the length of each is a multiple of the sector size; the address needs no alignment.
+ *             The list and the buffers stay the caller's. If there are no bytes to read, the call
+ *             succeeds.
+ *   count     number of buffers
  *
- * Success: all of it was read (S1). Failure: the buffers' contents are undefined; of several
- * errors, the one at the lowest offset is returned. A read of more than
- * blkd_server_info.max_io_bytes goes in parts that are not one atomic read (S2); none is carried
- * out if the whole is not within the device. Blocks until it is done.
+ * On success everything was read (S1). The library may split a read into several requests, and
+ * always splits one of more than blkd_server_info.max_io_bytes: it is not atomic (S2). If any part
+ * is beyond the end of the device, nothing is read. After a failure the contents of the buffers are
+ * undefined; if several parts failed, the error is that of the lowest offset. Blocks until the read
+ * has ended.
  *
- * -EINVAL   a buffer is not a whole number of sectors (the message says which), or the range goes
- *           past the device's end: then nothing is transferred
- * -EFAULT   a buffer has a length but no address
- * -EBUSY    the holder of a lock asked that nobody else reads (L2)
- * -EIO      the device could not be read
+ *   -EINVAL   the length of a buffer is not a multiple of the sector size (the message says which),
+ *             the range overflows, or it goes beyond the end of the device; nothing was read
+ *   -EFAULT   a buffer is NULL but not empty
+ *   -EBUSY    another session holds an isolating lock on the range (L2)
+ *   -EIO      the device could not be read
  */
 BLKD_API int blkd_read(struct blkd_device *device, uint64_t sector, const struct iovec *buffers,
                        size_t count);
 
 /*
- * Writes a list of buffers from `sector` on, one after the other.
+ * Writes a list of buffers to a device, one after the other.
  *
- * buffers   as for blkd_read. Their bytes must not change until the call is done.
- * flags     0 or BLKD_WRITE_FUA: the data is on stable storage before the call succeeds (S3).
+ *   sector    where to begin
+ *   buffers   as for blkd_read. Their contents must not change until the call has ended.
+ *   count     number of buffers
+ *   flags     0 or BLKD_WRITE_FUA
  *
- * Success: all of it is written and seen by every later read (S1); without BLKD_WRITE_FUA it is on
- * stable storage only after the next successful blkd_flush. Failure: any part of it may have been
- * written. Blocks until it is done.
+ * On success everything was written, and every later read sees it (S1). It is on stable storage
+ * with BLKD_WRITE_FUA; else after the next successful blkd_flush (S3). A write is split as a read
+ * is, and not atomic either (S2); if any part is beyond the end of the device, nothing is written.
+ * After any other failure, any part of it may have been written. Blocks until the write has ended.
  *
- * -EINVAL   a buffer is not a whole number of sectors, or the range's end is no number
- * -EFAULT   a buffer has a length but no address
- * -ENOSPC   the range goes past the device's end, then nothing is written; or the file system is
- *           full
- * -EROFS    the session is read-only; nothing is written
- * -EBUSY    another session holds a lock (L2)
- * -ESTALE   a lock of the session was broken or lost (L6); see blkd_unlock
- * -EIO      the device could not be written, or has FAILED (S5)
+ *   -EINVAL   the length of a buffer is not a multiple of the sector size, or the range overflows;
+ *             nothing was written
+ *   -EFAULT   a buffer is NULL but not empty; nothing was written
+ *   -ENOSPC   the range goes beyond the end of the device, and nothing was written; or the file
+ *             system is full
+ *   -EROFS    the session is read-only; nothing was written
+ *   -EBUSY    another session holds a lock on the range (L2)
+ *   -ESTALE   the session has lost a lock (L6); see blkd_unlock
+ *   -EIO      the device could not be written, or is FAILED (S5). With BLKD_WRITE_FUA, -EIO from
+ *             the device makes it FAILED, as a failed sync does.
  */
 BLKD_API int blkd_write(struct blkd_device *device, uint64_t sector, const struct iovec *buffers,
                         size_t count, unsigned int flags);
 
 /*
- * Brings to stable storage all that was written, discarded, zeroed or resized on the device and
- * acknowledged before, by any session (S3). With BLKD_SYNC_NONE it succeeds and does nothing.
- * Blocks until it is done.
+ * Brings data to stable storage.
  *
- * -EIO and others   the sync failed; so will every later one, and every write, until an
- * administrator recovers the device (S5)
+ * On success, every write, discard, zeroing and resize of the device, by any session, that was
+ * acknowledged before this call is on stable storage (S3). Flushes at the same time share one sync,
+ * and a flush with nothing to do issues none (S4). In a session with BLKD_SYNC_NONE it succeeds
+ * without doing anything. Blocks until the sync has ended.
+ *
+ *   -EIO   this or an earlier sync of the device failed. The device is FAILED (S5): acknowledged
+ *          writes may be lost. Until an administrator recovers it (blkd_recover), every later flush
+ *          and change fails, also with BLKD_SYNC_NONE; reads go on.
  */
 BLKD_API int blkd_flush(struct blkd_device *device);
 
 /*
- * Gives sectors back; they read as zeroes afterwards (S8). Blocks until it is done. A range of no
- * sectors succeeds. Fails as blkd_write does, with the range partly discarded.
+ * Discards sectors: they read as zeroes afterwards (S8), and their space is released if the device
+ * can do that (blkd_info.discard).
+ *
+ *   sector          where to begin
+ *   count_sectors   number of sectors; 0 succeeds and does nothing
+ *
+ * After a failure any part of the range may have been discarded. Blocks until it has ended.
+ *
+ * Errors as for blkd_write.
  */
 BLKD_API int blkd_discard(struct blkd_device *device, uint64_t sector, uint64_t count_sectors);
 
-/* Makes sectors read as zeroes (S8); `flags` as for blkd_write. Otherwise as blkd_discard. */
+/*
+ * Makes sectors read as zeroes (S8).
+ *
+ *   sector          where to begin
+ *   count_sectors   number of sectors; 0 succeeds and does nothing
+ *   flags           0 or BLKD_WRITE_FUA
+ *
+ * The sectors may become a hole, as with blkd_discard. After a failure any part of the range may
+ * have been zeroed. Blocks until it has ended.
+ *
+ * Errors as for blkd_write.
+ */
 BLKD_API int blkd_write_zeroes(struct blkd_device *device, uint64_t sector, uint64_t count_sectors,
                                unsigned int flags);
 
 /*
- * Changes the size of an image file, for all sessions at once (S9). Blocks until I/O to a part that
- * goes away has ended.
+ * Changes the size of a disk image, for all sessions (S9). The others get BLKD_EVENT_RESIZED.
  *
- * -EOPNOTSUPP   a block device's size cannot be changed
- * -EROFS        the session is read-only
- * -EBUSY        shrinking needs an exclusive lock while others have the device open
- * -EINVAL, -EFBIG, -ENOSPC   as ftruncate(2)
+ *   size_sectors   the new size
+ *
+ * Blocks until I/O to a part that is cut off has ended. After a failure the size is unchanged.
+ *
+ *   -EOPNOTSUPP   it is a block device, which cannot be resized through blkd
+ *   -EROFS        the session is read-only
+ *   -EBUSY        another session holds a lock on what is added or cut off (L2); or others have the
+ *                 device open, and this session has no exclusive lock on what is cut off
+ *   -ESTALE       the session has lost a lock (L6)
+ *   -EIO          the device is FAILED (S5)
+ *   -EINVAL       the size overflows
+ *   -EFBIG, -ENOSPC, ...   as ftruncate(2)
  */
 BLKD_API int blkd_resize(struct blkd_device *device, uint64_t size_sectors);
 
 /*
- * Finds the next sector at or after `sector` that may hold data.
+ * Finds the next sector, at or after `sector`, that is allocated and so may hold data.
  *
- * ret_sector   the device's size in sectors if there is no more. A hole's start is rounded up to a
- * sector, its end down. All of a block device is mapped.
+ *   sector       where to begin; at most the size of the device
+ *   ret_sector   the sector; the size of the device if there is none
  *
- * -EINVAL   `sector` is past the device's end
+ * A sector that is partly in a hole counts as allocated. On a block device all sectors do. Blocks
+ * until the file system has answered.
+ *
+ *   -EINVAL   `sector` is beyond the end of the device, or overflows
  */
 BLKD_API int blkd_seek_mapped(struct blkd_device *device, uint64_t sector, uint64_t *ret_sector);
 
-/* Finds the next sector at or after `sector` that is sure to read as zeroes, for not being mapped.
- * Otherwise as blkd_seek_mapped. */
+/*
+ * Finds the next sector, at or after `sector`, that lies in a hole and so reads as zeroes.
+ *
+ * Otherwise as blkd_seek_mapped.
+ */
 BLKD_API int blkd_seek_unmapped(struct blkd_device *device, uint64_t sector, uint64_t *ret_sector);
 
 /* ---- locks ---- */
 
 enum { BLKD_WAIT_FOREVER = -1 };
 
-/* Which lock is asked for. Start from BLKD_LOCK_REQUEST_INIT: exclusive, the whole device, without
- * waiting. The reserved members stay 0. */
+/*
+ * Which lock to take. Initialise it with BLKD_LOCK_REQUEST_INIT (exclusive, the whole device,
+ * without waiting); the reserved members stay 0.
+ */
 struct blkd_lock_request {
     enum blkd_lock_mode mode; /* BLKD_LOCK_SHARED or BLKD_LOCK_EXCLUSIVE */
     uint64_t first_sector;    /* of the range */
-    uint64_t count_sectors;   /* 0, with first_sector 0: the whole device, however it grows */
-    int wait_ms;              /* how long to wait for those that hold it; 0: not at all;
-                                 BLKD_WAIT_FOREVER */
-    bool isolate;             /* exclusive only: others cannot read the range either (L2) */
-    const char *purpose; /* shown to those that it keeps out (L4); UTF-8, at most 64 bytes; NULL or
-                            empty: the session's */
+    uint64_t count_sectors;   /* 0, with first_sector 0: the whole device, also when it grows */
+    int wait_ms;              /* how long to wait, in milliseconds; 0: fail with -EBUSY instead;
+                                 BLKD_WAIT_FOREVER: no limit */
+    bool isolate;             /* exclusive locks only: others cannot read the range either (L2) */
+    /* Shown to those that the lock keeps out (L4); UTF-8, at most 64 bytes. NULL or empty: the
+     * purpose of the session. */
+    const char *purpose;
     uint64_t reserved[8];
 };
 
@@ -413,179 +599,258 @@ struct blkd_lock_request {
     }
 
 /*
- * Takes a lock (L1). Locks among blkd's sessions are mandatory (L2), toward other programs as far
- * as Linux has locks (L3). The same range asked for in another mode is an upgrade or a downgrade;
- * while an upgrade waits, and if it is refused, the shared lock stays.
+ * Locks a device or a range of it (L1).
  *
- * request     NULL: BLKD_LOCK_REQUEST_INIT. Not kept.
- * ret_token   of an exclusive lock its fencing token, greater than any that this daemon ever gave
- *             (L6); else 0. May be NULL.
+ *   request     NULL: BLKD_LOCK_REQUEST_INIT. Only used during the call.
+ *   ret_token   for an exclusive lock, its fencing token: greater than that of every earlier
+ *               exclusive lock of the daemon (L6). For a shared lock 0. May be NULL.
  *
- * Blocks until the lock is granted or refused, in the order in which sessions asked; a grant waits
- * for I/O of others that is in the way. Other threads go on using connection and device meanwhile;
- * one that waits takes up one of the connection's requests (blkd_server_info.max_requests). A
- * session that gives up by closing the device, or by dying, leaves the queue.
+ * Among sessions of blkd, locks are mandatory (L2); other programs are kept out as far as Linux has
+ * locks for that (L3). Asking again for exactly the same range upgrades or downgrades the lock; in
+ * the mode that it has already, it succeeds and keeps its token. While an upgrade waits, and if it
+ * fails, the session keeps the shared lock.
  *
- * -EBUSY      it cannot be had without waiting; the message names who holds it (L4); or the
- *             device is mounted or in use (L3)
- * -ETIMEDOUT  wait_ms have passed
- * -EROFS      an exclusive lock of a read-only session
- * -EDEADLK    waiting would never end: those that it would wait for wait for this connection (L7)
- * -ECANCELED  the device is being closed
- * -ESTALE     the lock that was to be changed is lost
- * -EALREADY   an earlier call for the same range is not answered yet
- * -EBADF      the session was thrown out
- * -EINVAL     no mode, the range's end is no number, isolate without exclusive, a purpose of
- *             over 64 bytes
+ * Blocks until the lock is granted or refused. Requests are granted in the order in which they
+ * arrived, upgrades first; a grant waits until conflicting I/O of other sessions has ended. Other
+ * threads can use the connection and the device meanwhile. A request that waits counts towards
+ * blkd_server_info.max_requests; it is withdrawn when the device is closed or the connection ends.
+ *
+ *   -EBUSY      wait_ms is 0 and the lock is not available; the message says who holds it (L4). Or
+ *               the device is mounted or otherwise in use (L3).
+ *   -ETIMEDOUT  wait_ms have passed
+ *   -EROFS      an exclusive lock needs a session that can write
+ *   -EDEADLK    the request would wait for sessions that wait for this connection (L7)
+ *   -ECANCELED  the device is being closed, or the daemon is stopping
+ *   -ESTALE     the session lost the lock that was to be upgraded or downgraded, or the new lock
+ *               was broken at once
+ *   -EALREADY   an earlier request of the session for this range is still pending
+ *   -EINVAL     an invalid mode, range or wait_ms; isolate without an exclusive mode; a purpose
+ *               longer than 64 bytes
+ *   -EDQUOT     the session or its user has too many locks
+ *   -EIO        no fencing token could be stored (L6)
+ *   -EOPNOTSUPP, -ENOLCK, ...   the file system has no locks (flock(2))
  */
 BLKD_API int blkd_lock(struct blkd_device *device, const struct blkd_lock_request *request,
                        uint64_t *ret_token);
 
 /*
- * Lets go of the session's locks that lie in a range, when its I/O in flight has ended (L5). With
- * sector and count 0: of all. To hold none is no error. Takes notice of a lost lock: changes are
- * no longer refused with -ESTALE for it (L6). Blocks until the locks are released.
+ * Releases the locks of the session that lie in a range.
  *
- * -EINVAL     a lock lies only partly in the range, or the range's end is no number
- * -EALREADY   a call of blkd_lock for a range in it is not answered yet
+ *   first_sector    of the range
+ *   count_sectors   number of sectors; 0, with first_sector 0: the whole device
+ *
+ * If there are none, it succeeds. If all locks that the session has lost lie in the range, its
+ * writes no longer fail with -ESTALE (L6).
+ *
+ * Blocks until the session's own I/O has ended (L5) and the locks are released. After a failure the
+ * session has the same locks as before.
+ *
+ *   -EINVAL     a lock lies only partly in the range, or the range is invalid
+ *   -EALREADY   a lock request of the session for a range in it is still pending
  */
 BLKD_API int blkd_unlock(struct blkd_device *device, uint64_t first_sector, uint64_t count_sectors);
 
 /* ---- buffers ---- */
 
 /*
- * Memory for transfers that the daemon shares: the device is read into it and written from it
- * directly, "the data will not be copied". Other memory is as good for every call, and is copied
- * once on its way.
+ * Allocates a buffer that the daemon shares, so that transfers need no copy: the device is read
+ * into it and written from it directly. All calls accept any other memory too, and copy it once.
  *
- * size_bytes   at least 1
- * ret_buffer   aligned to 4096 bytes, all zero; the caller's until blkd_buffer_free or
- *              blkd_disconnect, whichever is first
+ *   size_bytes   at least 1; rounded up to whole pages of 4096 bytes
+ *   ret_buffer   aligned to 4096 bytes, filled with zeroes. The caller frees it with
+ *                blkd_buffer_free; blkd_disconnect frees it too.
  *
- * Any part of it that is a whole number of sectors can be given to any call on any device of this
- * connection, and it can be used as ordinary memory besides. Where the daemon shares no memory (no
- * rings, or its quota is used up) it is ordinary memory, and transfers are copied. After the
- * connection is lost it stays valid memory until blkd_disconnect, but not memory to work with:
- * reads that were under way may still land in it, and all of it may become zeroes at any time. What
- * is to be written through another connection is written from other memory. In the child of a fork
- * it is gone.
+ * The buffer, or any part of it that is a whole number of sectors, can be used for every device of
+ * this connection, and as ordinary memory. If the daemon shares no memory (there are no rings, or
+ * the quota is used up), the buffer is ordinary memory and transfers are copied.
  *
- * Whole pages are handed out. Blocks for a round trip, or a few, when the daemon has to be asked
- * for more memory, else not at all; inside a callback it never asks, and on a lost connection it
- * gives ordinary memory.
+ * After the connection is lost, the buffer stays mapped until blkd_disconnect, but its contents are
+ * undefined: reads that were in flight may still write into it, and all of it may turn into zeroes
+ * at any time. Write through another connection from other memory. In the child of a fork the
+ * buffer does not exist.
  *
- * -EINVAL     size_bytes is 0
- * -ENOMEM     the process cannot have so much memory
- * -ENOTCONN   only in the child of a fork
+ * Blocks for one or a few round trips if the daemon has to provide more memory, else not at all.
+ * Inside a callback it does not ask the daemon; on a lost connection it returns ordinary memory.
+ *
+ *   -EINVAL     size_bytes is 0
+ *   -ENOMEM     the process cannot allocate this much memory
+ *   -ENOTCONN   only in the child of a fork
  */
 BLKD_API int blkd_buffer_alloc(struct blkd *connection, size_t size_bytes, void **ret_buffer);
 
-/* Gives a buffer back. No call that uses it may be pending. NULL is allowed. An address that
- * blkd_buffer_alloc did not return, or that was given back already, is ignored. Memory of which
- * nothing is in use goes back to the daemon, but for one piece that is kept for the next buffers.
- * Does not block. */
+/*
+ * Frees a buffer of blkd_buffer_alloc.
+ *
+ *   buffer   may be NULL. No pending call may use it. An address that is not that of an allocated
+ *            buffer is ignored.
+ *
+ * Shared memory in which no buffer is left goes back to the daemon, except one piece that is kept
+ * for later buffers. Does not block.
+ */
 BLKD_API void blkd_buffer_free(struct blkd *connection, void *buffer);
 
-/* ---- the same without waiting ---- */
+/* ---- asynchronous calls ---- */
 
 /*
- * Each takes what its waiting form takes, and what to call when it is done. Returning 0 means that
- * the callback will run, once, in a later blkd_dispatch (or in blkd_disconnect); anything else that
- * it will not, and why. Does not block.
+ * Each blkd_..._async function does what the function without the suffix does, and takes the same
+ * arguments, but does not block: `callback` is called with the result later, by blkd_dispatch.
  *
- * Until the callback runs, the memory that buffers point to and the out-parameters belong to the
- * call; lists of buffers, configs and descriptors do not. What is submitted outside of callbacks is
- * sent at once, unless blkd_options.send_on_dispatch says otherwise; what is submitted inside one,
- * together with the rest when the callbacks of that blkd_dispatch have run.
+ * If the function returns 0, the callback will be called exactly once, by blkd_dispatch or
+ * blkd_disconnect. If it returns a negative errno, the callback will not be called.
+ *
+ * Until the callback is called, the call owns the out-parameters and the memory that the buffers
+ * point to. Lists of buffers, configs, lock requests and descriptors are copied and not needed
+ * after the function has returned.
+ *
+ * Calls are sent at once (see blkd_options.send_on_dispatch); those that are submitted in a
+ * callback are sent together, when all callbacks of that blkd_dispatch have returned.
  */
 
-/* `result` is what the waiting form would have returned; while it is negative, blkd_error_message()
- * tells more. Runs without any lock of the library held; may submit, and close devices. */
+/*
+ * Receives the result of an asynchronous call.
+ *
+ *   user_data   as it was given with the call
+ *   result      what the blocking function would have returned; if it is negative,
+ *               blkd_error_message describes the failure
+ *
+ * The library holds no mutex while the callback runs. A callback may submit calls and close
+ * devices. It must not block: functions that do return -EDEADLK.
+ */
 typedef void blkd_callback(void *user_data, int result);
 
+/* blkd_ping without blocking. */
 BLKD_API int blkd_ping_async(struct blkd *connection, blkd_callback *callback, void *user_data);
+
+/*
+ * blkd_open without blocking. If the library has to open the path itself (see blkd_open), it does
+ * so in blkd_dispatch.
+ */
 BLKD_API int blkd_open_async(struct blkd *connection, const struct blkd_config *config,
                              struct blkd_device **ret_device, blkd_callback *callback,
                              void *user_data);
+
+/* blkd_open_fd without blocking. */
 BLKD_API int blkd_open_fd_async(struct blkd *connection, int fd, const struct blkd_config *config,
                                 struct blkd_device **ret_device, blkd_callback *callback,
                                 void *user_data);
-/* The handle is freed whatever the result, which is 0, -ENOTCONN or the error of the session's last
- * writes. The callback may be NULL. -EBADF: the device is being closed already. */
+
+/*
+ * blkd_close without blocking. The handle must not be used after the function has returned 0.
+ *
+ *   callback   may be NULL. Its result tells whether the daemon closed the session: 0, -ENOTCONN,
+ *              or -EBADF (it had been evicted). The handle is freed in any case.
+ *
+ *   -EBADF     the device is already being closed
+ */
 BLKD_API int blkd_close_async(struct blkd_device *device, blkd_callback *callback, void *user_data);
+
+/* blkd_get_info without blocking. */
 BLKD_API int blkd_get_info_async(struct blkd_device *device, struct blkd_info *ret_info,
                                  blkd_callback *callback, void *user_data);
+
+/* blkd_get_config without blocking. */
 BLKD_API int blkd_get_config_async(struct blkd_device *device, struct blkd_config **ret_config,
                                    blkd_callback *callback, void *user_data);
+
+/* blkd_read without blocking. */
 BLKD_API int blkd_read_async(struct blkd_device *device, uint64_t sector,
                              const struct iovec *buffers, size_t count, blkd_callback *callback,
                              void *user_data);
+
+/* blkd_write without blocking. */
 BLKD_API int blkd_write_async(struct blkd_device *device, uint64_t sector,
                               const struct iovec *buffers, size_t count, unsigned int flags,
                               blkd_callback *callback, void *user_data);
+
+/* blkd_flush without blocking. It covers changes that were acknowledged before it was submitted. */
 BLKD_API int blkd_flush_async(struct blkd_device *device, blkd_callback *callback, void *user_data);
+
+/* blkd_discard without blocking. */
 BLKD_API int blkd_discard_async(struct blkd_device *device, uint64_t sector, uint64_t count_sectors,
                                 blkd_callback *callback, void *user_data);
+
+/* blkd_write_zeroes without blocking. */
 BLKD_API int blkd_write_zeroes_async(struct blkd_device *device, uint64_t sector,
                                      uint64_t count_sectors, unsigned int flags,
                                      blkd_callback *callback, void *user_data);
+
+/* blkd_resize without blocking. */
 BLKD_API int blkd_resize_async(struct blkd_device *device, uint64_t size_sectors,
                                blkd_callback *callback, void *user_data);
+
+/* blkd_seek_mapped without blocking. */
 BLKD_API int blkd_seek_mapped_async(struct blkd_device *device, uint64_t sector,
                                     uint64_t *ret_sector, blkd_callback *callback, void *user_data);
+
+/* blkd_seek_unmapped without blocking. */
 BLKD_API int blkd_seek_unmapped_async(struct blkd_device *device, uint64_t sector,
                                       uint64_t *ret_sector, blkd_callback *callback,
                                       void *user_data);
-/* Closing the device ends a lock call that waits, with -ECANCELED. */
+
+/* blkd_lock without blocking. Closing the device ends a request that waits, with -ECANCELED. */
 BLKD_API int blkd_lock_async(struct blkd_device *device, const struct blkd_lock_request *request,
                              uint64_t *ret_token, blkd_callback *callback, void *user_data);
+
+/* blkd_unlock without blocking. */
 BLKD_API int blkd_unlock_async(struct blkd_device *device, uint64_t first_sector,
                                uint64_t count_sectors, blkd_callback *callback, void *user_data);
 
 /*
- * A descriptor for poll(2), epoll, libevent and the like, the same for the connection's whole life
- * (an epoll(7) descriptor). While it is readable, blkd_dispatch has something to do. It is only to
- * be polled, for reading. Does not block.
+ * Returns a descriptor for poll(2), epoll(7), libevent and the like, or a negative errno. While it
+ * is readable, blkd_dispatch has work to do.
+ *
+ * It is an epoll(7) descriptor and the same for the whole life of the connection. It belongs to the
+ * connection: only poll it, for reading; do not close it. Does not block.
  */
 BLKD_API int blkd_get_fd(const struct blkd *connection);
 
 /*
- * Sends what waits to be sent, receives what has come, and runs the callbacks of what is done, on
- * the calling thread. A callback must not wait for the end of another call, in whatever thread:
- * that end may only be seen when the callback has returned.
+ * Sends calls that wait to be sent, receives answers, and runs the callbacks of completed calls and
+ * of events on the calling thread.
  *
- * timeout_ms   how long to wait if nothing is done yet; 0: not at all; -1: for ever.
+ *   timeout_ms   how long to wait until there is a callback to run, in milliseconds; 0: do not
+ *                wait; -1: no limit
  *
- * Returns the number of callbacks that ran, those of events included. 0: the time is over, or a
- * signal handler ran. -ENOTCONN: the connection is lost, and no callbacks are left. Several threads
- * may dispatch one connection; callbacks then run on any of them, several at once.
+ * Returns the number of callbacks that ran. 0: the time is over, or a signal handler ran. Several
+ * threads may dispatch one connection; then callbacks run on any of them, and several at once. So a
+ * callback must not wait, in any way, until another call has completed: that may only become known
+ * after the callback has returned.
+ *
+ *   -ENOTCONN   the connection is lost, and all callbacks have run
  */
 BLKD_API int blkd_dispatch(struct blkd *connection, int timeout_ms);
 
 /* ---- events ---- */
 
 enum blkd_event_type {
-    BLKD_EVENT_RESIZED = 1,       /* the device has a new size (S9) */
-    BLKD_EVENT_SHUTTING_DOWN = 2, /* the daemon stops: what is sent now may go unanswered */
-    BLKD_EVENT_SYNC_FAILED = 3,   /* from now on the device's writes and flushes fail (S5) */
-    BLKD_EVENT_DISCONNECTED = 4,  /* the connection is lost; the last event */
-    BLKD_EVENT_LOCK_GRANTED = 5,  /* a lock that was waited for is the session's; its call ends
-                                     besides */
-    BLKD_EVENT_LOCK_LOST = 6,     /* a lock is gone without the session's doing: changes are refused
-                                     with -ESTALE until it unlocks or is granted a lock anew (L6) */
-    BLKD_EVENT_EVICTED = 7,       /* an administrator threw the session out: calls get -EBADF; the
-                                     handle is still to be closed */
-    BLKD_EVENT_HAPPENING = 8,     /* what blkd_watch asked for */
+    /* The size of the device has changed (S9). */
+    BLKD_EVENT_RESIZED = 1,
+    /* The daemon is stopping: calls that are sent from now on may stay unanswered. */
+    BLKD_EVENT_SHUTTING_DOWN = 2,
+    /* A sync failed and the device is FAILED: from now on its writes and flushes fail (S5). */
+    BLKD_EVENT_SYNC_FAILED = 3,
+    /* The connection is lost. This is its last event. */
+    BLKD_EVENT_DISCONNECTED = 4,
+    /* A lock that was waited for is granted. Its call completes as well. */
+    BLKD_EVENT_LOCK_GRANTED = 5,
+    /* The session lost a lock: its changes fail with -ESTALE until it unlocks that range or locks
+     * it again (L6). */
+    BLKD_EVENT_LOCK_LOST = 6,
+    /* An administrator evicted the session: calls on it fail with -EBADF. The program still has to
+     * close the handle. */
+    BLKD_EVENT_EVICTED = 7,
+    /* What blkd_watch has asked for: see struct blkd_happening. */
+    BLKD_EVENT_HAPPENING = 8,
 };
 
 enum blkd_lost_reason {
     BLKD_LOST_UNKNOWN = 0,
-    BLKD_LOST_BROKEN = 1,  /* an administrator broke it */
-    BLKD_LOST_OUTSIDE = 2, /* the lock toward other programs could not be kept (L3) */
+    BLKD_LOST_BROKEN = 1,  /* an administrator broke the lock */
+    BLKD_LOST_OUTSIDE = 2, /* the lock that keeps other programs out could not be kept (L3) */
 };
 
 enum blkd_happening_what {
-    BLKD_HAPPENING_UNKNOWN = 0, /* of a newer daemon */
+    BLKD_HAPPENING_UNKNOWN = 0, /* the daemon is newer than this library */
     BLKD_HAPPENING_SESSION_OPENED = 1,
     BLKD_HAPPENING_SESSION_CLOSED = 2,
     BLKD_HAPPENING_LOCK_GRANTED = 3,
@@ -599,129 +864,166 @@ enum blkd_happening_what {
     BLKD_HAPPENING_DEVICE_CLOSED = 11,
 };
 
-/* Something that happened to a device, for a watcher. What does not apply is 0 or empty. */
+/* What happened to a device or one of its sessions, for a watcher. Members that do not apply are 0
+ * or empty. */
 struct blkd_happening {
     enum blkd_happening_what what;
     uint64_t device_number;
-    uint64_t session_number; /* 0: of the device as such */
+    uint64_t session_number; /* 0: it concerns the device, no single session */
     const char *path;
-    uint64_t unix_ms; /* when, by the wall clock */
+    uint64_t unix_ms; /* when, in milliseconds since 1970 */
     uint32_t pid, uid;
     const char *command;
     const char *purpose;
-    enum blkd_lock_mode mode; /* LOCK_...: which lock */
-    uint64_t offset_bytes;    /* of the lock */
-    uint64_t length_bytes;    /* 0: the whole device */
-    uint64_t token;
-    uint64_t size_bytes; /* RESIZED */
-    uint64_t generation; /* RESIZED, RECOVERED */
-    int error;           /* SYNC_FAILED: a negative errno */
-    uint64_t left_out;   /* happenings before this one that came too fast to be told */
+    enum blkd_lock_mode mode; /* LOCK_...: of the lock */
+    uint64_t offset_bytes;    /* LOCK_...: of the lock */
+    uint64_t length_bytes;    /* LOCK_...: 0: the whole device */
+    uint64_t token;           /* LOCK_...: the fencing token of an exclusive lock */
+    uint64_t size_bytes;      /* RESIZED */
+    uint64_t generation;      /* RESIZED, RECOVERED */
+    int error;                /* SYNC_FAILED: a negative errno */
+    uint64_t left_out;        /* how many before this one came too fast and were dropped */
 };
 
 struct blkd_event {
     enum blkd_event_type type;
-    struct blkd_device *device; /* NULL: the whole connection */
-    uint64_t sequence;
-    uint64_t size_sectors;                  /* RESIZED */
-    uint64_t generation;                    /* RESIZED */
-    int error;                              /* SYNC_FAILED, DISCONNECTED: a negative errno */
-    enum blkd_lock_mode lock_mode;          /* LOCK_GRANTED */
-    uint64_t token;                         /* LOCK_GRANTED: of an exclusive lock */
-    uint64_t first_sector;                  /* LOCK_GRANTED */
-    uint64_t count_sectors;                 /* LOCK_GRANTED; 0: the whole device */
-    enum blkd_lost_reason lost_reason;      /* LOCK_LOST */
-    uint32_t lost_locks;                    /* LOCK_LOST: how many */
-    const struct blkd_happening *happening; /* HAPPENING, with all that it points to; else NULL */
+    struct blkd_device *device;        /* NULL: the event concerns the whole connection */
+    uint64_t sequence;                 /* the daemon numbers the events of a connection from 1 */
+    uint64_t size_sectors;             /* RESIZED */
+    uint64_t generation;               /* RESIZED */
+    int error;                         /* SYNC_FAILED, DISCONNECTED: a negative errno */
+    enum blkd_lock_mode lock_mode;     /* LOCK_GRANTED */
+    uint64_t token;                    /* LOCK_GRANTED: of an exclusive lock; else 0 */
+    uint64_t first_sector;             /* LOCK_GRANTED */
+    uint64_t count_sectors;            /* LOCK_GRANTED; 0: the whole device */
+    enum blkd_lost_reason lost_reason; /* LOCK_LOST */
+    uint32_t lost_locks;               /* LOCK_LOST: how many */
+    const struct blkd_happening *happening; /* HAPPENING; else NULL */
     uint64_t reserved[4];
 };
 
-/* Runs in blkd_dispatch. `event` and what it points to are valid during the call. Of several events
- * of one type for one device that could not be told in time, the last is; of happenings the first
- * 4096 are, and how many were left out. */
+/*
+ * Receives an event.
+ *
+ *   event   valid until the callback returns, with everything it points to
+ *
+ * Called by blkd_dispatch, under the same rules as blkd_callback. Events that have not been
+ * delivered yet are merged: of several of the same type for the same session, only the last is
+ * delivered. Happenings are not merged: up to 4096 are kept, and further ones are dropped and
+ * counted (blkd_happening.left_out).
+ */
 typedef void blkd_event_callback(void *user_data, const struct blkd_event *event);
 
-/* What to call for events; NULL: nothing. Events that come while there is none are dropped. Does
- * not block. */
+/*
+ * Sets the function that is called for events of a connection.
+ *
+ *   callback    NULL: none. Events that arrive while there is none are dropped.
+ *   user_data   passed to the callback
+ *
+ * Does not block.
+ */
 BLKD_API int blkd_set_event_callback(struct blkd *connection, blkd_event_callback *callback,
                                      void *user_data);
 
 /* ---- configuration strings ---- */
 
 /*
- * file://<path>?sync=(none|os|drive)&buffered=(0|1)&lock=(0|1)&prefered_sector_size=N
- *              &mode=(auto|ro|rw)&strict=(0|1)&discard=(0|1)&purpose=TEXT
+ * A configuration string holds the members of struct blkd_config:
  *
- * Paths and values are percent-encoded; what is left out has BLKD_CONFIG_INIT's value. The spelling
- * "prefered_sector_size" is mirage-block-unix's own. These functions need no connection and do not
- * block.
+ *   file://<path>?sync=(none|os|drive)&buffered=(0|1)&lock=(0|1)&prefered_sector_size=N
+ *                &mode=(auto|ro|rw)&strict=(0|1)&discard=(0|1)&purpose=TEXT
+ *
+ * Paths and values are percent-encoded. A key that is missing has the value of BLKD_CONFIG_INIT.
+ * The spelling "prefered_sector_size" is that of mirage-block-unix, which defined the format.
+ *
+ * These functions need no connection and do not block.
  */
 
-/* Parses a configuration string. *ret_config is the caller's, to be given to blkd_config_free.
- * -EINVAL: it is none, the message names the part; -ENAMETOOLONG: its path has over 4095 bytes. */
+/*
+ * Parses a configuration string.
+ *
+ *   ret_config   the caller frees it with blkd_config_free
+ *
+ *   -EINVAL         the string is invalid; the message says where
+ *   -ENAMETOOLONG   its path is longer than 4095 bytes
+ *   -ENOMEM         out of memory
+ */
 BLKD_API int blkd_config_parse(const char *text, struct blkd_config **ret_config);
 
-/* The same for what a person types: a configuration string if it has a scheme, else a path with all
- * defaults. */
+/*
+ * Parses what a user has typed: a configuration string if it begins with "file:" or "buffered:",
+ * else a path, with defaults for everything else.
+ *
+ * Otherwise as blkd_config_parse.
+ */
 BLKD_API int blkd_config_from_argument(const char *text, struct blkd_config **ret_config);
 
-/* The configuration string that blkd_config_parse turns into this config again. *ret_text is the
- * caller's, to be given to free(3). -EINVAL: no path, or a member without meaning. */
+/*
+ * Formats a config as a configuration string. blkd_config_parse turns it into an equal config.
+ *
+ *   ret_text   the caller frees it with free(3)
+ *
+ *   -EINVAL         there is no path, or a member is invalid
+ *   -ENAMETOOLONG   the path is longer than 4095 bytes
+ *   -ENOMEM         out of memory
+ */
 BLKD_API int blkd_config_format(const struct blkd_config *config, char **ret_text);
 
-/* Frees what blkd_config_parse, _from_argument or blkd_get_config gave; NULL is allowed. */
+/* Frees a config that blkd_config_parse, blkd_config_from_argument or blkd_get_config returned.
+ * NULL is allowed. */
 BLKD_API void blkd_config_free(struct blkd_config *config);
 
-/* ---- errors ---- */
+/* ---- lists ---- */
 
-/* Words for an errno, negative or positive, that fit block I/O. Static memory, not translated. */
-BLKD_API const char *blkd_strerror(int error);
+/*
+ * Times are in milliseconds since 1970 (`..._unix_ms`) or are durations in microseconds (`..._us`).
+ * Strings are never NULL. Callers other than administrators see empty paths and purposes for the
+ * sessions of other users.
+ */
 
-/* What the calling thread's last failed call tried, on what, and why it failed; inside a callback
- * with a negative result, that of its call. Valid until the thread's next call into the library;
- * empty if none failed yet. Meaningless after a success. */
-BLKD_API const char *blkd_error_message(void);
-
-/* ---- queries ---- */
-
+/* How often something was done since the device or session was opened. */
 struct blkd_counters {
     uint64_t reads, writes, flushes, discards, zeroes;
     uint64_t read_bytes, written_bytes, errors;
+    /* Only of devices (S4): syncs that were issued, flushes that had nothing to sync, and flushes
+     * that shared the sync of another. */
     uint64_t syncs_issued, flushes_elided, flushes_shared;
 };
 
-/* What is known of a device's stable storage (S3-S7). Times are of the wall clock. */
+/* What of a device is on stable storage (S3 to S7). */
 struct blkd_sync_state {
-    enum blkd_sync
-        level; /* the strictest that a session has; BLKD_SYNC_NONE: no flush does a thing */
-    uint64_t unsynced_changes;
-    uint64_t unsynced_since_unix_ms; /* 0: nothing is unsynced */
-    uint64_t last_sync_unix_ms;      /* 0: none since it was opened */
+    /* The strictest level of its sessions; BLKD_SYNC_NONE: flushes do nothing. */
+    enum blkd_sync level;
+    uint64_t unsynced_changes;       /* acknowledged, but maybe not on stable storage */
+    uint64_t unsynced_since_unix_ms; /* 0: there are none */
+    uint64_t last_sync_unix_ms;      /* end of the last successful sync; 0: none so far */
     uint64_t last_sync_us;           /* how long it took */
     uint64_t longest_sync_us;
-    uint64_t flushes_asked; /* beside blkd_counters' syncs_issued, flushes_shared, flushes_elided */
-    bool running;           /* a sync */
-    uint32_t waiting;       /* flushes, now */
-    int failed; /* a negative errno: writes and flushes are refused (S5); 0: it has not */
-    uint64_t failed_unix_ms;
-    bool volatile_storage; /* a power cut loses it whatever is synced (tmpfs, a RAM disk) */
+    uint64_t flushes_asked;  /* flush calls; compare with the counters of blkd_counters */
+    bool running;            /* a sync is running now */
+    uint32_t waiting;        /* flushes that wait now */
+    int failed;              /* FAILED with this negative errno (S5); 0: not FAILED */
+    uint64_t failed_unix_ms; /* when */
+    bool volatile_storage;   /* a power failure loses even synced data (tmpfs, a RAM disk) */
 };
 
 struct blkd_device_entry {
     uint64_t device_number;
+    /* By which it was first opened. For callers other than administrators: by which their own user
+     * has opened it, or empty. */
     const char *path;
     enum blkd_device_kind kind;
-    uint32_t major, minor;
-    uint64_t inode;
+    uint32_t major, minor; /* of the block device, or of the file system of the file */
+    uint64_t inode;        /* of a file */
     uint64_t size_bytes;
     bool read_write, direct, failed, unsynced;
     uint32_t sessions;
     uint32_t in_flight;
-    uint32_t granule_bytes;
-    enum blkd_lock_mode lock;
+    uint32_t granule_bytes;   /* the smallest sector size that the caching mode permits */
+    enum blkd_lock_mode lock; /* the strongest that is held */
     enum blkd_discard_method discard;
     uint64_t generation;
-    const char *io_policy;
+    const char *io_policy; /* how the daemon reads and writes, for experts */
     struct blkd_counters counters;
     struct blkd_sync_state sync;
     uint32_t locks; /* held */
@@ -732,22 +1034,22 @@ struct blkd_session_entry {
     uint64_t session_number;
     uint64_t connection_number;
     uint64_t device_number;
-    const char *path;
+    const char *path; /* by which this session opened the device */
     uint32_t pid, uid, gid;
     const char *command;
     const char *client_name;
     bool read_write, direct;
     enum blkd_sync sync;
-    enum blkd_lock_mode lock;
+    enum blkd_lock_mode lock; /* the strongest that it holds */
     uint32_t sector_size;
     uint32_t in_flight;
     uint64_t opened_unix_ms;
     struct blkd_counters counters;
     const char *purpose;
-    uint64_t unsynced_changes;       /* acknowledged, not known to be stable */
-    uint64_t unsynced_since_unix_ms; /* 0: nothing is unsynced */
-    bool lock_lost;
-    bool ring;            /* its connection has rings */
+    uint64_t unsynced_changes;       /* acknowledged, but maybe not on stable storage */
+    uint64_t unsynced_since_unix_ms; /* 0: there are none */
+    bool lock_lost;                  /* see blkd_info.lock_lost */
+    bool ring;                       /* its connection has rings */
     uint64_t arena_bytes; /* memory that the daemon shares with its connection, without the rings */
 };
 
@@ -761,32 +1063,47 @@ struct blkd_session_list {
     const struct blkd_session_entry *entries;
 };
 
-/* All devices that the daemon has open. Blocks for a round trip. *ret_list is the caller's, to be
- * given to blkd_device_list_free, with all that it points to. */
+/*
+ * Lists all devices that the daemon has open.
+ *
+ *   ret_list   the caller frees it, with everything it points to, with blkd_device_list_free
+ *
+ * Blocks for one round trip or, for a long list, several.
+ */
 BLKD_API int blkd_list_devices(struct blkd *connection, struct blkd_device_list **ret_list);
 
+/* Frees a list of devices. NULL is allowed. */
 BLKD_API void blkd_device_list_free(struct blkd_device_list *list);
 
-/* The sessions of one device, or with device_number 0 of all. Otherwise as blkd_list_devices. */
+/*
+ * Lists the sessions of one device or of all.
+ *
+ *   device_number   0: of all devices
+ *   ret_list        the caller frees it with blkd_session_list_free
+ *
+ * Blocks as blkd_list_devices does. A device that is not open has no sessions: that is no error.
+ */
 BLKD_API int blkd_list_sessions(struct blkd *connection, uint64_t device_number,
                                 struct blkd_session_list **ret_list);
+
+/* Frees a list of sessions. NULL is allowed. */
 BLKD_API void blkd_session_list_free(struct blkd_session_list *list);
 
-/* A lock that is held, waited for, or held shared while its upgrade is waited for. */
+/* A lock that is held or waited for, or both while a shared lock waits for its upgrade. */
 struct blkd_lock_entry {
     uint64_t lock_number;
     uint64_t device_number;
     uint64_t session_number;
     const char *path;
-    enum blkd_lock_mode mode;   /* held */
+    enum blkd_lock_mode mode;   /* held; BLKD_LOCK_NONE: nothing yet */
     enum blkd_lock_mode wanted; /* waited for; BLKD_LOCK_NONE: nothing */
-    uint32_t position;          /* of one that waits, in its device's queue, from 1 on */
+    uint32_t position;          /* in the queue of its device, counting from 1; 0: not in it */
     uint64_t offset_bytes;
     uint64_t length_bytes; /* 0: the whole device */
     bool isolate;
-    bool waits_outside; /* for a program outside blkd */
-    uint64_t token;
-    uint64_t since_unix_ms; /* when it was granted, or asked for */
+    bool waits_outside;     /* for a program that does not use blkd */
+    uint64_t token;         /* the fencing token of an exclusive lock */
+    uint64_t since_unix_ms; /* when it was granted or, while it waits, asked for */
     const char *purpose;
     uint32_t pid, uid;
     const char *command;
@@ -797,131 +1114,202 @@ struct blkd_lock_list {
     const struct blkd_lock_entry *entries;
 };
 
-/* The locks of one device, or with device_number 0 of all; for others than root of those that they
- * have open. Otherwise as blkd_list_devices. */
+/*
+ * Lists the locks of one device or of all, held and waited for.
+ *
+ *   device_number   0: of all devices
+ *   ret_list        the caller frees it with blkd_lock_list_free
+ *
+ * Callers other than administrators see only the locks of devices that their user has open. Blocks
+ * as blkd_list_devices does.
+ */
 BLKD_API int blkd_list_locks(struct blkd *connection, uint64_t device_number,
                              struct blkd_lock_list **ret_list);
+
+/* Frees a list of locks. NULL is allowed. */
 BLKD_API void blkd_lock_list_free(struct blkd_lock_list *list);
 
 enum blkd_holder_kind {
     BLKD_HOLDER_UNKNOWN = 0,
-    BLKD_HOLDER_SESSION = 1,     /* of this daemon */
+    BLKD_HOLDER_SESSION = 1,     /* a session of this daemon */
     BLKD_HOLDER_FLOCK = 2,       /* flock(2) */
-    BLKD_HOLDER_RECORD_LOCK = 3, /* fcntl(2): traditional, or of an open file description (QEMU) */
+    BLKD_HOLDER_RECORD_LOCK = 3, /* fcntl(2): traditional, or open file description locks (QEMU) */
     BLKD_HOLDER_MOUNT = 4,
     BLKD_HOLDER_SWAP = 5,
-    BLKD_HOLDER_KERNEL = 6, /* a device made of it (device mapper, md), or an exclusive open */
+    BLKD_HOLDER_KERNEL = 6, /* a device built on it (device mapper, md), or an exclusive open */
     BLKD_HOLDER_LOOP = 7,   /* a loop device that is attached to it */
-    BLKD_HOLDER_LEASE = 8,
+    BLKD_HOLDER_LEASE = 8,  /* fcntl(2), F_SETLEASE */
 };
 
 struct blkd_holder {
     enum blkd_holder_kind kind;
     bool exclusive;
-    bool via;        /* holds something that shares bytes with it (partition, disk, loop device) */
-    bool read_write; /* a session's */
-    bool waiting;    /* does not hold it but waits for it */
+    bool via;        /* holds a device that shares bytes with it (partition, disk, loop device) */
+    bool read_write; /* of a session */
+    bool waiting;    /* does not hold it yet, but waits for it */
     uint32_t pid;    /* 0: unknown, or the kernel */
     uint32_t uid;
     const char *command;
-    const char *detail; /* mount point, device, range of a lock; of a session: its path */
+    const char *detail; /* mount point, device or range of a lock; of a session: its path */
     uint64_t session_number;
-    const char *purpose;
-    enum blkd_lock_mode lock; /* a session's */
-    uint64_t since_unix_ms;   /* a session's */
+    const char *purpose;      /* of a session */
+    enum blkd_lock_mode lock; /* of a session: that it holds, or waits for if `waiting` */
+    uint64_t since_unix_ms;   /* of a session: its lock or, without one, its open */
 };
 
-/* Who has a device, and whether what is on it is safe. */
+/* Who uses a device, and whether its data is on stable storage. */
 struct blkd_holders {
     size_t count;
     const struct blkd_holder *entries;
-    bool more;              /* than the daemon tells */
+    bool more;              /* there are more holders than the daemon lists */
     uint64_t device_number; /* 0: this daemon does not have it open */
-    bool failed;            /* S5 */
-    bool safe; /* it has not failed, and nothing that went through this daemon is unsynced */
+    bool failed;            /* FAILED (S5) */
+    bool safe; /* not FAILED, and everything written through this daemon is on stable storage */
 };
 
 /*
- * Who has a file or block device, in blkd and outside, as far as /proc and /sys tell (L4).
+ * Lists who uses a file or block device: sessions of blkd, and other programs and the kernel as far
+ * as /proc and /sys show them (L4).
  *
- * path   relative ones are taken from the working directory. Where the daemon opens no paths for
- *        this user, the library opens it itself, for reading, and passes the descriptor.
+ *   path          a relative path starts at the working directory
+ *   ret_holders   the caller frees it, with everything it points to, with blkd_who_free
  *
- * Blocks until the daemon has looked around. *ret_holders is the caller's, to be given to
- * blkd_who_free, with all that it points to.
+ * The path is opened as by blkd_open, but reading is enough. Blocks until the daemon has searched
+ * /proc and /sys.
  *
- * -ENOENT, -EACCES, ...   as open(2)
- * -ENOTBLK                neither a regular file nor a block device
- * -ENAMETOOLONG           the absolute path has over 4095 bytes
+ *   -ENOENT, -EACCES, ...   as open(2)
+ *   -ENOTBLK                the path is neither a regular file nor a block device
+ *   -ENAMETOOLONG           the absolute path is longer than 4095 bytes
  */
 BLKD_API int blkd_who(struct blkd *connection, const char *path, struct blkd_holders **ret_holders);
+
+/* Frees a list of holders. NULL is allowed. */
 BLKD_API void blkd_who_free(struct blkd_holders *holders);
 
-/* From now on BLKD_EVENT_HAPPENING tells what happens to all devices (for others than root: to
- * those that they have open), until it is called with `on` false. Blocks for a round trip. */
+/*
+ * Starts or stops reports of what happens to devices, as BLKD_EVENT_HAPPENING.
+ *
+ *   on   true: start; false: stop
+ *
+ * Administrators get reports about all devices, others about those that this connection has open.
+ * Set an event callback first (blkd_set_event_callback). Blocks for a round trip.
+ *
+ *   -EDQUOT   the user watches on too many connections
+ */
 BLKD_API int blkd_watch(struct blkd *connection, bool on);
 
-/* ---- administration: root and the daemon's own user only, else -EPERM ---- */
+/* ---- administration ---- */
+
+/* These functions are for administrators; other callers get -EPERM. */
 
 /*
- * Breaks the locks of a session on a device, or with session_number 0 of all sessions (L6). The
- * holder's changes are refused at once, with -ESTALE, and it is told; the locks fall when its I/O
- * in flight has ended.
+ * Breaks the locks of one session or of all sessions of a device (L6).
  *
- * wait_ms      how long to wait for that; 0: not at all; BLKD_WAIT_FOREVER
- * ret_broken   how many; 0 is no error. May be NULL.
+ *   device_number    of the device, as in lists
+ *   session_number   0: of all sessions
+ *   wait_ms          how long to wait until the locks are released, in milliseconds; 0 or
+ *                    BLKD_WAIT_FOREVER: no limit
+ *   ret_broken       how many locks were broken; may be 0. May be NULL.
  *
- * -ENODEV      no such device is open
- * -ETIMEDOUT   I/O is still in flight; the locks fall later all the same
+ * From the beginning, changes by those who held the locks fail with -ESTALE. The locks are released
+ * when the I/O that is in flight on the device has ended; then their sessions get
+ * BLKD_EVENT_LOCK_LOST. Blocks until then.
+ *
+ *   -ENODEV      no such device is open
+ *   -ETIMEDOUT   I/O was still in flight after wait_ms. The locks are released later all the same.
+ *   -EINVAL      device_number is 0, or wait_ms is invalid
+ *   -EPERM       the caller is not an administrator
  */
 BLKD_API int blkd_break_lock(struct blkd *connection, uint64_t device_number,
                              uint64_t session_number, int wait_ms, uint32_t *ret_broken);
 
-/* Throws a session out: its I/O ends, its locks fall, its client is told (BLKD_EVENT_EVICTED).
- * Blocks until it is gone. -ENOENT: there is no such session. */
+/*
+ * Evicts a session: closes it on behalf of its client, which gets BLKD_EVENT_EVICTED.
+ *
+ *   session_number   as in lists
+ *
+ * Blocks until the I/O of the session has ended and its locks are released.
+ *
+ *   -ENOENT   there is no such session
+ *   -EINVAL   session_number is 0
+ *   -EPERM    the caller is not an administrator
+ */
 BLKD_API int blkd_evict(struct blkd *connection, uint64_t session_number);
 
-/* What a device was recovered from. */
+/* From what a device was recovered. */
 struct blkd_recovery {
-    int failed; /* what it had failed with, a negative errno; 0: it had not */
-    uint64_t failed_unix_ms;
-    uint64_t generation; /* the one that begins */
+    int failed;              /* the negative errno of the sync that failed */
+    uint64_t failed_unix_ms; /* when */
+    uint64_t generation;     /* the generation that begins */
     uint64_t reserved[4];
 };
 
 /*
- * Makes a FAILED device usable again (S5). What the failed sync lost stays lost: what is on the
- * device is to be checked before it is trusted. No session may have it open.
+ * Makes a FAILED device usable again (S5).
  *
- * path            NULL: device_number names it. A relative one is taken from the working directory.
- * device_number   0: path names it
- * ret_recovery    may be NULL
+ *   path            of the device; a relative path starts at the working directory. NULL: use
+ *                   device_number.
+ *   device_number   of the device, as in lists. 0: use path.
+ *   ret_recovery    may be NULL
  *
- * Blocks as opening does.
+ * What the failed sync lost stays lost: check the contents of the device before you rely on them.
+ * No session may have the device open. Blocks as blkd_open does.
  *
- * -EBUSY    a session has it open; the message names it
- * -ENODEV   there is no such device
- * -EALREADY it has not failed
- * -EINVAL   neither path nor number, or both
+ *   -EBUSY      a session has the device open, or it is mounted or otherwise in use
+ *   -ENODEV     there is no such device
+ *   -EALREADY   the device is not FAILED
+ *   -EAGAIN     the failure is still being recorded: try again
+ *   -EINVAL     neither path nor device_number, or both
+ *   -EPERM      the caller is not an administrator
+ *   and those of opening the device (blkd_open), and of updating the state directory
  */
 BLKD_API int blkd_recover(struct blkd *connection, const char *path, uint64_t device_number,
                           struct blkd_recovery *ret_recovery);
 
-/* ---- helpers on a plain descriptor of one's own ---- */
+/* ---- helpers ---- */
 
-/* These work without a daemon and block as long as the file does. EINTR is retried. */
+/*
+ * These work on a descriptor of the caller, without a daemon. They block as long as the file does,
+ * and go on after signals (EINTR).
+ */
 
-/* Reads exactly length_bytes. -ENODATA: the file ended before; or read(2)'s error. */
+/*
+ * Reads exactly length_bytes from a descriptor. After a failure the contents of the buffer are
+ * undefined.
+ *
+ *   -ENODATA   the file ended before
+ *   or an error of read(2)
+ */
 BLKD_API int blkd_really_read(int fd, void *buffer, size_t length_bytes);
 
-/* Writes exactly length_bytes; or write(2)'s error, with a part written. */
+/*
+ * Writes exactly length_bytes to a descriptor. After a failure a part may have been written.
+ *
+ *   -EIO   the file accepts no more bytes
+ *   or an error of write(2)
+ */
 BLKD_API int blkd_really_write(int fd, const void *buffer, size_t length_bytes);
 
-/* The size in bytes of the block device or regular file `fd`; `path` is only for the message.
- * -ENOTBLK: it is neither; or the error of fstat(2) or ioctl(2). */
+/*
+ * Returns the size of a block device or regular file.
+ *
+ *   path             only for the error message; may be NULL
+ *   fd               a descriptor of it
+ *   ret_size_bytes   the size in bytes
+ *
+ *   -ENOTBLK   it is neither a block device nor a regular file
+ *   or an error of fstat(2) or ioctl(2)
+ */
 BLKD_API int blkd_blkgetsize(const char *path, int fd, uint64_t *ret_size_bytes);
 
-/* Changes a file's size. -EFBIG: more than 2^63 - 1 bytes; or ftruncate(2)'s error. */
+/*
+ * Changes the size of a file.
+ *
+ *   size_bytes   the new size in bytes
+ *
+ *   -EFBIG   size_bytes is more than 2^63 - 1
+ *   or an error of ftruncate(2)
+ */
 BLKD_API int blkd_ftruncate(int fd, uint64_t size_bytes);
 
 #ifdef __cplusplus

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads a device or disk image from one end to the other with 16 reads in flight, in a poll(2) loop
- * that could as well watch other descriptors. In libevent it is the same: one event_new(base,
- * blkd_get_fd(connection), EV_READ | EV_PERSIST, ...) whose callback calls
+ * Reads a whole device or disk image with 16 reads in flight, in a poll(2) loop.
+ *
+ * The loop could watch other descriptors too. With libevent, make one event,
+ * event_new(base, blkd_get_fd(connection), EV_READ | EV_PERSIST, ...), whose callback calls
  * blkd_dispatch(connection, 0).
  *
  *   cc async.c $(pkg-config --cflags --libs blkd) -o async && ./async disk.img
@@ -25,7 +26,7 @@ struct block {
 
 static void on_read(void *user_data, int result);
 
-/* Submits the next read into `block`, if there is more to read. */
+/* Submits the next read, into `block`, unless everything is read. */
 static void read_next(struct block *block)
 {
     uint64_t count = BLOCK_BYTES / info.sector_size;
@@ -45,7 +46,7 @@ static void read_next(struct block *block)
     in_flight++;
 }
 
-/* Runs inside blkd_dispatch. It must not wait for blkd; submitting more is what it is for. */
+/* Called by blkd_dispatch when a read is done. It may submit further calls but must not block. */
 static void on_read(void *user_data, int result)
 {
     in_flight--;
@@ -67,7 +68,7 @@ static void read_all(struct blkd *connection)
         if (poll(&poll_fd, 1, -1) < 0)
             continue; /* EINTR */
         if (blkd_dispatch(connection, 0) < 0)
-            break; /* the connection is lost; the callbacks have run */
+            break; /* the connection is lost; all callbacks have run */
     }
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads without copying: adds up the bytes of a device or disk image, which the daemon reads into
- * memory that it shares with the program.
+ * Adds up the bytes of a device or disk image, without copying them: the daemon reads the device
+ * directly into memory that it shares with the program.
  *
  *   cc buffer.c $(pkg-config --cflags --libs blkd) -o buffer && ./buffer disk.img
  */
@@ -11,6 +11,7 @@
 
 enum { BUFFER_BYTES = 256 * 1024 };
 
+/* Returns 0 or a negative errno. */
 static int add_up(struct blkd_device *device, const struct blkd_info *info, uint8_t *bytes,
                   uint64_t *sum)
 {

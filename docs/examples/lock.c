@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Changes a device that others use too: waits for an exclusive lock, writes, flushes, and notices
- * when the lock was taken away meanwhile.
+ * Changes a device that other programs use too: waits for an exclusive lock, reads, writes and
+ * flushes. Says so if the lock was lost meanwhile.
  *
  *   cc lock.c $(pkg-config --cflags --libs blkd) -o lock && ./lock disk.img
  */
@@ -10,10 +10,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* What the lock is for: nobody else writes between the two. */
+/* Needs the lock: nobody else may write between the read and the write. */
 static int change(struct blkd_device *device)
 {
-    char bytes[4096]; /* a whole number of sectors, of 512 bytes as of 4096 */
+    char bytes[4096]; /* a multiple of both usual sector sizes, 512 and 4096 */
     struct iovec buffer = {bytes, sizeof(bytes)};
     int r = blkd_read(device, 0, &buffer, 1);
 
@@ -35,8 +35,8 @@ int main(int argc, char **argv)
 
     config.path = argc > 1 ? argv[1] : "disk.img";
     config.access = BLKD_ACCESS_READ_WRITE;
-    config.purpose = "example"; /* those that the lock keeps out are told */
-    request.wait_ms = 10000;
+    config.purpose = "example"; /* shown to those that the lock keeps out */
+    request.wait_ms = 10000;    /* 10 seconds */
     r = blkd_connect(NULL, &connection);
     if (r == 0)
         r = blkd_open(connection, &config, &device);
@@ -49,8 +49,8 @@ int main(int argc, char **argv)
     if (r < 0)
         fprintf(stderr, "%s\n", blkd_error_message());
     if (r == -ESTALE)
-        fprintf(stderr, "The lock was taken away: somebody else may have written.\n");
-    blkd_close(device); /* releases the lock */
+        fprintf(stderr, "The lock was lost: somebody else may have written.\n");
+    blkd_close(device); /* releases the lock as well */
     blkd_disconnect(connection);
     return r < 0 ? 1 : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A first read: prints the first sector's first bytes of a device or disk image.
+ * The smallest program: prints the first bytes of a device or disk image.
  *
  *   cc read.c $(pkg-config --cflags --libs blkd) -o read && ./read disk.img
  */
@@ -12,7 +12,7 @@ int main(int argc, char **argv)
     struct blkd_config config = BLKD_CONFIG_INIT;
     struct blkd *connection;
     struct blkd_device *device;
-    char bytes[4096]; /* a whole number of sectors, of 512 bytes as of 4096 */
+    char bytes[4096]; /* a multiple of both usual sector sizes, 512 and 4096 */
     struct iovec buffer = {bytes, sizeof(bytes)};
 
     config.path = argc > 1 ? argv[1] : "disk.img";
