@@ -257,7 +257,8 @@ static int start(struct process *process)
                                            .operations = &verbs_table,
                                            .state = process->state,
                                            .workers = config_worker_count(&process->config),
-                                           .engine = process->config.engine};
+                                           .engine = process->config.engine,
+                                           .version = BLKD_VERSION};
     int error = sigbus_init();
     if (error == 0)
         error = engine_global_init();

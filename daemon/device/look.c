@@ -16,12 +16,6 @@
 
 enum { LOOK_BATCH = 64 };
 
-void looks_init(struct looks *looks)
-{
-    TAILQ_INIT(&looks->current);
-    TAILQ_INIT(&looks->next);
-}
-
 /* ---- what was seen ---- */
 
 static void look_log_failure(const struct device *device, int error)

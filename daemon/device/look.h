@@ -50,7 +50,11 @@ struct looks {
     bool failed;                   /* the last one; it is logged once */
 };
 
-void looks_init(struct looks *looks);
+static inline void looks_init(struct looks *looks)
+{
+    TAILQ_INIT(&looks->current);
+    TAILQ_INIT(&looks->next);
+}
 
 /* wait->on_done follows, when a look that began after this call has ended and the device's size is
  * what it saw. On the waiter's loop, for a session of the device that stays until then. */

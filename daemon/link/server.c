@@ -39,8 +39,10 @@ static int server_make_registry(struct server *server, unsigned int workers)
 
 int server_init(struct server *server, const struct server_options *options)
 {
-    *server = (struct server){
-        .limits = options->limits, .operations = options->operations, .state = options->state};
+    *server = (struct server){.limits = options->limits,
+                              .operations = options->operations,
+                              .state = options->state,
+                              .version = options->version};
     user_table_init(&server->users);
     watch_hub_init(&server->watch);
     int error = server_make_instance(server);

@@ -32,6 +32,7 @@ struct server {
     uint8_t instance[SERVER_INSTANCE_BYTES];
     uint64_t session_epoch;
     const char *engine_name;
+    const char *version; /* of the program */
 
     /* Each under its own mutex. */
     struct registry registry;
@@ -49,7 +50,8 @@ struct server_options {
     const struct operation_table *operations;
     struct state *state;
     unsigned int workers;
-    const char *engine; /* as engine_new takes it */
+    const char *engine;  /* as engine_new takes it */
+    const char *version; /* of the program, for Hello */
 };
 
 /* 0 or a negative errno. */

@@ -10,7 +10,6 @@
 #include "daemon/link/conn.h"
 #include "daemon/link/request.h"
 #include "daemon/verbs/verbs.h"
-#include "daemon/version.h"
 
 int hello_prepare(struct request *request, const Blkd__Request *message)
 {
@@ -67,7 +66,7 @@ void hello_run(struct request *request)
     body.instance.data = (uint8_t *)(uintptr_t)server->instance;
     body.instance.len = SERVER_INSTANCE_BYTES;
     body.session_epoch = server->session_epoch;
-    body.daemon_version = (char *)(uintptr_t)BLKD_VERSION;
+    body.daemon_version = (char *)(uintptr_t)server->version;
     body.engine = (char *)(uintptr_t)server->engine_name;
     body.workers = server->worker_count;
     body.daemon_pid = (uint32_t)getpid();

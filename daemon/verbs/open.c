@@ -18,7 +18,9 @@ int open_prepare(struct request *request, const Blkd__Request *message)
 
 void open_run(struct request *request)
 {
-    opening_start(request->extra);
+    struct opening *opening = request->extra;
+    opening->on_claimed = opening_make_session;
+    opening_start(opening);
 }
 
 int close_prepare(struct request *request, const Blkd__Request *message)

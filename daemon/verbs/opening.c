@@ -121,17 +121,12 @@ void opening_dispose_backend(struct opening *opening)
 
 /* ---- the device ---- */
 
-/* The device has a session more, or is to be recovered. */
+/* The device has a session more, or what else it was claimed for. */
 static void opening_claimed(struct opening *opening)
 {
     if (opening->fd >= 0)
         disposal_descriptor(opening->worker, opening->request->conn->user, TAKE_FD(opening->fd));
-    if (opening->on_claimed != NULL) {
-        opening_dispose_backend(opening);
-        opening->on_claimed(opening);
-        return;
-    }
-    opening_make_session(opening);
+    opening->on_claimed(opening);
 }
 
 static void opening_claim(struct opening *opening)

@@ -37,8 +37,7 @@ struct opening {
     struct session *session;
     char purpose[PURPOSE_MAX + 1];
 
-    /* Instead of a session: what to do with the claimed device (recover.c); the opening ends
-     * by it. */
+    /* Set before opening_start: what to do with the claimed device. The opening ends by it. */
     void (*on_claimed)(struct opening *opening);
     uint64_t recover_device; /* only if the device has this number; 0: any */
 };
@@ -53,6 +52,9 @@ void opening_free_extra(void *opening);
 /* opening_check.c: 0, or the negative errno that it is refused with; *ret_reason is static memory.
  */
 int opening_check(const struct opening *opening, const char **ret_reason);
+
+/* opening_session.c, to be on_claimed: makes a session of the device, or fails. */
+void opening_make_session(struct opening *opening);
 
 /* Ends the request, now or later. */
 void opening_start(struct opening *opening);
@@ -71,8 +73,5 @@ void opening_fail(struct opening *opening, int error, const char *reason);
 
 /* The backend is not needed: it is closed. */
 void opening_dispose_backend(struct opening *opening);
-
-/* opening_session.c: the device is claimed; makes a session of it, or fails. */
-void opening_make_session(struct opening *opening);
 
 #endif

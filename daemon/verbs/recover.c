@@ -188,6 +188,7 @@ static void on_recover_claimed(struct opening *opening)
 {
     struct recovering *recovering = opening->request->extra;
     struct device *device = opening->device;
+    opening_dispose_backend(opening);
     pthread_mutex_lock(&device->mutex);
     recovering->failure = (struct state_failure){.error = device->sync.ledger.failed,
                                                  .unix_ms = device->sync.ledger.failed_ms};

@@ -136,27 +136,21 @@ static int guard_change_bytes(struct posix *posix, enum guard_mode old, enum gua
 
 /* ---- flock ---- */
 
-static int guard_flock_once(int fd, enum guard_mode mode)
+static int guard_flock_once(const struct posix *posix, int fd, enum guard_mode mode)
 {
-    int operation = mode == GUARD_EXCLUSIVE ? LOCK_EX : LOCK_SH;
-    while (flock(fd, operation | LOCK_NB) < 0) {
-        if (errno == EWOULDBLOCK)
-            return -EBUSY;
-        if (errno != EINTR)
-            return -errno;
-    }
-    return 0;
+    return posix->calls->lock(fd, mode == GUARD_EXCLUSIVE ? LOCK_EX : LOCK_SH);
 }
 
 /* On failure: *ret_left is what is kept, `old` or nothing. */
-static int guard_flock(int fd, enum guard_mode old, enum guard_mode mode, enum guard_mode *ret_left)
+static int guard_flock(const struct posix *posix, int fd, enum guard_mode old, enum guard_mode mode,
+                       enum guard_mode *ret_left)
 {
     for (int waited_ms = 0;; waited_ms += GUARD_STEP_MS) {
         const struct timespec step = {.tv_nsec = GUARD_STEP_MS * 1000000L};
-        int error = guard_flock_once(fd, mode);
+        int error = guard_flock_once(posix, fd, mode);
         if (error == 0)
             return 0;
-        if (old != GUARD_NONE && guard_flock_once(fd, old) < 0)
+        if (old != GUARD_NONE && guard_flock_once(posix, fd, old) < 0)
             old = GUARD_NONE;
         if (error != -EBUSY || waited_ms >= GUARD_WAIT_MS) {
             *ret_left = old;
@@ -180,8 +174,7 @@ static void guard_put_fd(struct posix *posix, int *slot, int fd)
     int old = *slot;
     *slot = fd;
     (void)pthread_mutex_unlock(&posix->guard_mutex);
-    if (old >= 0)
-        (void)close(old);
+    posix->calls->close(old);
 }
 
 static void guard_drop(struct posix *posix)
@@ -195,7 +188,7 @@ static int guard_claim(struct posix *posix, enum guard_mode mode)
 {
     if (posix->kind != DEVICE_BLOCK || mode != GUARD_EXCLUSIVE)
         return 0;
-    int fd = posix_reopen(posix->cursor_fd, guard_access(posix) | O_EXCL);
+    int fd = posix->calls->reopen(posix->cursor_fd, guard_access(posix) | O_EXCL);
     if (fd < 0)
         return fd;
     guard_put_fd(posix, &posix->exclusive_fd, fd);
@@ -220,7 +213,7 @@ static int guard_take(struct posix *posix, enum guard_mode mode, enum guard_mode
                       char *message)
 {
     const enum guard_mode old = posix->guard_mode;
-    int error = guard_flock(posix->guard_fd, old, mode, ret_left);
+    int error = guard_flock(posix, posix->guard_fd, old, mode, ret_left);
     if (guard_is_unknown(error)) {
         guard_say(posix, message, error, "its file system has no locks (flock)");
         return error;
@@ -239,7 +232,7 @@ static int guard_take(struct posix *posix, enum guard_mode mode, enum guard_mode
             guard_say(posix, message, error, "another program uses it (QEMU's locks)");
     }
     /* Back to the weaker lock: nothing stands in the way of that. */
-    if (error < 0 && old != GUARD_NONE && guard_flock_once(posix->guard_fd, old) < 0)
+    if (error < 0 && old != GUARD_NONE && guard_flock_once(posix, posix->guard_fd, old) < 0)
         *ret_left = GUARD_NONE;
     return error;
 }
@@ -270,7 +263,7 @@ static int guard_strengthen(struct posix *posix, enum guard_mode mode, char *mes
     if (error < 0)
         return error;
     if (posix->guard_fd < 0) {
-        int fd = posix_reopen(posix->cursor_fd, guard_access(posix));
+        int fd = posix->calls->reopen(posix->cursor_fd, guard_access(posix));
         if (fd < 0) {
             guard_say(posix, message, fd, "it cannot be opened to be locked");
             return fd;
@@ -288,7 +281,7 @@ static int guard_strengthen(struct posix *posix, enum guard_mode mode, char *mes
 /* From exclusive to shared. */
 static int guard_weaken(struct posix *posix, enum guard_mode mode, char *message)
 {
-    int error = guard_flock_once(posix->guard_fd, mode);
+    int error = guard_flock_once(posix, posix->guard_fd, mode);
     if (error < 0) {
         guard_say(posix, message, error, "its lock was lost while it was made a shared one");
         guard_drop(posix);

@@ -33,14 +33,6 @@ static const struct backend_ops posix_ops = {
     .close = posix_close,
 };
 
-int posix_reopen(int fd, int flags)
-{
-    char path[64];
-    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    int reopened = open(path, flags | O_CLOEXEC | O_NOCTTY);
-    return reopened < 0 ? -errno : reopened;
-}
-
 static int posix_say(char message[BACKEND_MESSAGE_MAX], int error, const char *what)
 {
     (void)snprintf(message, BACKEND_MESSAGE_MAX, "%s: %s", what, strerror(-error));
@@ -84,12 +76,13 @@ static int posix_check_writable(int fd, mode_t mode)
 }
 
 /* Opens the cursor: read/write first, read-only where the block interface says so. */
-static int posix_open_cursor(const struct backend_open *open_, int path_fd, mode_t mode,
-                             bool *ret_read_write, char message[BACKEND_MESSAGE_MAX])
+static int posix_open_cursor(const struct posix *posix, const struct backend_open *open_,
+                             int path_fd, mode_t mode, bool *ret_read_write,
+                             char message[BACKEND_MESSAGE_MAX])
 {
     int error = 0;
     if (!open_->read_only_asked) {
-        CLEANUP_CLOSE int fd = posix_reopen(path_fd, O_RDWR);
+        CLEANUP_CLOSE int fd = posix->calls->reopen(path_fd, O_RDWR);
         error = fd < 0 ? fd : posix_check_writable(fd, mode);
         if (error == 0) {
             *ret_read_write = true;
@@ -98,7 +91,7 @@ static int posix_open_cursor(const struct backend_open *open_, int path_fd, mode
         if (open_->read_write_asked || !posix_falls_back(error))
             return posix_say(message, error, "it cannot be opened read/write");
     }
-    int fd = posix_reopen(path_fd, O_RDONLY);
+    int fd = posix->calls->reopen(path_fd, O_RDONLY);
     if (fd < 0)
         return posix_say(message, fd, "it cannot be opened read-only");
     *ret_read_write = false;
@@ -111,7 +104,7 @@ static int posix_open_data(struct posix *posix, bool read_write, struct backend_
     int flags = read_write ? O_RDWR : O_RDONLY;
     struct devprobe_direct granule;
     if (info->direct && devprobe_direct(posix->cursor_fd, &granule) == 0) {
-        int fd = posix_reopen(posix->cursor_fd, flags | O_DIRECT);
+        int fd = posix->calls->reopen(posix->cursor_fd, flags | O_DIRECT);
         if (fd >= 0) {
             info->granule_bytes = granule.offset_align_bytes > info->granule_bytes
                                       ? granule.offset_align_bytes
@@ -123,7 +116,7 @@ static int posix_open_data(struct posix *posix, bool read_write, struct backend_
     }
     /* The file system cannot do direct I/O: buffered is effective then, and get_info says so. */
     info->direct = false;
-    int fd = posix_reopen(posix->cursor_fd, flags);
+    int fd = posix->calls->reopen(posix->cursor_fd, flags);
     return fd < 0 ? posix_say(message, fd, "its data descriptor cannot be opened") : fd;
 }
 
@@ -230,6 +223,7 @@ static struct posix *posix_new(enum device_kind kind)
     if (posix == NULL)
         return NULL;
     posix->base.ops = &posix_ops;
+    posix->calls = &posix_calls_here;
     helper_share_init(&posix->base.share, HELPER_PER_DEVICE);
     engine_target_init(&posix->target);
     posix->kind = kind;
@@ -256,16 +250,17 @@ static bool posix_knows_holes(unsigned long magic)
 
 /* Whether the file system punches holes is tried where it is not known: past the end, where there
  * is nothing to lose; but that changes the file's times. */
-static enum discard_method posix_file_discard(int fd, uint64_t size_bytes)
+static enum discard_method posix_file_discard(const struct posix *posix, uint64_t size_bytes)
 {
-    const off_t past = (off_t)(size_bytes / PROBE_BYTES + 1) * PROBE_BYTES;
+    const uint64_t past = (size_bytes / PROBE_BYTES + 1) * PROBE_BYTES;
     struct statfs filesystem;
-    if (fstatfs(fd, &filesystem) == 0 && posix_knows_holes((unsigned long)filesystem.f_type))
+    if (fstatfs(posix->data_fd, &filesystem) == 0 &&
+        posix_knows_holes((unsigned long)filesystem.f_type))
         return DISCARD_PUNCH_HOLE;
-    if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, past, PROBE_BYTES) < 0 &&
-        (errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV || errno == EINVAL))
-        return DISCARD_WRITE;
-    return DISCARD_PUNCH_HOLE;
+    int error = posix->calls->allocate(posix->data_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                       past, PROBE_BYTES);
+    bool refused = error == -EOPNOTSUPP || error == -ENOSYS || error == -ENODEV || error == -EINVAL;
+    return refused ? DISCARD_WRITE : DISCARD_PUNCH_HOLE;
 }
 
 static enum discard_method posix_first_discard(const struct posix *posix,
@@ -275,7 +270,7 @@ static enum discard_method posix_first_discard(const struct posix *posix,
         return posix_device_zeroes(info->identity.dev) ? DISCARD_PUNCH_HOLE : DISCARD_ZERO_RANGE;
     if (!info->read_write)
         return DISCARD_PUNCH_HOLE;
-    return posix_file_discard(posix->data_fd, info->size_bytes);
+    return posix_file_discard(posix, info->size_bytes);
 }
 
 /* What the world outside has to do with it. Nobody writes to a device that is mounted: its file
@@ -306,7 +301,8 @@ int backend_posix_open(const struct backend_open *open_, struct backend **ret_ba
     struct posix *posix = posix_new(S_ISBLK(status.st_mode) ? DEVICE_BLOCK : DEVICE_FILE);
     if (posix == NULL)
         return posix_say(message, -ENOMEM, "no memory for it");
-    posix->cursor_fd = posix_open_cursor(open_, path_fd, status.st_mode, &info.read_write, message);
+    posix->cursor_fd =
+        posix_open_cursor(posix, open_, path_fd, status.st_mode, &info.read_write, message);
     if (posix->cursor_fd < 0)
         return posix->cursor_fd;
     int error = posix_fill_info(posix, &status, &info, message);
@@ -352,21 +348,15 @@ int posix_adopt(struct backend *backend, struct backend *donor)
     return 0;
 }
 
-static void posix_close_fd(int fd)
-{
-    if (fd >= 0)
-        (void)close(fd);
-}
-
 void posix_close(struct backend *backend)
 {
     struct posix *posix = posix_of(backend);
-    posix_close_fd(posix->exclusive_fd);
-    posix_close_fd(posix->guard_fd);
+    posix->calls->close(posix->exclusive_fd);
+    posix->calls->close(posix->guard_fd);
     (void)pthread_mutex_destroy(&posix->guard_mutex);
-    posix_close_fd(posix->data_fd);
-    posix_close_fd(posix->read_only_fd);
-    posix_close_fd(posix->cursor_fd);
+    posix->calls->close(posix->data_fd);
+    posix->calls->close(posix->read_only_fd);
+    posix->calls->close(posix->cursor_fd);
     engine_target_deinit(&posix->target);
     helper_share_deinit(&posix->base.share);
     free(posix);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files and block devices; for backend_posix*.c only. Three kinds of descriptor:
+ * Files and block devices; for this room only. Three kinds of descriptor:
  *
  * - cursor: from first open to close. Every sync goes through it: the kernel reports a lost write
  * once to each descriptor that was open when it was lost.
@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 
 #include "daemon/storage/backend.h"
+#include "daemon/storage/posix/calls.h"
 
 enum posix_way {
     POSIX_INLINE, /* memory: cannot block */
@@ -34,6 +35,7 @@ struct posix_pin {
 
 struct posix {
     struct backend base;
+    const struct posix_calls *calls; /* constant */
     enum device_kind kind;
     struct device_identity identity;
     bool direct;
@@ -64,35 +66,31 @@ static inline struct posix *posix_of(struct backend *backend)
     return (struct posix *)(void *)backend;
 }
 
-/* backend_posix_open.c */
+/* open.c */
 int posix_adopt(struct backend *backend, struct backend *donor);
 void posix_close(struct backend *backend);
 
-/* backend_posix_io.c */
+/* io.c */
 void posix_submit(struct backend *backend, struct io *io);
 bool posix_writes_inline(const struct backend *backend);
 enum discard_method posix_discard_method(const struct backend *backend);
 const char *posix_policy(const struct backend *backend);
 
 /* The verbs that can block, on a helper thread; each returns io->result. */
-/* backend_posix_verbs.c */
+/* verbs.c */
 int posix_do_sync(struct posix *posix, const struct io *io);
 int posix_do_resize(struct posix *posix, const struct io *io);
 int posix_do_seek(struct posix *posix, struct io *io);
 int posix_do_drop(struct posix *posix);
 int posix_do_look(struct posix *posix, struct io *io);
-/* backend_posix_zero.c */
+/* zero.c */
 int posix_do_zero(struct posix *posix, const struct io *io);
-/* backend_posix_guard.c */
+/* guard.c */
 int posix_do_guard(struct posix *posix, struct io *io);
 void posix_pin(struct backend *backend, struct engine *engine);
 void posix_unpin(struct backend *backend, struct engine *engine);
 /* Another descriptor of the one with O_EXCL, for as long as a zeroing takes, so that its number is
  * not another file's when the guard changes meanwhile. -1: there is none. */
 int posix_dup_exclusive(struct posix *posix);
-
-/* A new description of the file behind `fd`, by /proc/self/fd (proc(5)): always the same file,
- * whatever has become of its name. A descriptor or a negative errno. */
-int posix_reopen(int fd, int flags);
 
 #endif

@@ -19,15 +19,14 @@ static void posix_delay(uint64_t delay_us)
         ;
 }
 
-/* fdatasync keeps the size (fdatasync(2)). EINTR cannot be retried into success: what became of the
- * sync is unknown. A sync that the fault engine wants to fail is not done. */
+/* A sync that the fault engine wants to fail is not done. */
 int posix_do_sync(struct posix *posix, const struct io *io)
 {
     if (io->fault_delay_us > 0)
         posix_delay(io->fault_delay_us);
     if (io->fault_error < 0)
         return io->fault_error;
-    return fdatasync(posix->cursor_fd) < 0 ? -errno : 0;
+    return posix->calls->sync(posix->cursor_fd);
 }
 
 int posix_do_resize(struct posix *posix, const struct io *io)
@@ -106,7 +105,7 @@ int posix_do_seek(struct posix *posix, struct io *io)
  * sync is only to make all others clean; that it fails again is what the device is known for. */
 int posix_do_drop(struct posix *posix)
 {
-    (void)fdatasync(posix->cursor_fd);
+    (void)posix->calls->sync(posix->cursor_fd);
     if (posix->kind == DEVICE_BLOCK && ioctl(posix->cursor_fd, BLKFLSBUF, 0) == 0)
         return 0;
     return -posix_fadvise(posix->cursor_fd, 0, 0, POSIX_FADV_DONTNEED);

@@ -17,14 +17,10 @@
 
 enum { ZERO_ALIGN = 4096 };
 
-static int zero_fallocate(int fd, int mode, const struct io *io)
+static int zero_allocate(const struct posix *posix, int fd, int mode, const struct io *io)
 {
-    while (fallocate(fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)io->offset_bytes,
-                     (off_t)io->length_bytes) < 0) {
-        if (errno != EINTR)
-            return -errno;
-    }
-    return 0;
+    return posix->calls->allocate(fd, mode | FALLOC_FL_KEEP_SIZE, io->offset_bytes,
+                                  io->length_bytes);
 }
 
 static bool zero_is_refused(int error)
@@ -60,9 +56,9 @@ static int zero_by(struct posix *posix, enum discard_method method, const struct
     CLEANUP_CLOSE int exclusive = posix_dup_exclusive(posix);
     int fd = exclusive >= 0 ? exclusive : posix->data_fd;
     if (method == DISCARD_PUNCH_HOLE)
-        return zero_fallocate(fd, FALLOC_FL_PUNCH_HOLE, io);
+        return zero_allocate(posix, fd, FALLOC_FL_PUNCH_HOLE, io);
     if (method == DISCARD_ZERO_RANGE)
-        return zero_fallocate(fd, FALLOC_FL_ZERO_RANGE, io);
+        return zero_allocate(posix, fd, FALLOC_FL_ZERO_RANGE, io);
     return zero_write(posix->data_fd, io);
 }
 
@@ -87,7 +83,7 @@ static int zero_range(struct posix *posix, const struct io *io)
 int posix_do_zero(struct posix *posix, const struct io *io)
 {
     int error = zero_range(posix, io);
-    if (error == 0 && io->fua && fdatasync(posix->data_fd) < 0)
-        error = -errno;
+    if (error == 0 && io->fua)
+        error = posix->calls->sync(posix->data_fd);
     return error;
 }
