@@ -49,20 +49,12 @@ static inline struct engine_lane *engine_lane_of(const struct engine *engine,
     return &io->target->lanes[engine->number];
 }
 
-/* One transfer on the calling thread: bytes, or a negative errno that is not -EINTR. */
-ssize_t engine_transfer(const struct engine_io *io);
-
 /* Each: 0 or a negative errno. */
 int engine_uring_new(struct engine **ret_engine);
 int engine_threads_new(struct engine **ret_engine);
 
 /* `rules` as fault_rules.h has them; takes `inner` when it succeeds. */
 int engine_fault_new(const char *rules, struct engine *inner, struct engine **ret_engine);
-
-/* Threads for all engines. */
-struct helper_pool *engine_threads_pool(void);
-int engine_threads_global_init(void);
-void engine_threads_global_deinit(void);
 
 /* From an engine's process: the transfer is over. It counts in io->engine, which is the outermost
  * engine. */

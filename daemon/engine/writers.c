@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "daemon/base/helper.h"
+#include "daemon/engine/pool.h"
 
 /*
  * A group is given back when it is so large or so old, or when there is nothing more to do: each
@@ -82,7 +83,7 @@ static void writer_start(struct engine_writer *writer)
         .on_done = on_writer_left,
         .shares = {&writer->target->share},
     };
-    helper_submit(engine_threads_pool(), &writer->job);
+    helper_submit(engine_pool(), &writer->job);
 }
 
 /* What came after it had looked for the last time is its own to do. */
