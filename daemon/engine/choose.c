@@ -12,13 +12,13 @@
 
 static int new_auto(struct engine **ret_engine, int *ret_fallback_reason)
 {
-    int reason = engine_uring_new(ret_engine);
+    int reason = uring_new(ret_engine);
     if (reason == 0) {
         *ret_fallback_reason = 0;
         return 0;
     }
 
-    int error = engine_threads_new(ret_engine);
+    int error = threads_new(ret_engine);
     if (error < 0)
         return error;
     *ret_fallback_reason = reason;
@@ -31,9 +31,9 @@ static int new_plain(const char *name, struct engine **ret_engine, int *ret_fall
     if (strcmp(name, "auto") == 0)
         return new_auto(ret_engine, ret_fallback_reason);
     if (strcmp(name, "io_uring") == 0)
-        return engine_uring_new(ret_engine);
+        return uring_new(ret_engine);
     if (strcmp(name, "threads") == 0)
-        return engine_threads_new(ret_engine);
+        return threads_new(ret_engine);
     return -EINVAL;
 }
 
@@ -54,7 +54,7 @@ static int new_fault(const char *text, struct engine **ret_engine, int *ret_fall
     if (error < 0)
         return error;
 
-    error = engine_fault_new(colon + 1, inner, ret_engine);
+    error = fault_new(colon + 1, inner, ret_engine);
     if (error < 0) {
         engine_free(inner);
         return error;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* See pool.h. */
+/* See pool.h. The pool's address changes only while there is no engine, so it needs no mutex. */
 #include "daemon/engine/pool.h"
 
 #include <assert.h>

@@ -17,12 +17,12 @@ void engine_target_init(struct engine_target *target)
         TAILQ_INIT(&target->lanes[i].waiting);
         TAILQ_INIT(&target->lanes[i].batch);
     }
-    engine_writers_init(target);
+    writers_init(target);
 }
 
 void engine_target_deinit(struct engine_target *target)
 {
-    engine_writers_deinit(target);
+    writers_deinit(target);
     helper_share_deinit(&target->share);
     for (unsigned int i = 0; i < WORKERS_MAX; i++)
         assert(target->lanes[i].running == 0 && TAILQ_EMPTY(&target->lanes[i].waiting) &&

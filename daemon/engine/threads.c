@@ -15,6 +15,7 @@
 #include "daemon/engine/pool.h"
 #include "daemon/engine/writers.h"
 
+/* All members: the owner's thread; `pool` is constant, and `box` takes letters from any thread. */
 struct engine_threads {
     struct engine engine;
     struct helper_pool *pool;
@@ -49,7 +50,7 @@ static void on_threads_done(struct helper_job *job)
 static void threads_submit(struct engine *engine, struct engine_io *io)
 {
     if (io->copies) {
-        engine_writers_add(engine, io);
+        writers_add(engine, io);
         return;
     }
     io->job = (struct helper_job){
@@ -63,7 +64,7 @@ static void threads_submit(struct engine *engine, struct engine_io *io)
 
 static void threads_kick(struct engine *engine)
 {
-    engine_writers_kick(engine);
+    writers_kick(engine);
 }
 
 /* One letter for all of them: the first one's. */
@@ -149,7 +150,7 @@ static const struct engine_ops threads_ops = {
     .unpin = threads_unpin,
 };
 
-int engine_threads_new(struct engine **ret_engine)
+int threads_new(struct engine **ret_engine)
 {
     CLEANUP_FREE struct engine_threads *threads = calloc(1, sizeof(*threads));
     if (!threads)

@@ -31,18 +31,26 @@ enum {
     DEFERRED_AT_ONCE = 16, /* what io_uring_get_events runs at the least, if there is as much */
 };
 
+/* What the targets' writers have done for the engine. All members: under `mutex`, except that the
+ * owner looks at `any` without it. */
+struct uring_written {
+    pthread_mutex_t mutex;
+    struct engine_io_queue queue;
+    atomic_bool any; /* the queue is not empty */
+};
+
+/* All members: the owner's thread. Two are for other threads as well: `written`, by its own rule,
+ * and `event_fd`, a constant to which a poster writes under written.mutex. */
 struct engine_uring {
     struct engine engine;
     struct io_uring ring;
     int event_fd;
     unsigned int in_ring; /* in the submission queue or with the kernel */
     bool enabled;
+    bool stale_flag; /* the ring says that it has deferred work, and has none */
     struct engine_io_queue queued;
     struct uring_pins pins;
-    pthread_mutex_t written_mutex;
-    struct engine_io_queue written; /* by the targets' writers; under written_mutex */
-    atomic_bool any_written;        /* it is not empty; to look without the mutex */
-    bool stale_flag;                /* the ring says that it has deferred work, and has none */
+    struct uring_written written;
     struct uring_memory memory;
 };
 
@@ -135,7 +143,7 @@ static void uring_submit(struct engine *engine, struct engine_io *io)
     io->in_lane = false;
     io->blocking = false;
     if (io->copies) {
-        engine_writers_add(engine, io);
+        writers_add(engine, io);
     } else if (io->punts) {
         uring_punt(uring, io);
     } else {
@@ -171,7 +179,7 @@ static void uring_kick(struct engine *engine)
 {
     struct engine_uring *uring = uring_of(engine);
 
-    engine_writers_kick(engine);
+    writers_kick(engine);
     uring_fill(uring);
     while (io_uring_sq_ready(&uring->ring) > 0) {
         uring_enable(uring);
@@ -255,7 +263,7 @@ static bool uring_ready(struct engine *engine)
 
     return io_uring_cq_ready(&uring->ring) > 0 ||
            (ring_has_deferred_work(uring) && !uring->stale_flag) ||
-           atomic_load_explicit(&uring->any_written, memory_order_relaxed);
+           atomic_load_explicit(&uring->written.any, memory_order_relaxed);
 }
 
 /* The event descriptor is written under the lock: then the owner can be done with the last transfer
@@ -264,13 +272,13 @@ static void uring_post(struct engine *engine, struct engine_io_queue *ended)
 {
     struct engine_uring *uring = uring_of(engine);
 
-    pthread_mutex_lock(&uring->written_mutex);
-    bool first = TAILQ_EMPTY(&uring->written);
-    TAILQ_CONCAT(&uring->written, ended, link);
-    atomic_store(&uring->any_written, true); /* before the descriptor is readable */
+    pthread_mutex_lock(&uring->written.mutex);
+    bool first = TAILQ_EMPTY(&uring->written.queue);
+    TAILQ_CONCAT(&uring->written.queue, ended, link);
+    atomic_store(&uring->written.any, true); /* before the descriptor is readable */
     if (first)
         (void)eventfd_write(uring->event_fd, 1);
-    pthread_mutex_unlock(&uring->written_mutex);
+    pthread_mutex_unlock(&uring->written.mutex);
 }
 
 static unsigned int uring_finish_written(struct engine_uring *uring)
@@ -279,12 +287,12 @@ static unsigned int uring_finish_written(struct engine_uring *uring)
     struct engine_io *io;
     unsigned int done = 0;
 
-    if (!atomic_load(&uring->any_written))
+    if (!atomic_load(&uring->written.any))
         return 0;
-    pthread_mutex_lock(&uring->written_mutex);
-    TAILQ_CONCAT(&ended, &uring->written, link);
-    atomic_store_explicit(&uring->any_written, false, memory_order_relaxed);
-    pthread_mutex_unlock(&uring->written_mutex);
+    pthread_mutex_lock(&uring->written.mutex);
+    TAILQ_CONCAT(&ended, &uring->written.queue, link);
+    atomic_store_explicit(&uring->written.any, false, memory_order_relaxed);
+    pthread_mutex_unlock(&uring->written.mutex);
 
     while ((io = TAILQ_FIRST(&ended))) {
         TAILQ_REMOVE(&ended, io, link);
@@ -378,9 +386,9 @@ static void uring_free(struct engine *engine)
     struct engine_uring *uring = uring_of(engine);
 
     io_uring_queue_exit(&uring->ring);
-    pthread_mutex_lock(&uring->written_mutex); /* a poster may still be on its way out */
-    pthread_mutex_unlock(&uring->written_mutex);
-    pthread_mutex_destroy(&uring->written_mutex);
+    pthread_mutex_lock(&uring->written.mutex); /* a poster may still be on its way out */
+    pthread_mutex_unlock(&uring->written.mutex);
+    pthread_mutex_destroy(&uring->written.mutex);
     (void)close(uring->event_fd);
     engine_deinit(engine);
     free(uring);
@@ -401,7 +409,7 @@ static const struct engine_ops uring_ops = {
     .unregister_memory = uring_unregister_memory,
 };
 
-int engine_uring_new(struct engine **ret_engine)
+int uring_new(struct engine **ret_engine)
 {
     CLEANUP_FREE struct engine_uring *uring = calloc(1, sizeof(*uring));
     if (!uring)
@@ -421,8 +429,8 @@ int engine_uring_new(struct engine **ret_engine)
         return error;
     }
     TAILQ_INIT(&uring->queued);
-    TAILQ_INIT(&uring->written);
-    (void)pthread_mutex_init(&uring->written_mutex, NULL);
+    TAILQ_INIT(&uring->written.queue);
+    (void)pthread_mutex_init(&uring->written.mutex, NULL);
 
     TAKE_FD(event_fd);
     *ret_engine = &TAKE_PTR(uring)->engine;

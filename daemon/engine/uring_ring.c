@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* See uring_ring.h. */
+/* See uring_ring.h. Everything here happens once in the life of an engine. */
 #include "daemon/engine/uring_ring.h"
 
 #include <assert.h>
