@@ -88,8 +88,31 @@ int outside_each_swap(bool (*found)(void *context, const char *path), void *cont
 /* outside_locks.c: the locks on members of the family, as holders. */
 int outside_find_locks(const struct outside_family *family, struct outside_holders *holders);
 
-/* outside.c: adds a holder; false if there is no more room. */
+/* holders.c */
+/* Adds a holder; NULL if there is no more room. */
 struct outside_holder *outside_add(struct outside_holders *holders, enum outside_kind kind,
                                    const struct outside_member *member, const char *detail);
+/* Appends the holder to a list in words. */
+void outside_append(char *text, size_t size, const struct outside_holder *holder);
+
+/* uses.c */
+/* One use of a member by the kernel. */
+struct outside_use {
+    enum outside_kind kind;
+    const struct outside_member *member;
+    bool exclusive;
+    char what[OUTSIDE_DETAIL_MAX]; /* mount point, swap area, name of a device */
+};
+
+struct outside_uses {
+    const struct outside_family *family;
+    bool (*found)(void *context, const struct outside_use *use);
+    void *context;
+};
+
+/* Calls `found` for each use until it returns false; mounts first, which say most to a person. */
+int outside_each_use(struct outside_uses *uses);
+/* Why the use is in the way, and what to do. */
+void outside_say_use(const struct outside_use *use, char message[BACKEND_MESSAGE_MAX]);
 
 #endif
