@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* A list of holders, and one of them in words. */
+/* See holders.h. */
+#include "daemon/storage/outside/holders.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/text.h"
-#include "daemon/storage/outside/parts.h"
 
-struct outside_holder *outside_add(struct outside_holders *holders, enum outside_kind kind,
+struct outside_holder *holders_add(struct outside_holders *holders, enum outside_kind kind,
                                    const struct outside_member *member, const char *detail)
 {
     char name[192];
@@ -24,7 +25,7 @@ struct outside_holder *outside_add(struct outside_holders *holders, enum outside
     struct outside_holder *holder = &holders->list[holders->count++];
     *holder = (struct outside_holder){
         .kind = kind, .exclusive = true, .via = member->relation != OUTSIDE_SELF};
-    outside_name_member(member, name, sizeof(name));
+    related_name_member(member, name, sizeof(name));
     if (!holder->via)
         (void)snprintf(holder->detail, sizeof(holder->detail), "%s", detail);
     else if (detail[0] == '\0')
@@ -41,7 +42,7 @@ void outside_holders_free(struct outside_holders *holders)
     *holders = (struct outside_holders){.list = NULL};
 }
 
-static const char *outside_kind_name(enum outside_kind kind)
+static const char *holders_kind_name(enum outside_kind kind)
 {
     switch (kind) {
     case OUTSIDE_FLOCK:
@@ -62,7 +63,7 @@ static const char *outside_kind_name(enum outside_kind kind)
     return "holder";
 }
 
-void outside_append(char *text, size_t size, const struct outside_holder *holder)
+void holders_append_words(char *text, size_t size, const struct outside_holder *holder)
 {
     size_t length = strlen(text);
     const char *comma = length == 0 || text[length - 1] == ' ' ? "" : ", ";
@@ -79,5 +80,5 @@ void outside_append(char *text, size_t size, const struct outside_holder *holder
     if (holder->detail[0] != '\0')
         (void)snprintf(detail, sizeof(detail), lock ? " on %s" : " %s", holder->detail);
     (void)snprintf(text + length, size - length, "%s%s%s%s%s", comma, lock ? mode : "",
-                   outside_kind_name(holder->kind), detail, who);
+                   holders_kind_name(holder->kind), detail, who);
 }

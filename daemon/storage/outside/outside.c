@@ -4,11 +4,16 @@
  * devices, loop devices and locks. Of what lies below the device only that counts which takes all
  * of it: a volume group's other volumes are no holders of this one.
  */
+#include "daemon/storage/outside/outside.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/storage/outside/parts.h"
+#include "daemon/storage/outside/holders.h"
+#include "daemon/storage/outside/locks.h"
+#include "daemon/storage/outside/related.h"
+#include "daemon/storage/outside/uses.h"
 
 /* ---- may it be touched? ---- */
 
@@ -18,7 +23,7 @@ struct outside_verdict {
     struct outside_use use;
 };
 
-static bool on_outside_verdict(void *context, const struct outside_use *use)
+static bool on_use_judged(void *context, const struct outside_use *use)
 {
     struct outside_verdict *verdict = context;
     if (verdict->refused)
@@ -35,11 +40,10 @@ int outside_check(const struct device_identity *identity, bool lock,
 {
     struct outside_family family;
     struct outside_verdict verdict = {.lock = lock};
-    struct outside_uses uses = {
-        .family = &family, .found = on_outside_verdict, .context = &verdict};
-    int error = outside_find_family(identity, &family);
+    struct outside_uses uses = {.family = &family, .found = on_use_judged, .context = &verdict};
+    int error = related_find_family(identity, &family);
     if (error == 0)
-        error = outside_each_use(&uses);
+        error = uses_each(&uses);
     if (error < 0) {
         (void)snprintf(message, BACKEND_MESSAGE_MAX, "it cannot be found out who uses it: %s",
                        strerror(-error));
@@ -47,15 +51,15 @@ int outside_check(const struct device_identity *identity, bool lock,
     }
     if (!verdict.refused)
         return 0;
-    outside_say_use(&verdict.use, message);
+    uses_say(&verdict.use, message);
     return -EBUSY;
 }
 
 /* ---- who has it ---- */
 
-static bool on_outside_holder(void *context, const struct outside_use *use)
+static bool on_use_found(void *context, const struct outside_use *use)
 {
-    struct outside_holder *holder = outside_add(context, use->kind, use->member, use->what);
+    struct outside_holder *holder = holders_add(context, use->kind, use->member, use->what);
     if (holder != NULL)
         holder->exclusive = use->exclusive;
     return holder != NULL;
@@ -66,12 +70,12 @@ int outside_find_holders(const struct device_identity *identity,
 {
     struct outside_family family;
     struct outside_holders holders = {.list = NULL};
-    struct outside_uses uses = {.family = &family, .found = on_outside_holder, .context = &holders};
-    int error = outside_find_family(identity, &family);
+    struct outside_uses uses = {.family = &family, .found = on_use_found, .context = &holders};
+    int error = related_find_family(identity, &family);
     if (error == 0)
-        error = outside_each_use(&uses);
+        error = uses_each(&uses);
     if (error == 0)
-        error = outside_find_locks(&family, &holders);
+        error = locks_find_holders(&family, &holders);
     if (error < 0) {
         outside_holders_free(&holders);
         return error;
@@ -87,7 +91,7 @@ void outside_describe(const struct device_identity *identity, char *text, size_t
     if (outside_find_holders(identity, &holders) == 0) {
         for (size_t i = 0; i < holders.count; i++) {
             if (!holders.list[i].waits && strlen(text) + 1 < size)
-                outside_append(text, size, &holders.list[i]);
+                holders_append_words(text, size, &holders.list[i]);
         }
     }
     outside_holders_free(&holders);
@@ -95,7 +99,7 @@ void outside_describe(const struct device_identity *identity, char *text, size_t
         (void)snprintf(text, size, "another program holds it, which /proc does not show");
 }
 
-static bool outside_is_lock_against(const struct outside_holder *holder, bool exclusive)
+static bool is_lock_against(const struct outside_holder *holder, bool exclusive)
 {
     return holder->via && !holder->waits && (exclusive || holder->exclusive) &&
            (holder->kind == OUTSIDE_FLOCK || holder->kind == OUTSIDE_RECORD_LOCK);
@@ -106,17 +110,17 @@ int outside_check_locks(const struct device_identity *identity, bool exclusive,
 {
     struct outside_family family;
     struct outside_holders holders = {.list = NULL};
-    int error = outside_find_family(identity, &family);
+    int error = related_find_family(identity, &family);
     if (error == 0 && family.count > 1)
-        error = outside_find_locks(&family, &holders);
+        error = locks_find_holders(&family, &holders);
     if (error < 0)
         (void)snprintf(message, BACKEND_MESSAGE_MAX, "it cannot be found out who has locked it: %s",
                        strerror(-error));
     for (size_t i = 0; i < holders.count && error == 0; i++) {
-        if (!outside_is_lock_against(&holders.list[i], exclusive))
+        if (!is_lock_against(&holders.list[i], exclusive))
             continue;
         (void)snprintf(message, BACKEND_MESSAGE_MAX, "another program has locked its bytes: ");
-        outside_append(message, BACKEND_MESSAGE_MAX, &holders.list[i]);
+        holders_append_words(message, BACKEND_MESSAGE_MAX, &holders.list[i]);
         error = -EBUSY;
     }
     outside_holders_free(&holders);

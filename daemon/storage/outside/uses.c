@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* What the kernel itself does with the members of a family: mounts, swap areas, devices on them. */
+/* See uses.h. Mounts and swap areas are looked up in /proc; devices on devices are members of the
+ * family themselves. */
+#include "daemon/storage/outside/uses.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "common/text.h"
-#include "daemon/storage/outside/parts.h"
+#include "daemon/storage/outside/identity.h"
+#include "daemon/storage/outside/mounts.h"
 
-static bool on_outside_mount(void *context, const struct outside_mount *mount)
+static bool on_mount(void *context, const struct outside_mount *mount)
 {
     const struct outside_uses *uses = context;
     for (unsigned int i = 0; i < uses->family->count; i++) {
         const struct outside_member *member = &uses->family->members[i];
-        if (!outside_is_mount_of(mount, &member->identity))
+        if (!mounts_is_of(mount, &member->identity))
             continue;
         struct outside_use use = {
             .kind = OUTSIDE_MOUNT, .member = member, .exclusive = mount->read_write};
@@ -21,15 +25,15 @@ static bool on_outside_mount(void *context, const struct outside_mount *mount)
     return true;
 }
 
-static bool on_outside_swap(void *context, const char *path)
+static bool on_swap(void *context, const char *path)
 {
     const struct outside_uses *uses = context;
     struct device_identity identity;
-    if (!outside_identify(path, &identity))
+    if (!identity_of_path(path, &identity))
         return true;
     for (unsigned int i = 0; i < uses->family->count; i++) {
         const struct outside_member *member = &uses->family->members[i];
-        if (!outside_same(&member->identity, &identity))
+        if (!identity_same(&member->identity, &identity))
             continue;
         struct outside_use use = {.kind = OUTSIDE_SWAP, .member = member, .exclusive = true};
         (void)snprintf(use.what, sizeof(use.what), "%s", path);
@@ -39,7 +43,7 @@ static bool on_outside_swap(void *context, const char *path)
 }
 
 /* Kernel devices and loop devices are members themselves, found from what they are on. */
-static bool outside_each_device_use(const struct outside_uses *uses)
+static bool uses_each_device(const struct outside_uses *uses)
 {
     for (unsigned int i = 1; i < uses->family->count; i++) {
         const struct outside_member *member = &uses->family->members[i];
@@ -58,21 +62,21 @@ static bool outside_each_device_use(const struct outside_uses *uses)
     return true;
 }
 
-int outside_each_use(struct outside_uses *uses)
+int uses_each(struct outside_uses *uses)
 {
-    int error = outside_each_mount(on_outside_mount, uses);
+    int error = mounts_each(on_mount, uses);
     if (error == 0)
-        error = outside_each_swap(on_outside_swap, uses);
+        error = mounts_each_swap(on_swap, uses);
     if (error == 0)
-        (void)outside_each_device_use(uses);
+        (void)uses_each_device(uses);
     return error;
 }
 
-void outside_say_use(const struct outside_use *use, char message[BACKEND_MESSAGE_MAX])
+void uses_say(const struct outside_use *use, char message[BACKEND_MESSAGE_MAX])
 {
     char name[192];
     const char *it = use->member->relation == OUTSIDE_SELF ? "it" : "that";
-    outside_name_member(use->member, name, sizeof(name));
+    related_name_member(use->member, name, sizeof(name));
     if (use->kind == OUTSIDE_MOUNT)
         (void)snprintf(
             message, BACKEND_MESSAGE_MAX,
