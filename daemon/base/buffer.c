@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+/* See buffer.h. `spare_bytes` is the sum of all spare buffers' sizes, and never more than
+ * BUFFER_POOL_KEEP_BYTES. */
 #include "daemon/base/buffer.h"
 
 #include <assert.h>

@@ -25,6 +25,7 @@
 /* After a thread could not be started: when it is tried again. */
 enum { KEEPER_RETRY_MS = 100 };
 
+/* `job` and `link`: under the pool's mutex; all else is constant. */
 struct helper_thread {
     struct helper_pool *pool;
     pthread_t id;
@@ -35,24 +36,34 @@ struct helper_thread {
 
 LIST_HEAD(helper_thread_list, helper_thread);
 
-struct helper_pool {
-    pthread_mutex_t mutex;
-    pthread_cond_t keeper_wake;
-    pthread_t keeper;
-    char name[THREAD_NAME_BYTES];
-    unsigned int max_threads;
-    unsigned int idle_ms;
-    bool ending;
-
+/* What there is to do. All members: under the pool's mutex. */
+struct pool_jobs {
     struct helper_job_queue ready;
     unsigned int ready_count;
     unsigned int running;
     unsigned int waiting; /* in shares' queues or in `ready` */
+};
 
-    unsigned int threads;  /* started and not ended */
+/* Who does it. All members: under the pool's mutex. */
+struct pool_threads {
+    unsigned int count;    /* started and not ended */
     unsigned int starting; /* of these: have not yet looked for a job */
+    unsigned int idle_ms;
     struct helper_thread_list idle;
     struct helper_thread_list ended; /* to be joined */
+};
+
+/* `name`, `max_threads` and `keeper` are constant; all else: under `mutex`. */
+struct helper_pool {
+    char name[THREAD_NAME_BYTES];
+    unsigned int max_threads;
+    pthread_t keeper;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t keeper_wake;
+    bool ending;
+    struct pool_jobs jobs;
+    struct pool_threads threads;
 };
 
 static struct helper_job *job_of_letter(struct letter *letter)
@@ -118,25 +129,26 @@ static void job_take_shares(const struct helper_job *job)
 
 static bool pool_wants_thread(const struct helper_pool *pool)
 {
-    return pool->ready_count > pool->starting && pool->threads < pool->max_threads;
+    return pool->jobs.ready_count > pool->threads.starting &&
+           pool->threads.count < pool->max_threads;
 }
 
 /* A job that holds its shares goes to a thread, or where the next free thread looks. */
 static void pool_start(struct helper_pool *pool, struct helper_job *job)
 {
-    struct helper_thread *thread = LIST_FIRST(&pool->idle);
+    struct helper_thread *thread = LIST_FIRST(&pool->threads.idle);
 
     if (thread) {
         LIST_REMOVE(thread, link);
         thread->job = job;
-        pool->waiting--;
-        pool->running++;
+        pool->jobs.waiting--;
+        pool->jobs.running++;
         pthread_cond_signal(&thread->wake);
         return;
     }
 
-    STAILQ_INSERT_TAIL(&pool->ready, job, link);
-    pool->ready_count++;
+    STAILQ_INSERT_TAIL(&pool->jobs.ready, job, link);
+    pool->jobs.ready_count++;
     if (pool_wants_thread(pool))
         pthread_cond_signal(&pool->keeper_wake);
 }
@@ -182,27 +194,27 @@ static void pool_release_shares(struct helper_pool *pool, const struct helper_jo
 
 static struct helper_job *pool_pop_ready(struct helper_pool *pool)
 {
-    struct helper_job *job = STAILQ_FIRST(&pool->ready);
+    struct helper_job *job = STAILQ_FIRST(&pool->jobs.ready);
 
     if (job) {
-        STAILQ_REMOVE_HEAD(&pool->ready, link);
-        pool->ready_count--;
-        pool->waiting--;
-        pool->running++;
+        STAILQ_REMOVE_HEAD(&pool->jobs.ready, link);
+        pool->jobs.ready_count--;
+        pool->jobs.waiting--;
+        pool->jobs.running++;
     }
     return job;
 }
 
 static bool pool_is_done(const struct helper_pool *pool)
 {
-    return pool->ending && pool->running == 0 && pool->waiting == 0;
+    return pool->ending && pool->jobs.running == 0 && pool->jobs.waiting == 0;
 }
 
 static void pool_wake_all(struct helper_pool *pool)
 {
     struct helper_thread *thread;
 
-    LIST_FOREACH (thread, &pool->idle, link)
+    LIST_FOREACH (thread, &pool->threads.idle, link)
         pthread_cond_signal(&thread->wake);
     pthread_cond_signal(&pool->keeper_wake);
 }
@@ -213,11 +225,11 @@ static void pool_wake_all(struct helper_pool *pool)
 static struct helper_job *thread_wait(struct helper_thread *thread)
 {
     struct helper_pool *pool = thread->pool;
-    struct timespec deadline = deadline_in(pool->idle_ms);
+    struct timespec deadline = deadline_in(pool->threads.idle_ms);
     int error = 0;
 
     thread->job = NULL;
-    LIST_INSERT_HEAD(&pool->idle, thread, link);
+    LIST_INSERT_HEAD(&pool->threads.idle, thread, link);
     while (!thread->job && error != ETIMEDOUT && !pool_is_done(pool))
         error = pthread_cond_timedwait(&thread->wake, &pool->mutex, &deadline);
 
@@ -231,7 +243,7 @@ static struct helper_job *thread_wait(struct helper_thread *thread)
 static struct helper_job *thread_swap(struct helper_pool *pool, struct helper_job *job)
 {
     pthread_mutex_lock(&pool->mutex);
-    pool->running--;
+    pool->jobs.running--;
     pool_release_shares(pool, job);
     struct helper_job *next = pool_pop_ready(pool);
     if (pool_is_done(pool))
@@ -262,14 +274,14 @@ static void *thread_main(void *argument)
     struct helper_job *job;
 
     pthread_mutex_lock(&pool->mutex);
-    pool->starting--;
+    pool->threads.starting--;
     while ((job = pool_pop_ready(pool)) || (job = thread_wait(thread))) {
         pthread_mutex_unlock(&pool->mutex);
         thread_run(pool, job);
         pthread_mutex_lock(&pool->mutex);
     }
-    pool->threads--;
-    LIST_INSERT_HEAD(&pool->ended, thread, link);
+    pool->threads.count--;
+    LIST_INSERT_HEAD(&pool->threads.ended, thread, link);
     pthread_cond_signal(&pool->keeper_wake);
     pthread_mutex_unlock(&pool->mutex);
     return NULL;
@@ -319,15 +331,15 @@ static int thread_new(struct helper_pool *pool)
 /* Starts one thread, without the lock meanwhile. */
 static int keeper_start_thread(struct helper_pool *pool)
 {
-    pool->threads++;
-    pool->starting++;
+    pool->threads.count++;
+    pool->threads.starting++;
     pthread_mutex_unlock(&pool->mutex);
     int error = thread_new(pool);
     pthread_mutex_lock(&pool->mutex);
 
     if (error < 0) {
-        pool->threads--;
-        pool->starting--;
+        pool->threads.count--;
+        pool->threads.starting--;
     }
     return error;
 }
@@ -336,7 +348,7 @@ static void keeper_join_ended(struct helper_pool *pool)
 {
     struct helper_thread *thread;
 
-    while ((thread = LIST_FIRST(&pool->ended))) {
+    while ((thread = LIST_FIRST(&pool->threads.ended))) {
         LIST_REMOVE(thread, link);
         pthread_mutex_unlock(&pool->mutex);
         pthread_join(thread->id, NULL);
@@ -352,11 +364,11 @@ static void *keeper_main(void *argument)
     pthread_mutex_lock(&pool->mutex);
     for (;;) {
         keeper_join_ended(pool);
-        if (pool_is_done(pool) && pool->threads == 0)
+        if (pool_is_done(pool) && pool->threads.count == 0)
             break;
 
         if (!pool_wants_thread(pool)) {
-            if (LIST_EMPTY(&pool->ended))
+            if (LIST_EMPTY(&pool->threads.ended))
                 pthread_cond_wait(&pool->keeper_wake, &pool->mutex);
         } else if (keeper_start_thread(pool) < 0) {
             struct timespec retry = deadline_in(KEEPER_RETRY_MS);
@@ -386,8 +398,8 @@ int helper_new(unsigned int max_threads, const char *name, struct helper_pool **
 
     strcpy(pool->name, name);
     pool->max_threads = max_threads;
-    pool->idle_ms = HELPER_IDLE_MS;
-    STAILQ_INIT(&pool->ready);
+    pool->threads.idle_ms = HELPER_IDLE_MS;
+    STAILQ_INIT(&pool->jobs.ready);
     pthread_mutex_init(&pool->mutex, NULL);
     int error = cond_init_monotonic(&pool->keeper_wake);
     if (error < 0)
@@ -422,7 +434,7 @@ struct helper_pool *helper_free(struct helper_pool *pool)
 void helper_set_idle_ms(struct helper_pool *pool, unsigned int idle_ms)
 {
     pthread_mutex_lock(&pool->mutex);
-    pool->idle_ms = idle_ms;
+    pool->threads.idle_ms = idle_ms;
     pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -431,7 +443,7 @@ void helper_submit(struct helper_pool *pool, struct helper_job *job)
     job->letter.deliver = on_letter;
 
     pthread_mutex_lock(&pool->mutex);
-    pool->waiting++;
+    pool->jobs.waiting++;
     struct helper_share *full = job_full_share(job);
     if (full) {
         STAILQ_INSERT_TAIL(&full->blocked, job, link);
@@ -446,9 +458,9 @@ void helper_count(struct helper_pool *pool, struct helper_counts *ret_counts)
 {
     pthread_mutex_lock(&pool->mutex);
     *ret_counts = (struct helper_counts){
-        .running = pool->running,
-        .waiting = pool->waiting,
-        .threads = pool->threads,
+        .running = pool->jobs.running,
+        .waiting = pool->jobs.waiting,
+        .threads = pool->threads.count,
     };
     pthread_mutex_unlock(&pool->mutex);
 }

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * See log.h. The level and the form of a line are constant once threads run. A line is put together
+ * without a lock; one mutex then keeps lines whole, and counts those that nobody read.
+ */
 #include "daemon/base/log.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* See thread.h. The mask is set before the thread begins, so no signal can find it unprepared. */
 #include "daemon/base/thread.h"
 
 #include <signal.h>

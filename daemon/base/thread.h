@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+/* How the daemon starts a thread, so that signals and names are right. What such a thread starts
+ * inherits both. */
 #ifndef BLKD_DAEMON_BASE_THREAD_H
 #define BLKD_DAEMON_BASE_THREAD_H
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What all engines have in common: choosing one by its name, and counting what is in flight.
+ * What all engines have in common: their numbers, counting what is in flight, and the way to the
+ * one that does it. Knows none of them by name.
  */
 #include "daemon/engine/engine.h"
 
@@ -8,33 +9,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdatomic.h>
-#include <string.h>
 
-#include "common/cleanup.h"
 #include "daemon/engine/impl.h"
-#include "daemon/engine/writers.h"
-
-#define FAULT_PREFIX "fault:"
-
-void engine_target_init(struct engine_target *target)
-{
-    helper_share_init(&target->share, ENGINE_PER_DEVICE);
-    for (unsigned int i = 0; i < WORKERS_MAX; i++) {
-        target->lanes[i].running = 0;
-        TAILQ_INIT(&target->lanes[i].waiting);
-        TAILQ_INIT(&target->lanes[i].batch);
-    }
-    engine_writers_init(target);
-}
-
-void engine_target_deinit(struct engine_target *target)
-{
-    engine_writers_deinit(target);
-    helper_share_deinit(&target->share);
-    for (unsigned int i = 0; i < WORKERS_MAX; i++)
-        assert(target->lanes[i].running == 0 && TAILQ_EMPTY(&target->lanes[i].waiting) &&
-               TAILQ_EMPTY(&target->lanes[i].batch));
-}
 
 /* Which numbers are taken: one bit for each engine there is. */
 static _Atomic uint64_t numbers_taken;
@@ -57,70 +33,6 @@ int engine_init(struct engine *engine, const struct engine_ops *ops)
 void engine_deinit(struct engine *engine)
 {
     atomic_fetch_and(&numbers_taken, ~(UINT64_C(1) << engine->number));
-}
-
-static int new_auto(struct engine **ret_engine, int *ret_fallback_reason)
-{
-    int reason = engine_uring_new(ret_engine);
-    if (reason == 0) {
-        *ret_fallback_reason = 0;
-        return 0;
-    }
-
-    int error = engine_threads_new(ret_engine);
-    if (error < 0)
-        return error;
-    *ret_fallback_reason = reason;
-    return 0;
-}
-
-/* Any engine but the one that wraps another. */
-static int new_plain(const char *name, struct engine **ret_engine, int *ret_fallback_reason)
-{
-    if (strcmp(name, "auto") == 0)
-        return new_auto(ret_engine, ret_fallback_reason);
-    if (strcmp(name, "io_uring") == 0)
-        return engine_uring_new(ret_engine);
-    if (strcmp(name, "threads") == 0)
-        return engine_threads_new(ret_engine);
-    return -EINVAL;
-}
-
-/* "ENGINE:RULES" */
-static int new_fault(const char *text, struct engine **ret_engine, int *ret_fallback_reason)
-{
-    const char *colon = strchr(text, ':');
-    if (!colon)
-        return -EINVAL;
-
-    CLEANUP_FREE char *inner_name = strndup(text, (size_t)(colon - text));
-    if (!inner_name)
-        return -ENOMEM;
-
-    struct engine *inner;
-    int reason = 0;
-    int error = new_plain(inner_name, &inner, &reason);
-    if (error < 0)
-        return error;
-
-    error = engine_fault_new(colon + 1, inner, ret_engine);
-    if (error < 0) {
-        engine_free(inner);
-        return error;
-    }
-    *ret_fallback_reason = reason;
-    return 0;
-}
-
-int engine_new(const char *name, struct engine **ret_engine, int *ret_fallback_reason)
-{
-    int ignored;
-
-    if (!ret_fallback_reason)
-        ret_fallback_reason = &ignored;
-    if (strncmp(name, FAULT_PREFIX, strlen(FAULT_PREFIX)) == 0)
-        return new_fault(name + strlen(FAULT_PREFIX), ret_engine, ret_fallback_reason);
-    return new_plain(name, ret_engine, ret_fallback_reason);
 }
 
 struct engine *engine_free(struct engine *engine)
@@ -214,14 +126,4 @@ void engine_finish(struct engine_io *io, ssize_t result)
 bool engine_needs_cpu(const struct engine *engine)
 {
     return engine->in_threads > 0;
-}
-
-int engine_global_init(void)
-{
-    return engine_threads_global_init();
-}
-
-void engine_global_deinit(void)
-{
-    engine_threads_global_deinit();
 }

@@ -31,7 +31,7 @@ enum { ENGINE_PIN_MAX = 3 };
 
 TAILQ_HEAD(engine_io_queue, engine_io);
 
-/* One engine's part of a target: touched by that engine only. */
+/* One engine's part of a target. All members: that engine's thread only. */
 struct engine_lane {
     unsigned int running; /* of what punts, in io_uring */
     struct engine_io_queue waiting;
@@ -39,7 +39,8 @@ struct engine_lane {
     TAILQ_ENTRY(engine_lane) link;
 };
 
-/* A thread of a target's writers, when it is active (engine_writers.c). */
+/* A thread of a target's writers (writers.h). `active` and `since_ns`: under engine_writers.mutex.
+ * `job` is the pool's while the thread is active; `target` is constant. */
 struct engine_writer {
     struct helper_job job;
     struct engine_target *target;
@@ -47,7 +48,7 @@ struct engine_writer {
     uint64_t since_ns; /* of the write that it does; 0: none */
 };
 
-/* All engines' part of a target: threads for its buffered writes. */
+/* All engines' part of a target: threads for its buffered writes. All members: under `mutex`. */
 struct engine_writers {
     pthread_mutex_t mutex;
     pthread_cond_t idle; /* none is active */
@@ -58,7 +59,9 @@ struct engine_writers {
 
 /*
  * What the transfers of one device share: their fair part of the engine, so that a hung device does
- * not take all of its threads. One for each device, used by the engines of all workers.
+ * not take all of its threads. One for each device, used by the engines of all workers. The device
+ * only embeds it: the members are the engines' own, each part with the rule at its top (`share`:
+ * the pool's lock).
  */
 struct engine_target {
     struct helper_share share;
@@ -87,6 +90,12 @@ enum engine_op {
     ENGINE_WRITE,
 };
 
+/*
+ * One transfer; embedded in what it is for. The first members are the caller's, who leaves them
+ * alone from engine_submit to on_done. The last ones are the engine's own, and belong to whoever
+ * has the transfer at the moment: the engine's thread, the target's writers (under their mutex), or
+ * the thread that does it.
+ */
 struct engine_io {
     enum engine_op op;
     int fd;

@@ -31,6 +31,7 @@ struct fault_plan {
 
 TAILQ_HEAD(fault_plan_queue, fault_plan);
 
+/* All members: the owner's thread. */
 struct engine_fault {
     struct engine engine;
     struct engine *inner;
@@ -283,7 +284,7 @@ static int epoll_add(int epoll_fd, int fd)
     return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
-int engine_fault_new(const char *rules, struct engine *inner, struct engine **ret_engine)
+int fault_new(const char *rules, struct engine *inner, struct engine **ret_engine)
 {
     CLEANUP_FREE struct engine_fault *fault = calloc(1, sizeof(*fault));
     if (!fault)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the engines share among themselves; for engine*.c only.
+ * What an engine is made of, for the files of this room only: engine.c is what all of them have in
+ * common and knows none of them, uring.c, threads.c and fault.c are the engines, and choose.c makes
+ * one by its name. What they rest on besides: writers.h and pool.h.
  */
 #ifndef BLKD_DAEMON_ENGINE_IMPL_H
 #define BLKD_DAEMON_ENGINE_IMPL_H
@@ -29,9 +31,9 @@ struct engine_ops {
 
 TAILQ_HEAD(engine_batches, engine_lane);
 
-/* First member of each engine. */
+/* First member of each engine. All members: the owner's thread; `ops` and `number` are constant. */
 struct engine {
-    const struct engine_ops *ops;
+    const struct engine_ops *ops; /* what the engine does itself */
     unsigned int in_flight;
     unsigned int in_threads; /* of those: what copies or punts */
     /* Of engines that do transfers themselves: */
@@ -49,20 +51,12 @@ static inline struct engine_lane *engine_lane_of(const struct engine *engine,
     return &io->target->lanes[engine->number];
 }
 
-/* One transfer on the calling thread: bytes, or a negative errno that is not -EINTR. */
-ssize_t engine_transfer(const struct engine_io *io);
-
-/* Each: 0 or a negative errno. */
-int engine_uring_new(struct engine **ret_engine);
-int engine_threads_new(struct engine **ret_engine);
+/* The engines, for choose.c. Each: 0 or a negative errno. */
+int uring_new(struct engine **ret_engine);
+int threads_new(struct engine **ret_engine);
 
 /* `rules` as fault_rules.h has them; takes `inner` when it succeeds. */
-int engine_fault_new(const char *rules, struct engine *inner, struct engine **ret_engine);
-
-/* Threads for all engines. */
-struct helper_pool *engine_threads_pool(void);
-int engine_threads_global_init(void);
-void engine_threads_global_deinit(void);
+int fault_new(const char *rules, struct engine *inner, struct engine **ret_engine);
 
 /* From an engine's process: the transfer is over. It counts in io->engine, which is the outermost
  * engine. */

@@ -6,23 +6,22 @@
  * A transfer draws on its target's share, so that a hung device holds ENGINE_PER_DEVICE threads and
  * no more. The job goes to the pool at engine_submit; there is nothing left to kick.
  */
-#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 
 #include "common/cleanup.h"
-#include "common/limits.h"
 #include "daemon/engine/impl.h"
+#include "daemon/engine/pool.h"
 #include "daemon/engine/writers.h"
 
+/* All members: the owner's thread; `pool` is constant, and `box` takes letters from any thread. */
 struct engine_threads {
     struct engine engine;
+    struct helper_pool *pool;
     struct mailbox box;
     unsigned int done; /* in this round of process, beyond the number of letters */
 };
-
-static struct helper_pool *threads_pool;
 
 static struct engine_threads *threads_of(const struct engine *engine)
 {
@@ -32,31 +31,6 @@ static struct engine_threads *threads_of(const struct engine *engine)
 static struct engine_io *io_of_job(struct helper_job *job)
 {
     return (struct engine_io *)(void *)((char *)job - offsetof(struct engine_io, job));
-}
-
-struct helper_pool *engine_threads_pool(void)
-{
-    return threads_pool;
-}
-
-static ssize_t transfer_once(const struct engine_io *io)
-{
-    off_t offset = (off_t)io->offset_bytes;
-    ssize_t got = io->op == ENGINE_READ
-                      ? preadv2(io->fd, io->iov, io->iov_count, offset, io->rw_flags)
-                      : pwritev2(io->fd, io->iov, io->iov_count, offset, io->rw_flags);
-
-    return got < 0 ? -errno : got;
-}
-
-ssize_t engine_transfer(const struct engine_io *io)
-{
-    ssize_t result;
-
-    do
-        result = transfer_once(io);
-    while (result == -EINTR);
-    return result;
 }
 
 static void threads_run(struct helper_job *job)
@@ -76,7 +50,7 @@ static void on_threads_done(struct helper_job *job)
 static void threads_submit(struct engine *engine, struct engine_io *io)
 {
     if (io->copies) {
-        engine_writers_add(engine, io);
+        writers_add(engine, io);
         return;
     }
     io->job = (struct helper_job){
@@ -85,12 +59,12 @@ static void threads_submit(struct engine *engine, struct engine_io *io)
         .reply_to = &threads_of(engine)->box,
         .shares = {&io->target->share},
     };
-    helper_submit(threads_pool, &io->job);
+    helper_submit(threads_of(engine)->pool, &io->job);
 }
 
 static void threads_kick(struct engine *engine)
 {
-    engine_writers_kick(engine);
+    writers_kick(engine);
 }
 
 /* One letter for all of them: the first one's. */
@@ -176,10 +150,8 @@ static const struct engine_ops threads_ops = {
     .unpin = threads_unpin,
 };
 
-int engine_threads_new(struct engine **ret_engine)
+int threads_new(struct engine **ret_engine)
 {
-    assert(threads_pool);
-
     CLEANUP_FREE struct engine_threads *threads = calloc(1, sizeof(*threads));
     if (!threads)
         return -ENOMEM;
@@ -192,17 +164,7 @@ int engine_threads_new(struct engine **ret_engine)
         engine_deinit(&threads->engine);
         return error;
     }
+    threads->pool = engine_pool();
     *ret_engine = &TAKE_PTR(threads)->engine;
     return 0;
-}
-
-int engine_threads_global_init(void)
-{
-    assert(!threads_pool);
-    return helper_new(ENGINE_THREADS_MAX, "blkd-engine", &threads_pool);
-}
-
-void engine_threads_global_deinit(void)
-{
-    threads_pool = helper_free(threads_pool);
 }

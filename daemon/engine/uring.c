@@ -16,7 +16,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -24,43 +23,35 @@
 #include "daemon/engine/impl.h"
 #include "daemon/engine/uring_memory.h"
 #include "daemon/engine/uring_pins.h"
+#include "daemon/engine/uring_ring.h"
 #include "daemon/engine/writers.h"
 
 enum {
-    RING_SQ_ENTRIES = 256,
-    RING_CQ_ENTRIES = 4096,
-    /* Kernel workers of one ring. Bounded ones do what turns out on the way to block, on files and
-     * block devices (the kernel's default is 4 a CPU); unbounded ones what is sent to a worker from
-     * the start, and there are as many as RLIMIT_NPROC allows if nothing else is said. */
-    RING_BOUNDED_MAX = 64,
-    RING_UNBOUNDED_MAX = 64 * ENGINE_PER_DEVICE,
     REAP_BATCH = 64,
     DEFERRED_AT_ONCE = 16, /* what io_uring_get_events runs at the least, if there is as much */
 };
 
+/* What the targets' writers have done for the engine. All members: under `mutex`, except that the
+ * owner looks at `any` without it. */
+struct uring_written {
+    pthread_mutex_t mutex;
+    struct engine_io_queue queue;
+    atomic_bool any; /* the queue is not empty */
+};
+
+/* All members: the owner's thread. Two are for other threads as well: `written`, by its own rule,
+ * and `event_fd`, a constant to which a poster writes under written.mutex. */
 struct engine_uring {
     struct engine engine;
     struct io_uring ring;
     int event_fd;
     unsigned int in_ring; /* in the submission queue or with the kernel */
     bool enabled;
+    bool stale_flag; /* the ring says that it has deferred work, and has none */
     struct engine_io_queue queued;
     struct uring_pins pins;
-    pthread_mutex_t written_mutex;
-    struct engine_io_queue written; /* by the targets' writers; under written_mutex */
-    atomic_bool any_written;        /* it is not empty; to look without the mutex */
-    bool stale_flag;                /* the ring says that it has deferred work, and has none */
+    struct uring_written written;
     struct uring_memory memory;
-};
-
-/* What the ring is tried with, from best to plainest. Enabling later lets an engine be made on a
- * thread other than the one that uses it. */
-static const unsigned int ring_flags[] = {
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
-        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL, /* 6.1 */
-    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
-        IORING_SETUP_R_DISABLED, /* 5.19 */
-    IORING_SETUP_R_DISABLED,     /* 5.10 */
 };
 
 static struct engine_uring *uring_of(const struct engine *engine)
@@ -112,7 +103,7 @@ static void sqe_fill(struct io_uring_sqe *sqe, struct engine_io *io)
 
 static bool ring_put(struct engine_uring *uring, struct engine_io *io)
 {
-    if (uring->in_ring == RING_CQ_ENTRIES)
+    if (uring->in_ring == URING_RING_COMPLETIONS)
         return false;
     struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
     if (!sqe)
@@ -152,7 +143,7 @@ static void uring_submit(struct engine *engine, struct engine_io *io)
     io->in_lane = false;
     io->blocking = false;
     if (io->copies) {
-        engine_writers_add(engine, io);
+        writers_add(engine, io);
     } else if (io->punts) {
         uring_punt(uring, io);
     } else {
@@ -168,24 +159,12 @@ static void uring_fill(struct engine_uring *uring)
         TAILQ_REMOVE(&uring->queued, io, link);
 }
 
-/* liburing 2.3 has io_uring_enable_rings in its header, but does not export it. */
-static long ring_enable(const struct io_uring *ring)
-{
-    return syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-}
-
-/* On the owner's thread: it becomes the ring's only submitter, and its kernel workers are these. */
+/* On the owner's thread: it becomes the ring's only submitter. */
 static void uring_enable(struct engine_uring *uring)
 {
-    unsigned int workers[2] = {RING_BOUNDED_MAX, RING_UNBOUNDED_MAX};
-
     if (uring->enabled)
         return;
-    long error = ring_enable(&uring->ring);
-    assert(error == 0);
-    (void)error;
-    /* Not in every kernel (5.15); without it there are fewer workers. */
-    (void)io_uring_register_iowq_max_workers(&uring->ring, workers);
+    uring_ring_enable(&uring->ring);
     uring->enabled = true;
 }
 
@@ -200,7 +179,7 @@ static void uring_kick(struct engine *engine)
 {
     struct engine_uring *uring = uring_of(engine);
 
-    engine_writers_kick(engine);
+    writers_kick(engine);
     uring_fill(uring);
     while (io_uring_sq_ready(&uring->ring) > 0) {
         uring_enable(uring);
@@ -284,7 +263,7 @@ static bool uring_ready(struct engine *engine)
 
     return io_uring_cq_ready(&uring->ring) > 0 ||
            (ring_has_deferred_work(uring) && !uring->stale_flag) ||
-           atomic_load_explicit(&uring->any_written, memory_order_relaxed);
+           atomic_load_explicit(&uring->written.any, memory_order_relaxed);
 }
 
 /* The event descriptor is written under the lock: then the owner can be done with the last transfer
@@ -293,13 +272,13 @@ static void uring_post(struct engine *engine, struct engine_io_queue *ended)
 {
     struct engine_uring *uring = uring_of(engine);
 
-    pthread_mutex_lock(&uring->written_mutex);
-    bool first = TAILQ_EMPTY(&uring->written);
-    TAILQ_CONCAT(&uring->written, ended, link);
-    atomic_store(&uring->any_written, true); /* before the descriptor is readable */
+    pthread_mutex_lock(&uring->written.mutex);
+    bool first = TAILQ_EMPTY(&uring->written.queue);
+    TAILQ_CONCAT(&uring->written.queue, ended, link);
+    atomic_store(&uring->written.any, true); /* before the descriptor is readable */
     if (first)
         (void)eventfd_write(uring->event_fd, 1);
-    pthread_mutex_unlock(&uring->written_mutex);
+    pthread_mutex_unlock(&uring->written.mutex);
 }
 
 static unsigned int uring_finish_written(struct engine_uring *uring)
@@ -308,12 +287,12 @@ static unsigned int uring_finish_written(struct engine_uring *uring)
     struct engine_io *io;
     unsigned int done = 0;
 
-    if (!atomic_load(&uring->any_written))
+    if (!atomic_load(&uring->written.any))
         return 0;
-    pthread_mutex_lock(&uring->written_mutex);
-    TAILQ_CONCAT(&ended, &uring->written, link);
-    atomic_store_explicit(&uring->any_written, false, memory_order_relaxed);
-    pthread_mutex_unlock(&uring->written_mutex);
+    pthread_mutex_lock(&uring->written.mutex);
+    TAILQ_CONCAT(&ended, &uring->written.queue, link);
+    atomic_store_explicit(&uring->written.any, false, memory_order_relaxed);
+    pthread_mutex_unlock(&uring->written.mutex);
 
     while ((io = TAILQ_FIRST(&ended))) {
         TAILQ_REMOVE(&ended, io, link);
@@ -407,9 +386,9 @@ static void uring_free(struct engine *engine)
     struct engine_uring *uring = uring_of(engine);
 
     io_uring_queue_exit(&uring->ring);
-    pthread_mutex_lock(&uring->written_mutex); /* a poster may still be on its way out */
-    pthread_mutex_unlock(&uring->written_mutex);
-    pthread_mutex_destroy(&uring->written_mutex);
+    pthread_mutex_lock(&uring->written.mutex); /* a poster may still be on its way out */
+    pthread_mutex_unlock(&uring->written.mutex);
+    pthread_mutex_destroy(&uring->written.mutex);
     (void)close(uring->event_fd);
     engine_deinit(engine);
     free(uring);
@@ -430,49 +409,7 @@ static const struct engine_ops uring_ops = {
     .unregister_memory = uring_unregister_memory,
 };
 
-static int ring_open(struct io_uring *ring)
-{
-    int error = -EINVAL;
-
-    for (size_t i = 0; error == -EINVAL && i < sizeof(ring_flags) / sizeof(*ring_flags); i++) {
-        struct io_uring_params params = {
-            .flags = ring_flags[i] | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
-            .cq_entries = RING_CQ_ENTRIES,
-        };
-        error = io_uring_queue_init_params(RING_SQ_ENTRIES, ring, &params);
-    }
-    return error;
-}
-
-static int ring_probe(struct io_uring *ring)
-{
-    struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
-    if (!probe)
-        return -EOPNOTSUPP;
-
-    bool good = io_uring_opcode_supported(probe, IORING_OP_READ) &&
-                io_uring_opcode_supported(probe, IORING_OP_WRITE) &&
-                io_uring_opcode_supported(probe, IORING_OP_READV) &&
-                io_uring_opcode_supported(probe, IORING_OP_WRITEV);
-    io_uring_free_probe(probe);
-    return good ? 0 : -EOPNOTSUPP;
-}
-
-static int uring_open(struct engine_uring *uring)
-{
-    int error = ring_open(&uring->ring);
-    if (error < 0)
-        return error == -EINVAL ? -EOPNOTSUPP : error;
-
-    error = ring_probe(&uring->ring);
-    if (error == 0)
-        error = io_uring_register_eventfd(&uring->ring, uring->event_fd);
-    if (error < 0)
-        io_uring_queue_exit(&uring->ring);
-    return error;
-}
-
-int engine_uring_new(struct engine **ret_engine)
+int uring_new(struct engine **ret_engine)
 {
     CLEANUP_FREE struct engine_uring *uring = calloc(1, sizeof(*uring));
     if (!uring)
@@ -486,14 +423,14 @@ int engine_uring_new(struct engine **ret_engine)
     int error = engine_init(&uring->engine, &uring_ops);
     if (error < 0)
         return error;
-    error = uring_open(uring);
+    error = uring_ring_open(&uring->ring, uring->event_fd);
     if (error < 0) {
         engine_deinit(&uring->engine);
         return error;
     }
     TAILQ_INIT(&uring->queued);
-    TAILQ_INIT(&uring->written);
-    (void)pthread_mutex_init(&uring->written_mutex, NULL);
+    TAILQ_INIT(&uring->written.queue);
+    (void)pthread_mutex_init(&uring->written.mutex, NULL);
 
     TAKE_FD(event_fd);
     *ret_engine = &TAKE_PTR(uring)->engine;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* See uring_memory.h. */
+/* See uring_memory.h. A slot whose bit in `taken` is not set is empty in the kernel's table too. */
 #include "daemon/engine/uring_memory.h"
 
 #include <assert.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* See engine_writers.h. */
+/*
+ * See writers.h. As long as a target's queue holds a write, at least one of its threads is active:
+ * a thread leaves only after it has seen the queue empty, and whoever fills the queue starts one if
+ * none is there that will soon look.
+ */
 #include "daemon/engine/writers.h"
 
 #include <assert.h>
@@ -7,6 +11,7 @@
 #include <time.h>
 
 #include "daemon/base/helper.h"
+#include "daemon/engine/pool.h"
 
 /*
  * A group is given back when it is so large or so old, or when there is nothing more to do: each
@@ -82,7 +87,7 @@ static void writer_start(struct engine_writer *writer)
         .on_done = on_writer_left,
         .shares = {&writer->target->share},
     };
-    helper_submit(engine_threads_pool(), &writer->job);
+    helper_submit(engine_pool(), &writer->job);
 }
 
 /* What came after it had looked for the last time is its own to do. */
@@ -172,7 +177,7 @@ static void writer_run(struct helper_job *job)
 
 /* --- The engine's owner --- */
 
-void engine_writers_add(struct engine *engine, struct engine_io *io)
+void writers_add(struct engine *engine, struct engine_io *io)
 {
     struct engine_lane *lane = engine_lane_of(engine, io);
 
@@ -192,7 +197,7 @@ static void writers_hand_over(struct engine_writers *writers, struct engine_lane
         writer_start(writer);
 }
 
-void engine_writers_kick(struct engine *engine)
+void writers_kick(struct engine *engine)
 {
     struct engine_lane *lane;
 
@@ -204,7 +209,7 @@ void engine_writers_kick(struct engine *engine)
 
 /* --- Life --- */
 
-void engine_writers_init(struct engine_target *target)
+void writers_init(struct engine_target *target)
 {
     struct engine_writers *writers = &target->writers;
     *writers = (struct engine_writers){0};
@@ -215,7 +220,7 @@ void engine_writers_init(struct engine_target *target)
         writers->writers[i].target = target;
 }
 
-void engine_writers_deinit(struct engine_target *target)
+void writers_deinit(struct engine_target *target)
 {
     struct engine_writers *writers = &target->writers;
 

@@ -8,19 +8,19 @@
  * that one.
  *
  * Only where a write takes long a further thread joins, up to ENGINE_PER_DEVICE of them: a hung
- * device holds so many and no more. They are jobs of the pool of engine_threads.c, draw on the
- * target's share.
+ * device holds so many and no more. They are jobs of the pool (pool.h) and draw on the target's
+ * share.
  */
 #ifndef BLKD_DAEMON_ENGINE_WRITERS_H
 #define BLKD_DAEMON_ENGINE_WRITERS_H
 
 #include "daemon/engine/impl.h"
 
-void engine_writers_init(struct engine_target *target);
-void engine_writers_deinit(struct engine_target *target); /* as engine_target_deinit */
+void writers_init(struct engine_target *target);
+void writers_deinit(struct engine_target *target); /* as engine_target_deinit */
 
 /* Owner's thread: takes the write, which the next kick hands over with all others. */
-void engine_writers_add(struct engine *engine, struct engine_io *io);
-void engine_writers_kick(struct engine *engine);
+void writers_add(struct engine *engine, struct engine_io *io);
+void writers_kick(struct engine *engine);
 
 #endif

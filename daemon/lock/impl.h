@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the lock module know of each other; lock.h is for everybody else.
+ * What the files of this room know of each other; lock.h is for everybody else.
  *
- * lock.c grants and queues, lock_gate.c says who may touch the bytes now, lock_deadlock.c looks for
- * parties that wait for themselves, lock_tree.c finds locks by range.
+ * lock.c grants and queues. It uses gate.c, which says who may touch the bytes now, and deadlock.c,
+ * which looks for parties that wait for themselves. All three find locks by range in tree.c.
  */
 #ifndef BLKD_DAEMON_LOCK_IMPL_H
 #define BLKD_DAEMON_LOCK_IMPL_H

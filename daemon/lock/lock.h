@@ -55,7 +55,7 @@ struct lock;
 
 TAILQ_HEAD(lock_list, lock);
 
-/* Who can be in a deadlock; embedded in a connection. */
+/* Who can be in a deadlock; embedded in a connection. All members: under the space's mutex. */
 struct lock_party {
     struct lock_list waits;       /* its requests that wait, on all devices; party_wait_link */
     struct lock_list possessions; /* its locks that are reserved or held; party_link */
@@ -65,7 +65,8 @@ struct lock_party {
     bool visit_all;
 };
 
-/* One session's part; embedded in it. All its locks are on one table. */
+/* One session's part; embedded in it. All its locks are on one table. All members: under the
+ * space's mutex, except `stale`. */
 struct lock_owner {
     struct lock_party *party; /* constant */
     struct lock_list locks;   /* of any phase, in the order they were made; owner_link */
@@ -75,12 +76,16 @@ struct lock_owner {
                    (lock_forgive): its writes are refused with -ESTALE */
 };
 
-/* One lock; embedded in what the daemon keeps about it. */
+/*
+ * One lock; embedded in what the daemon keeps about it. All members: under the space's mutex.
+ * `held` and `held_span` are written by GATE calls only, so that either mutex is enough to read
+ * them; owner, table and range do not change while it is held or wanted.
+ */
 struct lock {
     struct lock_owner *owner;
     struct lock_table *table;
     struct lock_range range;
-    enum lock_mode held;   /* under the device's mutex */
+    enum lock_mode held;   /* GATE */
     enum lock_mode wanted; /* while not LOCK_SETTLED */
     enum lock_phase phase;
     bool isolates;  /* exclusive only: while held, others cannot even read (L2) */
@@ -108,8 +113,11 @@ struct lock_counts {
     int isolating;
 };
 
+/* The locks of one device; embedded in it. Each part has its rule at its top. */
 struct lock_table {
-    struct lock_space *space;
+    struct lock_space *space; /* constant */
+
+    /* Under the space's mutex. */
     struct lock_list queue;   /* WAITING, in their order; queue_link */
     struct lock_list granted; /* held or reserved, in the order of their first reservation;
                                  granted_link */
@@ -119,13 +127,15 @@ struct lock_table {
     struct lock_counts held;
     struct lock_counts related_held; /* of all related tables together */
 
-    /* Under the space's mutex. */
+    /* The module's own. Under the space's mutex; `related` and its count by GATE calls only. */
     struct lock_tree granted_tree;
     struct lock_tree waiting_tree;
     struct lock_table *related[LOCK_RELATED_MAX];
     unsigned int related_count;
 };
 
+/* Everything that can wait for each other: all tables of the daemon. All members: under its mutex,
+ * which is the caller's. */
 struct lock_space {
     uint64_t last_order;
     uint64_t last_search;

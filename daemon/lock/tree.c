@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Interval trees of locks; lock_tree.h says what they are for.
+ * Interval trees of locks; tree.h says what they are for.
  *
  * A tree is sorted by first byte, then rank. libbsd's RB_AUGMENT is called for the spans that a
  * rotation moves, and for the parent of one that comes or goes, but not for all above: sum_up does

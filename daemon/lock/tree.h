@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Interval trees of locks: which lock touches these bytes? A part of lock.h; nobody else uses it.
+ * Interval trees of locks: which lock touches these bytes? Private: lock.h includes it only because
+ * locks and tables embed its types.
  *
  * A span is a lock's place in one tree. Where it stands (range, owner, rank) does not change while
  * it is in there; whether it is *strong* (what that means is the tree's user's: exclusive,

@@ -30,7 +30,7 @@ struct state_mark {
     UT_hash_handle hh;
 };
 
-static bool state_key_is_valid(const char *text)
+static bool key_is_valid(const char *text)
 {
     static const char allowed[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-";
@@ -39,15 +39,15 @@ static bool state_key_is_valid(const char *text)
            strcmp(text, "..") != 0;
 }
 
-static int state_key_check(const struct state_key *key, char message[STATE_MESSAGE_MAX])
+static int key_check(const struct state_key *key, char message[STATE_MESSAGE_MAX])
 {
-    if (state_key_is_valid(key->text))
+    if (key_is_valid(key->text))
         return 0;
     (void)snprintf(message, STATE_MESSAGE_MAX, "\"%s\" cannot be a device's key", key->text);
     return -EINVAL;
 }
 
-static struct state_mark *state_mark_find(struct state *state, const struct state_key *key)
+static struct state_mark *mark_find(struct state *state, const struct state_key *key)
 {
     struct state_mark *mark = NULL;
     HASH_FIND_STR(state->marks, key->text, mark);
@@ -55,10 +55,10 @@ static struct state_mark *state_mark_find(struct state *state, const struct stat
 }
 
 /* NULL: no memory. An earlier mark of the device stays. */
-static struct state_mark *state_mark_add(struct state *state, const struct state_key *key,
-                                         const struct state_failure *failure)
+static struct state_mark *mark_add(struct state *state, const struct state_key *key,
+                                   const struct state_failure *failure)
 {
-    struct state_mark *mark = state_mark_find(state, key);
+    struct state_mark *mark = mark_find(state, key);
     if (mark != NULL)
         return mark;
     mark = calloc(1, sizeof(*mark));
@@ -74,7 +74,7 @@ static struct state_mark *state_mark_add(struct state *state, const struct state
     return mark;
 }
 
-void state_failures_free(struct state *state)
+void failures_free(struct state *state)
 {
     struct state_mark *mark = NULL;
     struct state_mark *next = NULL;
@@ -86,7 +86,7 @@ void state_failures_free(struct state *state)
 }
 
 /* A path in one line, whatever is in it. */
-static void state_mark_print_path(FILE *out, const char *path)
+static void mark_print_path(FILE *out, const char *path)
 {
     for (; *path != '\0'; path++) {
         unsigned char byte = (unsigned char)*path;
@@ -98,8 +98,8 @@ static void state_mark_print_path(FILE *out, const char *path)
 }
 
 /* The last line tells a whole file from one that was cut. */
-static int state_mark_format(const struct state_failure *failure, const char *path, char **ret_text,
-                             size_t *ret_length)
+static int mark_format(const struct state_failure *failure, const char *path, char **ret_text,
+                       size_t *ret_length)
 {
     const char *name = strerrorname_np(-failure->error);
     FILE *out = open_memstream(ret_text, ret_length);
@@ -107,13 +107,13 @@ static int state_mark_format(const struct state_failure *failure, const char *pa
         return -ENOMEM;
     (void)fprintf(out, "blkd-failed 1\nerror %d %s\nunix-ms %" PRIu64 "\npath ", -failure->error,
                   name != NULL ? name : "?", failure->unix_ms);
-    state_mark_print_path(out, path);
+    mark_print_path(out, path);
     (void)fputs("\nend\n", out);
     bool failed = ferror(out) != 0;
     return fclose(out) != 0 || failed ? -ENOMEM : 0;
 }
 
-static int state_mark_parse(const char *text, struct state_failure *ret_failure)
+static int mark_parse(const char *text, struct state_failure *ret_failure)
 {
     static const char end[] = "\nend\n";
     struct state_failure failure = {0};
@@ -129,7 +129,7 @@ static int state_mark_parse(const char *text, struct state_failure *ret_failure)
 }
 
 /* When a damaged mark was written, as well as can be told. */
-static uint64_t state_mark_file_ms(const struct state_place *place, const char *name)
+static uint64_t mark_file_ms(const struct state_place *place, const char *name)
 {
     struct stat info;
     if (fstatat(place->fd, name, &info, AT_SYMLINK_NOFOLLOW) < 0 || info.st_mtim.tv_sec < 0)
@@ -137,14 +137,14 @@ static uint64_t state_mark_file_ms(const struct state_place *place, const char *
     return (uint64_t)info.st_mtim.tv_sec * 1000 + (uint64_t)info.st_mtim.tv_nsec / 1000000;
 }
 
-static struct state_failure state_mark_read(const struct state_place *place, const char *name,
-                                            char message[STATE_MESSAGE_MAX])
+static struct state_failure mark_read(const struct state_place *place, const char *name,
+                                      char message[STATE_MESSAGE_MAX])
 {
     CLEANUP_FREE char *text = calloc(1, MARK_TEXT_MAX);
-    struct state_failure failure = {.error = -EIO, .unix_ms = state_mark_file_ms(place, name)};
-    int error = text == NULL ? -ENOMEM : state_file_read(place, name, text, MARK_TEXT_MAX, message);
+    struct state_failure failure = {.error = -EIO, .unix_ms = mark_file_ms(place, name)};
+    int error = text == NULL ? -ENOMEM : file_read(place, name, text, MARK_TEXT_MAX, message);
     if (error == 0)
-        error = state_mark_parse(text, &failure);
+        error = mark_parse(text, &failure);
     if (error < 0)
         log_message(LOG_LEVEL_WARNING, "state-damaged",
                     "%s/%s cannot be read as the mark of a failed device; it is taken for one with "
@@ -157,47 +157,47 @@ static int on_mark_file(const char *name, void *user_data, char *message)
 {
     struct state *state = user_data;
     struct state_key key = {0};
-    if (!state_key_is_valid(name)) {
+    if (!key_is_valid(name)) {
         log_message(LOG_LEVEL_WARNING, "state-foreign",
                     "%s/%s is no mark of the daemon's; it is left alone", state->failed.path, name);
         return 0;
     }
     (void)strcpy(key.text, name);
-    const struct state_failure failure = state_mark_read(&state->failed, name, message);
-    struct state_mark *mark = state_mark_add(state, &key, &failure);
+    const struct state_failure failure = mark_read(&state->failed, name, message);
+    struct state_mark *mark = mark_add(state, &key, &failure);
     if (mark == NULL)
-        return state_file_explain(-ENOMEM, "load", &state->failed, name, message);
+        return file_explain(-ENOMEM, "load", &state->failed, name, message);
     mark->durable = true;
     return 0;
 }
 
 /* The names are synced, because a daemon that was killed may have put or cleared a mark without
  * living to sync it: what is read here is to stay true. */
-int state_failures_load(struct state *state, char message[STATE_MESSAGE_MAX])
+int failures_load(struct state *state, char message[STATE_MESSAGE_MAX])
 {
-    int error = state_file_sync_names(&state->failed, message);
+    int error = file_sync_names(&state->failed, message);
     if (error < 0)
         return error;
-    return state_file_sweep(&state->failed, on_mark_file, state, message);
+    return file_sweep(&state->failed, on_mark_file, state, message);
 }
 
 bool state_find_failure(struct state *state, const struct state_key *key,
                         struct state_failure *ret_failure)
 {
     pthread_mutex_lock(&state->memory);
-    const struct state_mark *mark = state_mark_find(state, key);
+    const struct state_mark *mark = mark_find(state, key);
     if (mark != NULL)
         *ret_failure = mark->failure;
     pthread_mutex_unlock(&state->memory);
     return mark != NULL;
 }
 
-static int state_mark_remember(struct state *state, const struct state_key *key,
-                               const struct state_failure *failure,
-                               struct state_failure *ret_failure, bool *ret_durable)
+static int mark_remember(struct state *state, const struct state_key *key,
+                         const struct state_failure *failure, struct state_failure *ret_failure,
+                         bool *ret_durable)
 {
     pthread_mutex_lock(&state->memory);
-    const struct state_mark *mark = state_mark_add(state, key, failure);
+    const struct state_mark *mark = mark_add(state, key, failure);
     if (mark != NULL) {
         *ret_failure = mark->failure;
         *ret_durable = mark->durable;
@@ -206,7 +206,7 @@ static int state_mark_remember(struct state *state, const struct state_key *key,
     return mark != NULL ? 0 : -ENOMEM;
 }
 
-static bool state_mark_is_one_too_many(struct state *state)
+static bool mark_is_one_too_many(struct state *state)
 {
     pthread_mutex_lock(&state->memory);
     bool too_many = HASH_COUNT(state->marks) > STATE_FAILURES_MAX;
@@ -214,22 +214,22 @@ static bool state_mark_is_one_too_many(struct state *state)
     return too_many;
 }
 
-static int state_mark_write(struct state *state, const struct state_key *key, const char *path,
-                            const struct state_failure *failure, char message[STATE_MESSAGE_MAX])
+static int mark_write(struct state *state, const struct state_key *key, const char *path,
+                      const struct state_failure *failure, char message[STATE_MESSAGE_MAX])
 {
     CLEANUP_FREE char *text = NULL;
     size_t length = 0;
-    if (state_mark_is_one_too_many(state)) {
+    if (mark_is_one_too_many(state)) {
         (void)snprintf(message, STATE_MESSAGE_MAX,
                        "%s has %d marks of failed devices, and takes no more: recover devices, or "
                        "remove marks of those that are gone",
                        state->failed.path, STATE_FAILURES_MAX);
         return -ENOSPC;
     }
-    int error = state_mark_format(failure, path, &text, &length);
+    int error = mark_format(failure, path, &text, &length);
     if (error < 0)
-        return state_file_explain(error, "write", &state->failed, key->text, message);
-    return state_file_replace(&state->failed, key->text, text, length, message);
+        return file_explain(error, "write", &state->failed, key->text, message);
+    return file_replace(&state->failed, key->text, text, length, message);
 }
 
 int state_put_failure(struct state *state, const struct state_key *key, const char *path,
@@ -239,21 +239,21 @@ int state_put_failure(struct state *state, const struct state_key *key, const ch
     bool durable = false;
     if (key->text[0] == '\0')
         return 0;
-    int error = state_key_check(key, message);
+    int error = key_check(key, message);
     if (error < 0)
         return error;
     /* Known at once, however long the disk takes. */
-    (void)state_mark_remember(state, key, failure, &first, &durable);
+    (void)mark_remember(state, key, failure, &first, &durable);
     pthread_mutex_lock(&state->disk);
     /* Again: who had the disk may have cleared it. */
-    error = state_mark_remember(state, key, failure, &first, &durable);
+    error = mark_remember(state, key, failure, &first, &durable);
     if (error < 0)
-        (void)state_file_explain(error, "write", &state->failed, key->text, message);
+        (void)file_explain(error, "write", &state->failed, key->text, message);
     else if (!durable)
-        error = state_mark_write(state, key, path, &first, message);
+        error = mark_write(state, key, path, &first, message);
     if (error == 0) {
         pthread_mutex_lock(&state->memory);
-        state_mark_find(state, key)->durable = true;
+        mark_find(state, key)->durable = true;
         pthread_mutex_unlock(&state->memory);
     }
     pthread_mutex_unlock(&state->disk);
@@ -265,14 +265,14 @@ int state_clear_failure(struct state *state, const struct state_key *key,
 {
     if (key->text[0] == '\0')
         return 0;
-    int error = state_key_check(key, message);
+    int error = key_check(key, message);
     if (error < 0)
         return error;
     pthread_mutex_lock(&state->disk);
-    error = state_file_remove(&state->failed, key->text, message);
+    error = file_remove(&state->failed, key->text, message);
     if (error == 0) {
         pthread_mutex_lock(&state->memory);
-        struct state_mark *mark = state_mark_find(state, key);
+        struct state_mark *mark = mark_find(state, key);
         if (mark != NULL) {
             HASH_DEL(state->marks, mark);
             free(mark);

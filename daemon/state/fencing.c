@@ -20,12 +20,12 @@ enum { FENCING_TEXT_MAX = 128 };
 /* No daemon comes so far; and so a sum with blocks does not overflow. */
 #define FENCING_MAX (UINT64_MAX / 2)
 
-static int state_fencing_format(uint64_t next, char text[FENCING_TEXT_MAX])
+static int fencing_format(uint64_t next, char text[FENCING_TEXT_MAX])
 {
     return snprintf(text, FENCING_TEXT_MAX, "blkd-fencing 1 %" PRIu64 " %" PRIu64 "\n", next, next);
 }
 
-static int state_fencing_damaged(const struct state_place *place, char message[STATE_MESSAGE_MAX])
+static int fencing_damaged(const struct state_place *place, char message[STATE_MESSAGE_MAX])
 {
     (void)snprintf(message, STATE_MESSAGE_MAX,
                    "%s/" STATE_FENCING_FILE " is damaged: restore it, or write into it the line "
@@ -35,40 +35,39 @@ static int state_fencing_damaged(const struct state_place *place, char message[S
     return -EUCLEAN;
 }
 
-int state_fencing_read(const struct state_place *place, uint64_t *ret_next,
-                       char message[STATE_MESSAGE_MAX])
+int fencing_read(const struct state_place *place, uint64_t *ret_next,
+                 char message[STATE_MESSAGE_MAX])
 {
     char text[FENCING_TEXT_MAX];
     char expected[FENCING_TEXT_MAX];
     uint64_t next = 0;
-    int error = state_file_read(place, STATE_FENCING_FILE, text, sizeof(text), message);
+    int error = file_read(place, STATE_FENCING_FILE, text, sizeof(text), message);
     if (error == -EFBIG || error == -EILSEQ)
-        return state_fencing_damaged(place, message);
+        return fencing_damaged(place, message);
     if (error < 0)
         return error;
     if (sscanf(text, "blkd-fencing 1 %" SCNu64, &next) != 1 || next == 0 || next > FENCING_MAX)
-        return state_fencing_damaged(place, message);
-    (void)state_fencing_format(next, expected);
+        return fencing_damaged(place, message);
+    (void)fencing_format(next, expected);
     if (strcmp(text, expected) != 0)
-        return state_fencing_damaged(place, message);
+        return fencing_damaged(place, message);
     *ret_next = next;
     return 0;
 }
 
-int state_fencing_write(const struct state_place *place, uint64_t next,
-                        char message[STATE_MESSAGE_MAX])
+int fencing_write(const struct state_place *place, uint64_t next, char message[STATE_MESSAGE_MAX])
 {
     char text[FENCING_TEXT_MAX];
-    int length = state_fencing_format(next, text);
-    return state_file_replace(place, STATE_FENCING_FILE, text, (size_t)length, message);
+    int length = fencing_format(next, text);
+    return file_replace(place, STATE_FENCING_FILE, text, (size_t)length, message);
 }
 
 int state_take_token(struct state *state, uint64_t *ret_token)
 {
     int error = -EAGAIN;
     pthread_mutex_lock(&state->memory);
-    if (state->next_token < state->end_token) {
-        *ret_token = state->next_token++;
+    if (state->tokens.next < state->tokens.end) {
+        *ret_token = state->tokens.next++;
         error = 0;
     }
     pthread_mutex_unlock(&state->memory);
@@ -78,7 +77,7 @@ int state_take_token(struct state *state, uint64_t *ret_token)
 bool state_tokens_low(struct state *state)
 {
     pthread_mutex_lock(&state->memory);
-    bool low = state->end_token - state->next_token < STATE_TOKEN_BLOCK / 2;
+    bool low = state->tokens.end - state->tokens.next < STATE_TOKEN_BLOCK / 2;
     pthread_mutex_unlock(&state->memory);
     return low;
 }
@@ -89,10 +88,10 @@ int state_reserve_tokens(struct state *state, char message[STATE_MESSAGE_MAX])
     pthread_mutex_lock(&state->disk);
     if (state_tokens_low(state)) {
         /* Only who has `disk` moves the end. */
-        error = state_fencing_write(&state->place, state->end_token + STATE_TOKEN_BLOCK, message);
+        error = fencing_write(&state->place, state->tokens.end + STATE_TOKEN_BLOCK, message);
         if (error == 0) {
             pthread_mutex_lock(&state->memory);
-            state->end_token += STATE_TOKEN_BLOCK;
+            state->tokens.end += STATE_TOKEN_BLOCK;
             pthread_mutex_unlock(&state->memory);
         }
     }

@@ -23,29 +23,28 @@ struct state_place {
 };
 
 /* Says "cannot VERB PATH/NAME: WHY: WHAT TO DO" in message (NAME may be ""); returns error. */
-int state_file_explain(int error, const char *verb, const struct state_place *place,
-                       const char *name, char message[STATE_MESSAGE_MAX]);
+int file_explain(int error, const char *verb, const struct state_place *place, const char *name,
+                 char message[STATE_MESSAGE_MAX]);
 
 /* Reads the text into buffer, with a NUL behind. 0; -ENOENT, without a message; -EFBIG: does not
  * fit; -EILSEQ: has a NUL in it; or another negative errno. */
-int state_file_read(const struct state_place *place, const char *name, char *buffer, size_t size,
-                    char message[STATE_MESSAGE_MAX]);
+int file_read(const struct state_place *place, const char *name, char *buffer, size_t size,
+              char message[STATE_MESSAGE_MAX]);
 
 /* 0 or a negative errno: then the contents are the old or the new ones. */
-int state_file_replace(const struct state_place *place, const char *name, const char *text,
-                       size_t length, char message[STATE_MESSAGE_MAX]);
+int file_replace(const struct state_place *place, const char *name, const char *text, size_t length,
+                 char message[STATE_MESSAGE_MAX]);
 
 /* Removes the file for good; one that is not there is no error, and for good too then. */
-int state_file_remove(const struct state_place *place, const char *name,
-                      char message[STATE_MESSAGE_MAX]);
+int file_remove(const struct state_place *place, const char *name, char message[STATE_MESSAGE_MAX]);
 
 /* Makes what was done to the directory's names last. */
-int state_file_sync_names(const struct state_place *place, char message[STATE_MESSAGE_MAX]);
+int file_sync_names(const struct state_place *place, char message[STATE_MESSAGE_MAX]);
 
 /* Calls `visit` for each name but those of leftovers, which are removed; stops at its first error.
  */
-int state_file_sweep(const struct state_place *place,
-                     int (*visit)(const char *name, void *user_data, char *message),
-                     void *user_data, char message[STATE_MESSAGE_MAX]);
+int file_sweep(const struct state_place *place,
+               int (*visit)(const char *name, void *user_data, char *message), void *user_data,
+               char message[STATE_MESSAGE_MAX]);
 
 #endif

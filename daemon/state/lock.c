@@ -38,7 +38,7 @@ struct holder {
 
 /* What /proc/PID/stat says; proc(5). Behind the name, which ends with the last parenthesis, come
  * fields 3 (state), 9 (flags) and 22 (start). 0 or -ESRCH; -ENOENT: /proc does not tell. */
-static int state_lock_look(int pid, bool *ret_ends, unsigned long long *ret_start)
+static int process_look(int pid, bool *ret_ends, unsigned long long *ret_start)
 {
     char text[STAT_TEXT_MAX];
     char ignored[STATE_MESSAGE_MAX];
@@ -49,7 +49,7 @@ static int state_lock_look(int pid, bool *ret_ends, unsigned long long *ret_star
     const struct state_place proc = {.fd = proc_fd, .path = "/proc"};
 
     (void)snprintf(name, sizeof(name), "%d/stat", pid);
-    if (proc_fd < 0 || state_file_read(&proc, name, text, sizeof(text), ignored) < 0)
+    if (proc_fd < 0 || file_read(&proc, name, text, sizeof(text), ignored) < 0)
         return -ENOENT;
     const char *fields = strrchr(text, ')');
     if (fields == NULL ||
@@ -61,18 +61,18 @@ static int state_lock_look(int pid, bool *ret_ends, unsigned long long *ret_star
     return 0;
 }
 
-static bool state_lock_lives(const struct holder *holder)
+static bool holder_lives(const struct holder *holder)
 {
     bool ends = false;
     unsigned long long start = 0;
     if (holder->pid <= 0 || (kill(holder->pid, 0) < 0 && errno == ESRCH))
         return false;
-    if (state_lock_look(holder->pid, &ends, &start) < 0)
+    if (process_look(holder->pid, &ends, &start) < 0)
         return kill(holder->pid, 0) == 0 || errno != ESRCH;
     return !ends && start == holder->start;
 }
 
-static struct holder state_lock_read(int fd)
+static struct holder holder_read(int fd)
 {
     char text[LOCK_TEXT_MAX];
     struct holder holder = {0};
@@ -84,12 +84,12 @@ static struct holder state_lock_read(int fd)
 }
 
 /* Needs no sync: after a power cut nobody holds the lock, and then nobody reads this. */
-static int state_lock_write(int fd)
+static int holder_write(int fd)
 {
     char text[LOCK_TEXT_MAX];
     bool ends = false;
     struct holder self = {.pid = (int)getpid()};
-    (void)state_lock_look(self.pid, &ends, &self.start);
+    (void)process_look(self.pid, &ends, &self.start);
     int length = snprintf(text, sizeof(text), "%d %llu\n", self.pid, self.start);
     ssize_t written = pwrite(fd, text, (size_t)length, 0);
     if (written < 0)
@@ -99,7 +99,7 @@ static int state_lock_write(int fd)
     return ftruncate(fd, length) < 0 ? -errno : 0;
 }
 
-static void state_lock_log(const struct state_place *place, const struct holder *holder)
+static void log_waiting(const struct state_place *place, const struct holder *holder)
 {
     struct log_line line;
     log_begin(&line, LOG_LEVEL_WARNING, "state-waits");
@@ -112,16 +112,16 @@ static void state_lock_log(const struct state_place *place, const struct holder 
     log_end(&line);
 }
 
-static int state_lock_wait(const struct state_place *place, int fd, char message[STATE_MESSAGE_MAX])
+static int lock_wait(const struct state_place *place, int fd, char message[STATE_MESSAGE_MAX])
 {
     unsigned int dead_looks = 0;
     for (unsigned int looks = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; looks++) {
         if (errno == EINTR)
             continue;
         if (errno != EWOULDBLOCK)
-            return state_file_explain(-errno, "lock", place, STATE_LOCK_FILE, message);
-        const struct holder holder = state_lock_read(fd);
-        bool lives = state_lock_lives(&holder);
+            return file_explain(-errno, "lock", place, STATE_LOCK_FILE, message);
+        const struct holder holder = holder_read(fd);
+        bool lives = holder_lives(&holder);
         if (lives && looks >= LOCK_GRACE_LOOKS) {
             (void)snprintf(message, STATE_MESSAGE_MAX,
                            "the state directory %s is used by another daemon (pid %d): stop it, or "
@@ -130,7 +130,7 @@ static int state_lock_wait(const struct state_place *place, int fd, char message
             return -EBUSY;
         }
         if (!lives && ++dead_looks == 2)
-            state_lock_log(place, &holder);
+            log_waiting(place, &holder);
         (void)poll(NULL, 0, LOCK_LOOK_MS);
     }
     return 0;
@@ -141,13 +141,13 @@ int state_lock_take(const struct state_place *place, int *ret_fd, char message[S
     CLEANUP_CLOSE int fd =
         openat(place->fd, STATE_LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return state_file_explain(-errno, "open", place, STATE_LOCK_FILE, message);
-    int error = state_lock_wait(place, fd, message);
+        return file_explain(-errno, "open", place, STATE_LOCK_FILE, message);
+    int error = lock_wait(place, fd, message);
     if (error < 0)
         return error;
-    error = state_lock_write(fd);
+    error = holder_write(fd);
     if (error < 0)
-        return state_file_explain(error, "write", place, STATE_LOCK_FILE, message);
+        return file_explain(error, "write", place, STATE_LOCK_FILE, message);
     *ret_fd = TAKE_FD(fd);
     return 0;
 }

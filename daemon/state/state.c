@@ -24,7 +24,7 @@
 
 /* The directory, and what it lies in if that is missing; not more, so that a path that is wrong, or
  * a file system that is not mounted, is noticed. */
-static int state_make(const char *path)
+static int directory_make(const char *path)
 {
     CLEANUP_FREE char *parent = NULL;
     if (mkdir(path, 0700) == 0 || errno == EEXIST)
@@ -46,11 +46,11 @@ static int state_make(const char *path)
 }
 
 /* What others can change cannot be relied on. */
-static int state_check_owner(const struct state_place *place, char message[STATE_MESSAGE_MAX])
+static int directory_check_owner(const struct state_place *place, char message[STATE_MESSAGE_MAX])
 {
     struct stat info;
     if (fstat(place->fd, &info) < 0)
-        return state_file_explain(-errno, "look at", place, "", message);
+        return file_explain(-errno, "look at", place, "", message);
     if ((info.st_mode & (S_IWGRP | S_IWOTH)) == 0 && (info.st_uid == geteuid() || info.st_uid == 0))
         return 0;
     (void)snprintf(message, STATE_MESSAGE_MAX,
@@ -62,8 +62,8 @@ static int state_check_owner(const struct state_place *place, char message[STATE
 
 /* The directory's own name, and its parent's, which this daemon or one that was killed may just
  * have made. One that may not be read was made by somebody else; so was a mount point. */
-static int state_sync_ancestor(const struct state_place *place, const char *ancestor,
-                               char message[STATE_MESSAGE_MAX])
+static int directory_sync_ancestor(const struct state_place *place, const char *ancestor,
+                                   char message[STATE_MESSAGE_MAX])
 {
     struct stat own;
     struct stat info;
@@ -71,31 +71,31 @@ static int state_sync_ancestor(const struct state_place *place, const char *ance
     if (fd < 0 && (errno == EACCES || errno == EPERM))
         return 0;
     if (fd < 0 || fstat(fd, &info) < 0 || fstat(place->fd, &own) < 0)
-        return state_file_explain(-errno, "open", place, ancestor, message);
+        return file_explain(-errno, "open", place, ancestor, message);
     if (info.st_dev == own.st_dev && fsync(fd) < 0)
-        return state_file_explain(-errno, "sync", place, ancestor, message);
+        return file_explain(-errno, "sync", place, ancestor, message);
     return 0;
 }
 
-static int state_open_directory(struct state *state, char message[STATE_MESSAGE_MAX])
+static int directory_open(struct state *state, char message[STATE_MESSAGE_MAX])
 {
     struct state_place *place = &state->place;
-    int error = state_make(state->path);
+    int error = directory_make(state->path);
     if (error < 0)
-        return state_file_explain(error, "make the state directory", place, "", message);
+        return file_explain(error, "make the state directory", place, "", message);
     place->fd = open(state->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (place->fd < 0)
-        return state_file_explain(-errno, "open the state directory", place, "", message);
-    error = state_check_owner(place, message);
+        return file_explain(-errno, "open the state directory", place, "", message);
+    error = directory_check_owner(place, message);
     if (error == 0)
-        error = state_sync_ancestor(place, "..", message);
+        error = directory_sync_ancestor(place, "..", message);
     if (error == 0)
-        error = state_sync_ancestor(place, "../..", message);
+        error = directory_sync_ancestor(place, "../..", message);
     return error;
 }
 
-static int state_lost(const struct state *state, const char *name, const char *advice,
-                      char message[STATE_MESSAGE_MAX])
+static int history_lost(const struct state *state, const char *name, const char *advice,
+                        char message[STATE_MESSAGE_MAX])
 {
     (void)snprintf(message, STATE_MESSAGE_MAX,
                    "the state directory %s was used before, but %s is missing: restore it, or %s",
@@ -104,73 +104,73 @@ static int state_lost(const struct state *state, const char *name, const char *a
 }
 
 /* What an earlier daemon left. */
-struct state_history {
+struct history {
     bool has_fencing;
     bool has_failed;
     uint64_t next; /* 1 without `fencing` */
 };
 
-static int state_look_back(const struct state *state, struct state_history *ret_history,
-                           char message[STATE_MESSAGE_MAX])
+static int history_read(const struct state *state, struct history *ret_history,
+                        char message[STATE_MESSAGE_MAX])
 {
-    struct state_history history = {.next = 1};
+    struct history history = {.next = 1};
     struct stat info;
-    int error = state_fencing_read(&state->place, &history.next, message);
+    int error = fencing_read(&state->place, &history.next, message);
     if (error < 0 && error != -ENOENT)
         return error;
     history.has_fencing = error == 0;
     history.has_failed =
         fstatat(state->place.fd, STATE_FAILED_DIRECTORY, &info, AT_SYMLINK_NOFOLLOW) == 0;
     if (!history.has_failed && errno != ENOENT)
-        return state_file_explain(-errno, "look at", &state->place, STATE_FAILED_DIRECTORY,
-                                  message);
+        return file_explain(-errno, "look at", &state->place, STATE_FAILED_DIRECTORY, message);
     *ret_history = history;
     return 0;
 }
 
-static int state_check_history(const struct state *state, const struct state_history *history,
-                               char message[STATE_MESSAGE_MAX])
+static int history_check(const struct state *state, const struct history *history,
+                         char message[STATE_MESSAGE_MAX])
 {
     if (history->has_failed && !history->has_fencing)
-        return state_lost(state, STATE_FENCING_FILE,
-                          "write into it the line \"blkd-fencing 1 N N\" with an N above every "
-                          "fencing token that was ever given out",
-                          message);
+        return history_lost(state, STATE_FENCING_FILE,
+                            "write into it the line \"blkd-fencing 1 N N\" with an N above every "
+                            "fencing token that was ever given out",
+                            message);
     if (!history->has_failed && history->next > 1)
-        return state_lost(state, STATE_FAILED_DIRECTORY,
-                          "make it (mkdir -m 700) if no device is to be taken for failed", message);
+        return history_lost(state, STATE_FAILED_DIRECTORY,
+                            "make it (mkdir -m 700) if no device is to be taken for failed",
+                            message);
     return 0;
 }
 
 /* Makes what is missing, in the order that the top of this file promises. */
-static int state_complete(const struct state *state, const struct state_history *history,
-                          char message[STATE_MESSAGE_MAX])
+static int history_complete(const struct state *state, const struct history *history,
+                            char message[STATE_MESSAGE_MAX])
 {
     if (!history->has_fencing) {
-        int error = state_fencing_write(&state->place, history->next, message);
+        int error = fencing_write(&state->place, history->next, message);
         if (error < 0)
             return error;
     } else if (!history->has_failed) {
         /* Whoever wrote `fencing` may have been killed before its name was durable. */
-        int error = state_file_sync_names(&state->place, message);
+        int error = file_sync_names(&state->place, message);
         if (error < 0)
             return error;
     }
     if (!history->has_failed && mkdirat(state->place.fd, STATE_FAILED_DIRECTORY, 0700) < 0)
-        return state_file_explain(-errno, "make", &state->place, STATE_FAILED_DIRECTORY, message);
-    return state_file_sync_names(&state->place, message);
+        return file_explain(-errno, "make", &state->place, STATE_FAILED_DIRECTORY, message);
+    return file_sync_names(&state->place, message);
 }
 
 /* Begins a new directory, goes on with one that was begun, or refuses one that lost something. */
-static int state_begin(const struct state *state, uint64_t *ret_next,
-                       char message[STATE_MESSAGE_MAX])
+static int history_begin(const struct state *state, uint64_t *ret_next,
+                         char message[STATE_MESSAGE_MAX])
 {
-    struct state_history history = {0};
-    int error = state_look_back(state, &history, message);
+    struct history history = {0};
+    int error = history_read(state, &history, message);
     if (error == 0)
-        error = state_check_history(state, &history, message);
+        error = history_check(state, &history, message);
     if (error == 0)
-        error = state_complete(state, &history, message);
+        error = history_complete(state, &history, message);
     if (error == 0)
         *ret_next = history.next;
     return error;
@@ -189,20 +189,20 @@ static int state_load(struct state *state, char message[STATE_MESSAGE_MAX])
     uint64_t next = 0;
     int error = state_lock_take(&state->place, &state->lock_fd, message);
     if (error == 0)
-        error = state_file_sweep(&state->place, on_name, NULL, message);
+        error = file_sweep(&state->place, on_name, NULL, message);
     if (error == 0)
-        error = state_begin(state, &next, message);
+        error = history_begin(state, &next, message);
     if (error < 0)
         return error;
     state->failed.fd = openat(state->place.fd, STATE_FAILED_DIRECTORY,
                               O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (state->failed.fd < 0)
-        return state_file_explain(-errno, "open", &state->failed, "", message);
-    error = state_failures_load(state, message);
+        return file_explain(-errno, "open", &state->failed, "", message);
+    error = failures_load(state, message);
     if (error < 0)
         return error;
-    state->next_token = next;
-    state->end_token = next;
+    state->tokens.next = next;
+    state->tokens.end = next;
     return state_reserve_tokens(state, message);
 }
 
@@ -235,7 +235,7 @@ int state_open(const char *directory, struct state **ret_state, char message[STA
                        "cannot open the state directory %s: out of memory", directory);
         return -ENOMEM;
     }
-    int error = state_open_directory(state, message);
+    int error = directory_open(state, message);
     if (error == 0)
         error = state_load(state, message);
     if (error < 0) {
@@ -250,7 +250,7 @@ struct state *state_close(struct state *state)
 {
     if (state == NULL)
         return NULL;
-    state_failures_free(state);
+    failures_free(state);
     cleanup_close(&state->failed.fd);
     cleanup_close(&state->place.fd);
     state_lock_release(state->lock_fd);

@@ -17,7 +17,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-/* One flush; embedded in its request. */
+/* One flush; embedded in its request. The ledger's own from sync_flush until sync_completed returns
+ * it. */
 struct sync_waiter {
     uint64_t target; /* the last change that it must cover */
     TAILQ_ENTRY(sync_waiter) link;
@@ -38,6 +39,7 @@ struct sync_part {
     uint64_t later_since_ms;
 };
 
+/* One device's; embedded in it. All members: under the device's mutex. */
 struct sync_ledger {
     uint64_t acknowledged; /* number of the last acknowledged change; starts at 1: born unsynced */
     uint64_t durable;      /* all changes up to this one are on stable storage */

@@ -4,6 +4,8 @@
  * time goes with them; of loop devices and disks, so a serial does, or else the disk's sequence
  * number, which never comes again until the machine is booted again.
  */
+#include "daemon/storage/outside/outside.h"
+
 #include <ctype.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,7 +14,9 @@
 #include <sys/sysmacros.h>
 
 #include "common/cleanup.h"
-#include "daemon/storage/outside/parts.h"
+#include "common/limits.h"
+#include "daemon/storage/outside/places.h"
+#include "daemon/storage/outside/sysfs.h"
 
 static void key_of_file(int fd, struct state_key *ret_key)
 {
@@ -56,7 +60,7 @@ static bool key_of_serial(dev_t disk, char *text, size_t size)
     static const char *const names[] = {"wwid", "device/wwid", "device/serial", "serial"};
     for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char serial[STATE_KEY_MAX] = "";
-        if (outside_read_attribute(disk, names[i], serial, sizeof(serial)) < 0 || !key_trim(serial))
+        if (sysfs_read_attribute(disk, names[i], serial, sizeof(serial)) < 0 || !key_trim(serial))
             continue;
         (void)snprintf(text, size, "%s-", strstr(names[i], "wwid") != NULL ? "wwid" : "serial");
         return key_append_escaped(text, size, serial);
@@ -72,7 +76,7 @@ static bool key_of_sequence(dev_t disk, char *text, size_t size)
     (void)snprintf(path, sizeof(path), "%s/sys/kernel/random/boot_id", outside_proc);
     CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t length = fd < 0 ? -1 : read(fd, boot, sizeof(boot) - 1);
-    if (length <= 0 || outside_read_attribute(disk, "diskseq", sequence, sizeof(sequence)) < 0)
+    if (length <= 0 || sysfs_read_attribute(disk, "diskseq", sequence, sizeof(sequence)) < 0)
         return false;
     boot[strcspn(boot, "\n")] = '\0';
     (void)snprintf(text, size, "diskseq-%s-%s", sequence, boot);
@@ -84,8 +88,8 @@ static void key_of_device(dev_t device, struct state_key *ret_key)
     char disk_key[STATE_KEY_MAX - 16];
     char partition[12] = "";
     dev_t disk = device;
-    if (outside_find_disk(device, &disk) &&
-        outside_read_attribute(device, "partition", partition, sizeof(partition)) < 0)
+    if (sysfs_find_disk(device, &disk) &&
+        sysfs_read_attribute(device, "partition", partition, sizeof(partition)) < 0)
         return;
     if (!key_of_serial(disk, disk_key, sizeof(disk_key)) &&
         !key_of_sequence(disk, disk_key, sizeof(disk_key)))

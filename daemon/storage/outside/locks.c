@@ -8,6 +8,8 @@
  * Both name the inode of a block device's node, not the device, and the file system by its own
  * number, which on btrfs is not st_dev: where the inode alone fits, the descriptor is looked at.
  */
+#include "daemon/storage/outside/locks.h"
+
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -20,8 +22,11 @@
 #include <sys/sysmacros.h>
 
 #include "common/cleanup.h"
+#include "common/limits.h"
 #include "common/text.h"
-#include "daemon/storage/outside/parts.h"
+#include "daemon/storage/outside/holders.h"
+#include "daemon/storage/outside/identity.h"
+#include "daemon/storage/outside/places.h"
 
 enum {
     LOCKS_MAX = 256,          /* that are looked at more closely */
@@ -165,7 +170,7 @@ static void locks_match_fd(const struct locks_search *search, struct locks_line 
                      : makedev(status.stx_dev_major, status.stx_dev_minor),
         .inode = block ? 0 : status.stx_ino};
     for (unsigned int i = 0; i < search->family->count; i++) {
-        if (outside_same(&search->family->members[i].identity, &identity))
+        if (identity_same(&search->family->members[i].identity, &identity))
             line->member = (int)i;
     }
 }
@@ -193,7 +198,7 @@ static void locks_name_process(struct outside_holder *holder, pid_t pid)
 
 static void locks_add(struct locks_search *search, const struct locks_line *line, pid_t pid)
 {
-    struct outside_holder *holder = outside_add(
+    struct outside_holder *holder = holders_add(
         search->holders, line->kind, &search->family->members[line->member], line->range);
     if (holder == NULL)
         return;
@@ -337,7 +342,7 @@ static void locks_add_rest(struct locks_search *search)
     }
 }
 
-int outside_find_locks(const struct outside_family *family, struct outside_holders *holders)
+int locks_find_holders(const struct outside_family *family, struct outside_holders *holders)
 {
     CLEANUP_FREE struct locks_line *lines = calloc(LOCKS_MAX, sizeof(*lines));
     struct locks_search search = {

@@ -4,6 +4,8 @@
  * that of process 1, which a daemon in a sandbox does not share. Others' are not seen; the kernel's
  * own answer to O_EXCL covers those.
  */
+#include "daemon/storage/outside/mounts.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +13,9 @@
 #include <sys/sysmacros.h>
 
 #include "common/cleanup.h"
-#include "daemon/storage/outside/parts.h"
+#include "common/limits.h"
+#include "daemon/storage/outside/identity.h"
+#include "daemon/storage/outside/places.h"
 
 static void cleanup_file(FILE **file)
 {
@@ -111,8 +115,7 @@ static bool mounts_are_ours(void)
     return strcmp(namespaces[0], namespaces[1]) == 0;
 }
 
-int outside_each_mount(bool (*found)(void *context, const struct outside_mount *mount),
-                       void *context)
+int mounts_each(bool (*found)(void *context, const struct outside_mount *mount), void *context)
 {
     int error = mounts_read("self", found, context);
     if (error == 0 && !mounts_are_ours())
@@ -122,7 +125,7 @@ int outside_each_mount(bool (*found)(void *context, const struct outside_mount *
 
 /* File systems of several devices, and overlays, have a number of their own: the source names the
  * device (btrfs: the first one). */
-bool outside_is_mount_of(const struct outside_mount *mount, const struct device_identity *identity)
+bool mounts_is_of(const struct outside_mount *mount, const struct device_identity *identity)
 {
     struct device_identity source;
     if (identity->kind != DEVICE_BLOCK)
@@ -130,7 +133,7 @@ bool outside_is_mount_of(const struct outside_mount *mount, const struct device_
     if (mount->dev == identity->dev)
         return true;
     return major(mount->dev) == 0 && strncmp(mount->source, "/dev/", 5) == 0 &&
-           outside_identify(mount->source, &source) && outside_same(&source, identity);
+           identity_of_path(mount->source, &source) && identity_same(&source, identity);
 }
 
 struct mounts_search {
@@ -154,7 +157,7 @@ static bool on_mount_on_the_way(void *context, const struct outside_mount *mount
     return true;
 }
 
-bool outside_find_mount(const char *path, struct outside_mount *ret_mount)
+bool mounts_find(const char *path, struct outside_mount *ret_mount)
 {
     struct outside_mount best = {.dev = 0};
     struct mounts_search search = {.path = path, .best = &best};
@@ -164,7 +167,7 @@ bool outside_find_mount(const char *path, struct outside_mount *ret_mount)
     return true;
 }
 
-int outside_each_swap(bool (*found)(void *context, const char *path), void *context)
+int mounts_each_swap(bool (*found)(void *context, const char *path), void *context)
 {
     char path[PATH_BYTES_MAX];
     CLEANUP_FREE char *line = NULL;

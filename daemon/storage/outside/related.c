@@ -5,6 +5,8 @@
  * is looked at on the way up again: two partitions of a disk and two logical volumes of a group
  * share nothing. The exception are loop devices on one file, which do.
  */
+#include "daemon/storage/outside/related.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
@@ -15,7 +17,11 @@
 
 #include "common/cleanup.h"
 #include "common/devprobe.h"
-#include "daemon/storage/outside/parts.h"
+#include "common/limits.h"
+#include "daemon/storage/outside/identity.h"
+#include "daemon/storage/outside/mounts.h"
+#include "daemon/storage/outside/outside.h"
+#include "daemon/storage/outside/sysfs.h"
 
 struct related_loop {
     dev_t loop;
@@ -46,7 +52,7 @@ static bool related_is_known(const struct outside_family *family,
                              const struct device_identity *identity)
 {
     for (unsigned int i = 0; i < family->count; i++) {
-        if (outside_same(&family->members[i].identity, identity))
+        if (identity_same(&family->members[i].identity, identity))
             return true;
     }
     return false;
@@ -64,7 +70,7 @@ static void related_add(struct related_walk *walk, const struct device_identity 
     *member = (struct outside_member){
         .identity = *identity, .relation = walk->relation, .parent = walk->from};
     if (identity->kind == DEVICE_BLOCK)
-        outside_device_name(identity->dev, member->name, sizeof(member->name));
+        sysfs_name_device(identity->dev, member->name, sizeof(member->name));
     else
         (void)snprintf(member->name, sizeof(member->name), "%s", name);
 }
@@ -83,7 +89,7 @@ static bool related_ask_loop(dev_t loop, struct device_identity *ret_backing)
 {
     char name[64];
     struct loop_info64 info;
-    outside_device_name(loop, name, sizeof(name));
+    sysfs_name_device(loop, name, sizeof(name));
     CLEANUP_CLOSE int fd = open(name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
         return false;
@@ -97,7 +103,7 @@ static bool related_ask_loop(dev_t loop, struct device_identity *ret_backing)
 
 static bool related_find_backing(dev_t loop, struct device_identity *ret_backing, const char *path)
 {
-    return outside_identify(path, ret_backing) || related_ask_loop(loop, ret_backing);
+    return identity_of_path(path, ret_backing) || related_ask_loop(loop, ret_backing);
 }
 
 /* A file on a file system that can hang is asked after only if the family has files there: else the
@@ -105,7 +111,7 @@ static bool related_find_backing(dev_t loop, struct device_identity *ret_backing
 static bool related_may_ask(const struct outside_family *family, const char *path)
 {
     struct outside_mount mount;
-    if (!outside_find_mount(path, &mount) || !devprobe_filesystem_is_remote(mount.type))
+    if (!mounts_find(path, &mount) || !devprobe_filesystem_is_remote(mount.type))
         return true;
     for (unsigned int i = 0; i < family->count; i++) {
         if (family->members[i].identity.kind == DEVICE_FILE &&
@@ -120,7 +126,7 @@ static void on_related_loop(void *context, dev_t loop)
     struct related_walk *walk = context;
     char path[PATH_BYTES_MAX];
     struct related_loop found = {.loop = loop};
-    if (outside_read_attribute(loop, "loop/backing_file", path, sizeof(path)) < 0 ||
+    if (sysfs_read_attribute(loop, "loop/backing_file", path, sizeof(path)) < 0 ||
         !related_may_ask(walk->family, path) || !related_find_backing(loop, &found.backing, path))
         return;
     struct related_loop *grown =
@@ -136,7 +142,7 @@ static void on_related_loop(void *context, dev_t loop)
 static void related_add_loops(struct related_walk *walk, const struct device_identity *backing)
 {
     for (size_t i = 0; i < walk->loop_count; i++) {
-        if (outside_same(&walk->loops[i].backing, backing))
+        if (identity_same(&walk->loops[i].backing, backing))
             on_related_device(walk, walk->loops[i].loop);
     }
 }
@@ -151,12 +157,12 @@ static void related_go_down(struct related_walk *walk, const struct device_ident
     if (identity->kind != DEVICE_BLOCK)
         return;
     walk->relation = OUTSIDE_WHOLE_DISK;
-    if (outside_find_disk(identity->dev, &disk))
+    if (sysfs_find_disk(identity->dev, &disk))
         on_related_device(walk, disk);
     walk->relation = OUTSIDE_COMPONENT;
-    outside_each_device(identity->dev, "slaves", on_related_device, walk);
+    sysfs_each_device(identity->dev, "slaves", on_related_device, walk);
     walk->relation = OUTSIDE_BACKING;
-    if (outside_read_attribute(identity->dev, "loop/backing_file", path, sizeof(path)) == 0 &&
+    if (sysfs_read_attribute(identity->dev, "loop/backing_file", path, sizeof(path)) == 0 &&
         related_find_backing(identity->dev, &backing, path))
         related_add(walk, &backing, path);
 }
@@ -168,9 +174,9 @@ static void related_go_up(struct related_walk *walk, const struct device_identit
     if (identity->kind != DEVICE_BLOCK)
         return;
     walk->relation = OUTSIDE_PARTITION;
-    outside_each_device(identity->dev, NULL, on_related_device, walk);
+    sysfs_each_device(identity->dev, NULL, on_related_device, walk);
     walk->relation = OUTSIDE_BUILT_ON;
-    outside_each_device(identity->dev, "holders", on_related_device, walk);
+    sysfs_each_device(identity->dev, "holders", on_related_device, walk);
 }
 
 /* What lies beside it: other loop devices on what it is attached to, and what claims or is attached
@@ -184,10 +190,10 @@ static void related_go_beside(struct related_walk *walk, const struct outside_me
     if (member->relation != OUTSIDE_WHOLE_DISK)
         return;
     walk->relation = OUTSIDE_BUILT_ON;
-    outside_each_device(member->identity.dev, "holders", on_related_device, walk);
+    sysfs_each_device(member->identity.dev, "holders", on_related_device, walk);
 }
 
-static void related_find_below(struct related_walk *walk, const struct device_identity *identity)
+static void related_walk_below(struct related_walk *walk, const struct device_identity *identity)
 {
     walk->relation = OUTSIDE_SELF;
     related_add(walk, identity, "");
@@ -195,20 +201,20 @@ static void related_find_below(struct related_walk *walk, const struct device_id
         related_go_down(walk, &walk->family->members[walk->from].identity);
 }
 
-void outside_find_below(const struct device_identity *identity, struct outside_family *ret_family)
+void related_find_below(const struct device_identity *identity, struct outside_family *ret_family)
 {
     struct related_walk walk = {.family = ret_family};
     ret_family->count = 0;
-    related_find_below(&walk, identity);
+    related_walk_below(&walk, identity);
 }
 
-int outside_find_family(const struct device_identity *identity, struct outside_family *ret_family)
+int related_find_family(const struct device_identity *identity, struct outside_family *ret_family)
 {
     CLEANUP(cleanup_walk) struct related_walk walk = {.family = ret_family};
     ret_family->count = 0;
-    related_find_below(&walk, identity);
+    related_walk_below(&walk, identity);
     const unsigned int below = ret_family->count;
-    outside_each_loop(on_related_loop, &walk);
+    sysfs_each_loop(on_related_loop, &walk);
     for (walk.from = 1; walk.from < below; walk.from++)
         related_go_beside(&walk, &ret_family->members[walk.from]);
     for (walk.from = 0; walk.from < ret_family->count; walk.from++) {
@@ -218,7 +224,7 @@ int outside_find_family(const struct device_identity *identity, struct outside_f
     return walk.error;
 }
 
-void outside_name_member(const struct outside_member *member, char *text, size_t size)
+void related_name_member(const struct outside_member *member, char *text, size_t size)
 {
     static const char *const before[] = {
         [OUTSIDE_SELF] = "it",
@@ -238,7 +244,7 @@ int outside_find_related(const struct device_identity *identity,
                          struct device_identity related[BACKEND_RELATED_MAX], size_t *ret_count)
 {
     struct outside_family family;
-    int error = outside_find_family(identity, &family);
+    int error = related_find_family(identity, &family);
     if (error < 0)
         return error;
     for (unsigned int i = 1; i < family.count; i++)

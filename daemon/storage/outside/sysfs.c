@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Block devices as /sys shows them: their names, partitions, disks, holders, loop devices. */
+/* See sysfs.h. Everything of a device is found below /sys/dev/block/MAJOR:MINOR. */
+#include "daemon/storage/outside/sysfs.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,10 +11,8 @@
 #include <sys/sysmacros.h>
 
 #include "common/cleanup.h"
-#include "daemon/storage/outside/parts.h"
-
-const char *outside_sys = "/sys";
-const char *outside_proc = "/proc";
+#include "common/limits.h"
+#include "daemon/storage/outside/places.h"
 
 static int sysfs_read(const char *path, char *text, size_t size)
 {
@@ -32,17 +32,17 @@ static void sysfs_path(dev_t device, const char *name, char *path, size_t size)
                    name);
 }
 
-int outside_read_attribute(dev_t device, const char *name, char *text, size_t size)
+int sysfs_read_attribute(dev_t device, const char *name, char *text, size_t size)
 {
     char path[PATH_BYTES_MAX];
     sysfs_path(device, name, path, sizeof(path));
     return sysfs_read(path, text, size);
 }
 
-void outside_device_name(dev_t device, char *text, size_t size)
+void sysfs_name_device(dev_t device, char *text, size_t size)
 {
     char event[1024] = "";
-    (void)outside_read_attribute(device, "uevent", event, sizeof(event));
+    (void)sysfs_read_attribute(device, "uevent", event, sizeof(event));
     const char *name = strstr(event, "DEVNAME=");
     if (name == NULL) {
         (void)snprintf(text, size, "block device %u:%u", major(device), minor(device));
@@ -98,49 +98,31 @@ static void sysfs_each(const char *path, const char *needs,
     }
 }
 
-void outside_each_device(dev_t device, const char *directory,
-                         void (*found)(void *context, dev_t device), void *context)
+void sysfs_each_device(dev_t device, const char *directory,
+                       void (*found)(void *context, dev_t device), void *context)
 {
     char path[PATH_BYTES_MAX];
     sysfs_path(device, directory == NULL ? "" : directory, path, sizeof(path));
     sysfs_each(path, directory == NULL ? "partition" : "dev", found, context);
 }
 
-void outside_each_loop(void (*found)(void *context, dev_t device), void *context)
+void sysfs_each_loop(void (*found)(void *context, dev_t device), void *context)
 {
     char path[PATH_BYTES_MAX];
     (void)snprintf(path, sizeof(path), "%s/block", outside_sys);
     sysfs_each(path, "loop/backing_file", found, context);
 }
 
-bool outside_is_partition(dev_t device)
+static bool sysfs_is_partition(dev_t device)
 {
     char text[16];
-    return outside_read_attribute(device, "partition", text, sizeof(text)) == 0;
+    return sysfs_read_attribute(device, "partition", text, sizeof(text)) == 0;
 }
 
-bool outside_find_disk(dev_t device, dev_t *ret_disk)
+bool sysfs_find_disk(dev_t device, dev_t *ret_disk)
 {
     char text[32];
-    return outside_is_partition(device) &&
-           outside_read_attribute(device, "../dev", text, sizeof(text)) == 0 &&
+    return sysfs_is_partition(device) &&
+           sysfs_read_attribute(device, "../dev", text, sizeof(text)) == 0 &&
            sysfs_parse_device(text, ret_disk);
-}
-
-bool outside_identify(const char *path, struct device_identity *ret_identity)
-{
-    struct statx status;
-    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_INO,
-              &status) < 0)
-        return false;
-    if (S_ISBLK(status.stx_mode)) {
-        *ret_identity = (struct device_identity){
-            .kind = DEVICE_BLOCK, .dev = makedev(status.stx_rdev_major, status.stx_rdev_minor)};
-        return true;
-    }
-    *ret_identity =
-        (struct device_identity){.kind = DEVICE_FILE,
-                                 .dev = makedev(status.stx_dev_major, status.stx_dev_minor),
-                                 .inode = status.stx_ino};
-    return S_ISREG(status.stx_mode);
 }

@@ -3,12 +3,15 @@
  * Whether bytes survive a power cut: no, if what they are on at last is memory. A file system on a
  * loop device is as volatile as the device.
  */
+#include "daemon/storage/outside/outside.h"
+
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
-#include "daemon/storage/outside/parts.h"
+#include "daemon/storage/outside/mounts.h"
+#include "daemon/storage/outside/related.h"
 
 enum { VOLATILE_DEPTH = 8 }; /* file systems on files on file systems */
 
@@ -27,7 +30,7 @@ static bool volatile_is_memory_type(const char *type)
 static bool volatile_looks(const struct device_identity *identity, dev_t *ret_next)
 {
     struct outside_family family;
-    outside_find_below(identity, &family);
+    related_find_below(identity, &family);
     for (unsigned int i = 0; i < family.count; i++) {
         const struct outside_member *member = &family.members[i];
         struct outside_mount mount;
@@ -36,7 +39,7 @@ static bool volatile_looks(const struct device_identity *identity, dev_t *ret_ne
                 return true;
             continue;
         }
-        if (member->name[0] == '/' && outside_find_mount(member->name, &mount) &&
+        if (member->name[0] == '/' && mounts_find(member->name, &mount) &&
             volatile_is_memory_type(mount.type))
             return true;
         if (major(member->identity.dev) != 0)

@@ -11,7 +11,8 @@
 #include <sys/swap.h>
 
 #include "common/cleanup.h"
-#include "daemon/storage/outside/parts.h"
+#include "daemon/storage/outside/identity.h"
+#include "daemon/storage/outside/places.h"
 #include "tests/unit/daemon/storage/outside_fixture.h"
 
 static char message[BACKEND_MESSAGE_MAX];
@@ -67,8 +68,8 @@ static bool is_related(const char *path, const char *other)
     bool found = false;
     ck_assert_int_eq(outside_find_related(&identity, related, &count), 0);
     for (size_t i = 0; i < count; i++) {
-        ck_assert(!outside_same(&related[i], &identity));
-        found = found || outside_same(&related[i], &wanted);
+        ck_assert(!identity_same(&related[i], &identity));
+        found = found || identity_same(&related[i], &wanted);
     }
     return found;
 }
@@ -541,7 +542,7 @@ static bool fake_related(const struct device_identity *identity, struct device_i
     size_t count = 0;
     ck_assert_int_eq(outside_find_related(identity, related, &count), 0);
     for (size_t i = 0; i < count; i++) {
-        if (outside_same(&related[i], &other))
+        if (identity_same(&related[i], &other))
             return true;
     }
     return false;

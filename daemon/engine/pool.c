@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* See pool.h. The pool's address changes only while there is no engine, so it needs no mutex. */
+#include "daemon/engine/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "common/limits.h"
+
+static struct helper_pool *pool;
+
+int engine_global_init(void)
+{
+    assert(!pool);
+    return helper_new(ENGINE_THREADS_MAX, "blkd-engine", &pool);
+}
+
+void engine_global_deinit(void)
+{
+    pool = helper_free(pool);
+}
+
+struct helper_pool *engine_pool(void)
+{
+    assert(pool);
+    return pool;
+}
+
+static ssize_t transfer_once(const struct engine_io *io)
+{
+    off_t offset = (off_t)io->offset_bytes;
+    ssize_t got = io->op == ENGINE_READ
+                      ? preadv2(io->fd, io->iov, io->iov_count, offset, io->rw_flags)
+                      : pwritev2(io->fd, io->iov, io->iov_count, offset, io->rw_flags);
+
+    return got < 0 ? -errno : got;
+}
+
+ssize_t engine_transfer(const struct engine_io *io)
+{
+    ssize_t result;
+
+    do
+        result = transfer_once(io);
+    while (result == -EINTR);
+    return result;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a ring is set up: with the best flags that the kernel takes, and disabled at first, so that
+ * an engine can be made on another thread than the one that uses it. The thread that enables the
+ * ring becomes its only submitter.
+ */
+#ifndef BLKD_DAEMON_ENGINE_URING_RING_H
+#define BLKD_DAEMON_ENGINE_URING_RING_H
+
+#include <liburing.h>
+
+/* The completion queue's length. */
+enum { URING_RING_COMPLETIONS = 4096 };
+
+/* Makes the ring; each completion signals event_fd. 0, or the negative errno that says why the
+ * kernel does not have what an engine needs (engine_new). */
+int uring_ring_open(struct io_uring *ring, int event_fd);
+
+/* On the thread that will use the ring; once. Also says how many kernel workers it may have. */
+void uring_ring_enable(struct io_uring *ring);
+
+#endif
