@@ -210,7 +210,7 @@ static const struct session *watcher_session(const struct watcher *watcher, uint
     return NULL;
 }
 
-/* Paths and purposes as in the lists (handle_list.c): `own` is NULL to the trusted, who are told
+/* Paths and purposes as in the lists (verbs/list.c): `own` is NULL to the trusted, who are told
  * everything. */
 static void watcher_fill_private(const struct watcher *watcher, struct happening *happening,
                                  const struct session *own, Blkd__Happening *told)
