@@ -13,6 +13,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -506,6 +507,14 @@ static inline struct blkd_device *fake_open_device(struct blkd *connection)
     config.path = "/srv/a.img";
     ck_assert_msg(blkd_open(connection, &config, &device) == 0, "%s", blkd_error_message());
     return device;
+}
+
+/* Whether the connection's descriptor becomes readable; -1: it must, or the test's time is up. */
+static inline bool fake_is_readable(struct blkd *connection, int timeout_ms)
+{
+    struct pollfd poll_fd = {.fd = blkd_get_fd(connection), .events = POLLIN};
+
+    return poll(&poll_fd, 1, timeout_ms) == 1;
 }
 
 /* What the disk holds at first. */
