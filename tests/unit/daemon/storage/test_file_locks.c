@@ -131,8 +131,8 @@ START_TEST(waiter_is_told_from_a_holder)
     char text[256];
     char words[64];
     outside_describe(&identity, text, sizeof(text));
-    (void)snprintf(words, sizeof(words), "flock by pid %d (uid %u, test_outside)", child.pid,
-                   geteuid());
+    (void)snprintf(words, sizeof(words), "flock by pid %d (uid %u, %s)", child.pid, geteuid(),
+                   program_invocation_short_name);
     ck_assert_str_eq(text, words);
     fixture_end(&child);
     ck_assert_int_eq(waitpid(waiter, NULL, 0), waiter);
