@@ -8,6 +8,18 @@
 
 #include "tests/unit/daemon/storage/outside_holders.h"
 
+/* Everything above the last part of `path`. */
+static inline void make_parents(const char *path)
+{
+    char parent[256];
+    (void)snprintf(parent, sizeof(parent), "%s", path);
+    for (char *slash = strchr(parent + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        ck_assert(mkdir(parent, 0700) == 0 || errno == EEXIST);
+        *slash = '/';
+    }
+}
+
 __attribute__((format(printf, 2, 3))) static inline void put(const char *path, const char *format,
                                                              ...)
 {
@@ -17,7 +29,7 @@ __attribute__((format(printf, 2, 3))) static inline void put(const char *path, c
     (void)vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     const char *full = fixture_path(path);
-    ck_assert_int_eq(fixture_run("mkdir -p $(dirname %s)", full), 0);
+    make_parents(full);
     CLEANUP_CLOSE int fd = open(full, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
@@ -33,14 +45,23 @@ static inline void put_device(const char *name, unsigned int major_number,
     put(path, "%u:%u\n", major_number, minor_number);
 }
 
+/* A link in `list` of the device `of`, to the device `to`. */
+static inline void put_entry(const char *of, const char *list, const char *to)
+{
+    char path[64];
+    char target[32];
+    (void)snprintf(path, sizeof(path), "sys/dev/block/%s/%s/%s", of, list, to);
+    (void)snprintf(target, sizeof(target), "../../%s", to);
+    const char *full = fixture_path(path);
+    make_parents(full);
+    ck_assert_int_eq(symlink(target, full), 0);
+}
+
 /* `upper` is made of `lower`. */
 static inline void put_link(const char *upper, const char *lower)
 {
-    const char *root = fixture_path("sys/dev/block");
-    ck_assert_int_eq(fixture_run("cd %s && mkdir -p %s/slaves %s/holders && "
-                                 "ln -s ../../%s %s/slaves/%s && ln -s ../../%s %s/holders/%s",
-                                 root, upper, lower, lower, upper, lower, upper, lower, upper),
-                     0);
+    put_entry(upper, "slaves", lower);
+    put_entry(lower, "holders", upper);
 }
 
 static inline void fake_setup_directories(void)
