@@ -79,10 +79,11 @@ static inline size_t put_reply(const Blkd__Reply *reply)
 static inline size_t put_open_request(uint64_t id)
 {
     static uint8_t path[] = PATH;
-    Blkd__Config config = BLKD__CONFIG__INIT;
+    Blkd__Config config;
     Blkd__Open open = BLKD__OPEN__INIT;
     Blkd__Request request = BLKD__REQUEST__INIT;
 
+    blkd__config__init(&config);
     config.path = (ProtobufCBinaryData){strlen(PATH), path};
     config.direct = true;
     config.sync = BLKD__SYNC__SYNC_DRIVE;
