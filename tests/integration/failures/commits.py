@@ -3,11 +3,10 @@
 """Flushes share syncs (CONTRACT S4): how many are really issued, as the daemon counts them and as they
 are seen from outside. Nothing here is about speed, but that a sync takes its time."""
 
-import os
 import unittest
-from unittest import mock
 
 import failing
+import faults
 import support
 from support import SECTOR, pb
 
@@ -20,8 +19,7 @@ class Commits(failing.FailingTest):
     exit_status = 0
 
     def setUp(self):
-        engine = os.environ.get("BLKD_ENGINE", "auto")
-        with mock.patch.dict(os.environ, BLKD_ENGINE=f"fault:{engine}:sync=delay:5ms"):
+        with faults.engine("sync=delay:5ms"):
             super().setUp()
 
     def commit(self, clients, rounds, path):

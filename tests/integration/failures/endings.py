@@ -5,8 +5,8 @@
 import fcntl
 import os
 import unittest
-from unittest import mock
 
+import faults
 import locking
 import support
 from locking import EXCLUSIVE, SHARED
@@ -61,7 +61,7 @@ class Strangers(locking.LockTest):
 
     def setUp(self):
         rules = f"write[0-{SECTOR - 1}]=delay:{SLOW_MS}ms"
-        with mock.patch.dict(os.environ, BLKD_ENGINE=locking.engine_with_faults(rules)):
+        with faults.engine(rules):
             super().setUp()
         self.client_writing, self.writing = self.opened(direct=True)
 

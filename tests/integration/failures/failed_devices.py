@@ -1,48 +1,23 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""The failure path on real storage that fails (CONTRACT S5, S7, L8): who is told, for how long, and how
-it ends."""
+"""The failure path on real storage that fails (CONTRACT S5, S7, L8): who is told, and for how long."""
 
 import contextlib
 import os
 import signal
 import subprocess
 import unittest
-from unittest import mock
 
 import failing
 import support
-from support import KIB, MIB, SECTOR, NbdImage, pb
+from support import MIB, SECTOR, NbdImage, pb
 
-PAGE = 4 * KIB
-
-
-def recover(client, path):
-    reply, _ = client.call("recover", pb.Recover(path=os.fsencode(path)))
-    return reply.recover
-
-
-def evict(client, session):
-    client.call("evict", pb.Evict(session=session))
+PAGE = 4 * support.KIB
 
 
 @support.needs_root
 @support.needs("losetup", "mount", "umount")
-class FullTmpfs(failing.FailingTest):
-    """A loop device over a tmpfs that is too small."""
-
-    def setUp(self):
-        super().setUp()
-        self.path = self.full_loop()
-
-    def fail_for(self, count, **config):
-        """`count` sessions have unsynced writes, more in all than there is room for."""
-        clients = [self.client() for _ in range(count)]
-        sessions = [client.open_path(self.path, **config) for client in clients]
-        for i in range(16):
-            clients[i % count].write(sessions[i % count], i * MIB, b"d" * MIB)
-        return list(zip(clients, sessions))
-
+class FullTmpfs(failing.FullTmpfsTest):
     def assert_each_is_told(self, count):
         careless = self.client()
         none = careless.open_path(self.path, sync=pb.SYNC_NONE)
@@ -105,246 +80,6 @@ class FullTmpfs(failing.FailingTest):
                                           length_bytes=PAGE, flags=pb.WRITE_FLAG_FUA))
         self.assert_told(client, session)
 
-    # ---- recover ----
-
-    def fail(self):
-        ((client, session),) = self.fail_for(1)
-        self.assert_failed("EIO", client.flush, session)
-        return client, session
-
-    def backing_bytes(self, offset, length):
-        with open(self.backing, "rb") as file:
-            return os.pread(file.fileno(), length, offset).ljust(length, b"\0")
-
-    def test_recover_begins_anew_once_nobody_has_it_open(self):
-        client, session = self.fail()
-        admin = self.client()
-        generation = client.get_info(session).generation
-        message = self.assert_failed("EBUSY", recover, admin, self.path)
-        for part in (self.path, "session evict"):
-            self.assertIn(part, message)
-        self.assert_told(client, session)
-        evict(admin, session)
-        self.assertEqual(client.wait_event("evicted").session, session)
-        self.assert_failed("EBADF", client.flush, session)
-        self.make_room()
-        reply = recover(admin, self.path)
-        self.assertEqual(reply.failed, pb.STATUS_EIO)
-        self.assertGreater(reply.failed_unix_ms, 1600000000000)
-        self.assertGreaterEqual(reply.generation, generation)
-        self.assertEqual(len(self.daemon.log_lines("device-recovered")), 1)
-
-        opened = client.open(os.fsencode(self.path))
-        self.assertFalse(opened.info.failed)
-        self.assertGreater(opened.info.generation, generation)
-        self.assertTrue(self.device(client, opened.session).unsynced, "it is born unsynced")
-        data = os.urandom(16 * MIB)
-        for i in range(16):
-            client.write(opened.session, i * MIB, data[i * MIB:(i + 1) * MIB])
-        client.flush(opened.session)
-        self.assertFalse(self.device(client, opened.session).unsynced)
-        self.assertEqual(self.backing_bytes(0, len(data)), data)
-        self.exit_status = 0
-
-    def test_what_is_read_after_recover_is_what_is_stored(self):
-        """Also while another program has it open, so that its cache does not go with the daemon's own
-        descriptors."""
-        client, session = self.fail()
-        outsider = os.open(self.path, os.O_RDONLY)
-        self.addCleanup(os.close, outsider)
-
-        def is_lost(number):
-            cached = client.read(session, number * MIB, MIB)
-            return cached != self.backing_bytes(number * MIB, MIB)
-        lost = [number for number in range(16) if is_lost(number)]
-        self.assertGreater(len(lost), 0, "the cache still has what was lost")
-        client.close_session(session)
-        recover(client, self.path)
-        session = client.open_path(self.path)
-        for number in range(16):
-            self.assertEqual(client.read(session, number * MIB, MIB),
-                             self.backing_bytes(number * MIB, MIB), f"MiB {number}")
-        self.exit_status = 0
-
-    def test_recover_does_not_make_room(self):
-        """It accepts what was lost, and what is written then can be lost again, and is told again."""
-        client, session = self.fail()
-        client.close_session(session)
-        recover(client, self.path)
-        session = client.open_path(self.path)
-        self.write_too_much(client, session)
-        self.assert_failed("EIO", client.flush, session)
-        self.assert_told(client, session)
-
-    def test_recover_of_a_sound_device_is_refused(self):
-        self.exit_status = 0
-        client = self.client()
-        message = self.assert_failed("EALREADY", recover, client, self.path)
-        self.assertIn("not failed", message)
-        session = client.open_path(self.path)
-        self.assert_failed("EALREADY", recover, client, self.path)
-        client.write(session, 0, b"x" * SECTOR)
-        client.flush(session)
-
-    def test_recover_of_a_device_by_its_number(self):
-        client, session = self.fail()
-        number = client.get_info(session).device
-        client.close_session(session)
-        client.call("recover", pb.Recover(device=number))
-        self.assertFalse(client.open(os.fsencode(self.path)).info.failed)
-        self.assert_failed("ENODEV", client.call, "recover", pb.Recover(device=number + 100))
-        self.exit_status = 0
-
-    def test_recover_is_roots_alone(self):
-        nobody = support.AsNobody(self)
-        client, session = self.fail()
-        client.close_session(session)
-
-        def try_it():
-            with support.Client(self.daemon) as other:
-                recover(other, self.path)
-        self.assertRegex(nobody.run(try_it), "^EPERM")
-        self.assert_opener_is_told(self.path)
-
-    # ---- the mark ----
-
-    def test_the_mark_survives_a_stop(self):
-        self.fail()
-        self.restart(lambda daemon: daemon.stop(1))
-        self.assert_opener_is_told(self.path)
-        self.restart(lambda daemon: daemon.stop(1))
-        self.assert_opener_is_told(self.path)
-
-    def test_the_mark_survives_a_kill(self):
-        self.fail()
-        self.kill_daemon()
-        self.assert_opener_is_told(self.path)
-
-    def test_recover_works_after_a_restart_and_takes_the_mark_away_for_good(self):
-        self.fail()
-        self.kill_daemon()
-        client = self.client()
-        self.assertEqual(recover(client, self.path).failed, pb.STATUS_EIO)
-        self.kill_daemon()
-        self.assertFalse(self.client().open(os.fsencode(self.path)).info.failed)
-        self.exit_status = 0
-
-    def test_the_mark_does_not_hit_another_loop_device_of_the_same_number(self):
-        client, session = self.fail()
-        client.close_session(session)
-        self.kill_daemon()
-        subprocess.run(["losetup", "--detach", self.path], check=True)
-        self.run_tool("losetup", self.path, self.image())
-        other = self.client().open(os.fsencode(self.path))
-        self.assertFalse(other.info.failed)
-        self.exit_status = 0
-
-
-@support.needs_root
-class FaultyFile(failing.FailingTest):
-    """A file whose first sync fails, by the fault engine; the daemons that come later have no faults."""
-
-    config = "[daemon]\nworkers = 1\n"
-
-    def setUp(self):
-        engine = os.environ.get("BLKD_ENGINE", "auto")
-        with mock.patch.dict(os.environ, BLKD_ENGINE=f"fault:{engine}:sync@1=EIO"):
-            super().setUp()
-        self.path = self.image()
-
-    def fail(self):
-        client = self.client()
-        session = client.open_path(self.path)
-        client.write(session, 0, b"x" * SECTOR)
-        self.assert_failed("EIO", client.flush, session)
-
-    def test_the_mark_is_found_by_other_names(self):
-        self.fail()
-        self.kill_daemon()
-        names = [os.path.join(self.directory, name) for name in ("hard", "soft", "moved")]
-        os.link(self.path, names[0])
-        os.symlink(self.path, names[1])
-        self.assert_opener_is_told(names[0])
-        self.assert_opener_is_told(names[1])
-        self.kill_daemon()
-        os.unlink(names[0])
-        os.rename(self.path, names[2])
-        self.assert_opener_is_told(names[2])
-
-    def test_the_mark_does_not_hit_another_file_with_the_inode(self):
-        self.fail()
-        self.kill_daemon()
-        inode = os.stat(self.path).st_ino
-        os.unlink(self.path)
-        for _ in range(100):
-            self.image()
-            if os.stat(self.path).st_ino == inode:
-                break
-            os.rename(self.path, f"{self.path}.{os.stat(self.path).st_ino}")
-        else:
-            self.skipTest("the file system does not use the inode again")
-        client = self.client()
-        opened = client.open(os.fsencode(self.path))
-        self.assertFalse(opened.info.failed)
-        client.flush(opened.session)
-        self.exit_status = 0
-
-
-@support.needs_root
-@support.needs("strace")
-class SlowMark(failing.FailingTest):
-    """The state directory takes its time. Who has been told of a failure is right for ever: before the
-    mark is on the disk nobody is told."""
-
-    config = "[daemon]\nworkers = 1\n"
-    rules = "sync@1=EIO"
-
-    def setUp(self):
-        engine = os.environ.get("BLKD_ENGINE", "auto")
-        with mock.patch.dict(os.environ, BLKD_ENGINE=f"fault:{engine}:{self.rules}"):
-            super().setUp()
-        self.path = self.image()
-        self.trace = failing.Trace(self, "trace=fsync", "inject=fsync:delay_enter=300ms")
-
-    def kill_and_look(self):
-        """As long as strace is there, the dead daemon's tasks are not gone."""
-        os.kill(self.daemon.pid, signal.SIGKILL)
-        self.trace.end()
-        self.kill_daemon()
-        self.assert_opener_is_told(self.path)
-
-    def open_written(self):
-        client = self.client()
-        session = client.open_path(self.path)
-        client.write(session, 0, b"x" * SECTOR)
-        return client, session
-
-    def test_a_flush(self):
-        client, session = self.open_written()
-        self.assert_failed("EIO", client.flush, session)
-        self.kill_and_look()
-
-    def test_an_event(self):
-        client, session = self.open_written()
-        client.start("flush", pb.Flush(session=session))
-        client.wait_event("sync_failed")
-        self.kill_and_look()
-
-
-class SlowMarkOfFua(SlowMark):
-    rules = "write@2=EIO"
-
-    def test_a_flush(self):
-        client, session = self.open_written()
-        self.assert_failed("EIO", client.write, session, 0, b"y" * SECTOR, pb.WRITE_FLAG_FUA)
-        self.kill_and_look()
-
-    def test_an_event(self):
-        client, session = self.open_written()
-        client.start_write(session, 0, b"y" * SECTOR, pb.WRITE_FLAG_FUA)
-        client.wait_event("sync_failed")
-        self.kill_and_look()
-
 
 @support.needs_root
 class Zram(failing.FailingTest):
@@ -385,7 +120,7 @@ class Zram(failing.FailingTest):
             self.assert_told(who, number)
             who.close_session(number)
         self.assert_opener_is_told(self.path)
-        recover(client, self.path)
+        failing.recover(client, self.path)
         session = client.open_path(self.path)
         client.flush(session)
         client.close_session(session)

@@ -62,6 +62,32 @@ class FailingTest(support.FailureTest):
         return next(entry for entry in client.devices() if entry.device == number)
 
 
+class FullTmpfsTest(FailingTest):
+    """A loop device over a tmpfs that is too small."""
+
+    def setUp(self):
+        super().setUp()
+        self.path = self.full_loop()
+
+    def fail_for(self, count, **config):
+        """`count` sessions have unsynced writes, more in all than there is room for."""
+        clients = [self.client() for _ in range(count)]
+        sessions = [client.open_path(self.path, **config) for client in clients]
+        for i in range(16):
+            clients[i % count].write(sessions[i % count], i * MIB, b"d" * MIB)
+        return list(zip(clients, sessions))
+
+    def fail(self):
+        ((client, session),) = self.fail_for(1)
+        self.assert_failed("EIO", client.flush, session)
+        return client, session
+
+
+def recover(client, path):
+    reply, _ = client.call("recover", pb.Recover(path=os.fsencode(path)))
+    return reply.recover
+
+
 class Trace:
     """The daemon's system calls, seen from outside. Skips the test where strace may not attach."""
 

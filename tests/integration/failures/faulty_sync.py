@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Syncs that the fault engine makes slow or fails: `--engine fault:ENGINE:sync...`."""
 
-import os
 import time
 import unittest
-from unittest import mock
 
+import faults
 import support
 from support import SECTOR, pb
 
@@ -18,8 +17,7 @@ class FaultyTest(support.FailureTest):
     rules = ""
 
     def setUp(self):
-        engine = os.environ.get("BLKD_ENGINE", "auto")
-        with mock.patch.dict(os.environ, BLKD_ENGINE=f"fault:{engine}:{self.rules}"):
+        with faults.engine(self.rules):
             super().setUp()
 
     def open_written(self, memory=False):

@@ -5,8 +5,8 @@
 import os
 import signal
 import unittest
-from unittest import mock
 
+import faults
 import locking
 import support
 from locking import EXCLUSIVE, FOREVER, SHARED
@@ -225,7 +225,7 @@ class InFlight(locking.LockTest):
     rules = "write@1=delay:1s"
 
     def start_daemon(self, config="", **more):
-        with mock.patch.dict(os.environ, BLKD_ENGINE=locking.engine_with_faults(self.rules)):
+        with faults.engine(self.rules):
             return super().start_daemon("[daemon]\nworkers = 1\n", **more)
 
     def setUp(self):

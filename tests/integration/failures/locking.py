@@ -11,12 +11,16 @@ import signal
 import time
 
 import support
-from support import pb, wire
+from support import KIB, NOBODY, SECTOR, pb, wire
 
-NOBODY = 65534
 PR_SET_DUMPABLE = 4
 FOREVER = 0x7fffffff
 SHARED, EXCLUSIVE = pb.LOCK_MODE_SHARED, pb.LOCK_MODE_EXCLUSIVE
+WHOLE = {}
+FIRST = {"offset_bytes": 0, "length_bytes": 4 * KIB}
+SECOND = {"offset_bytes": 4 * KIB, "length_bytes": 4 * KIB}
+BOTH = {"offset_bytes": 0, "length_bytes": 8 * KIB}
+DATA = b"d" * SECTOR
 
 
 class Client(support.Client):
@@ -85,11 +89,6 @@ class LockTest(support.FailureTest):
 
     def number_of_device(self, client, session):
         return client.get_info(session).device
-
-
-def engine_with_faults(rules):
-    """For $BLKD_ENGINE: the engine that the tests are run with, and what goes wrong with it."""
-    return f"fault:{os.environ.get('BLKD_ENGINE', 'auto')}:{rules}"
 
 
 def run_as_nobody(test, function):

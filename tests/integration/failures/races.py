@@ -8,8 +8,8 @@ import signal
 import threading
 import time
 import unittest
-from unittest import mock
 
+import faults
 import support
 from support import KIB, MIB, SECTOR, pb, wire
 
@@ -119,8 +119,7 @@ class Race(Background):
 
 class Grant(support.FailureTest):
     def start_daemon(self, config="", **more):
-        engine = os.environ.get("BLKD_ENGINE", "threads")
-        with mock.patch.dict(os.environ, BLKD_ENGINE=f"fault:{engine}:write=delay:500ms"):
+        with faults.engine("write=delay:500ms"):
             return super().start_daemon(config, **more)
 
     def test_a_lock_is_granted_when_what_others_write_has_ended(self):

@@ -3,12 +3,10 @@
 """An image shrinks and grows while many writes are in flight: each is answered, and none that was
 acknowledged below the new end is lost."""
 
-import os
 import random
 import unittest
-from unittest import mock
 
-import locking
+import faults
 import support
 from support import KIB, pb, wire
 
@@ -34,7 +32,7 @@ class Image:
 class Shrinking(support.FailureTest):
     def start_daemon(self, config="", **more):
         rules = "write%5=delay:2ms,write%13=delay:7ms"
-        with mock.patch.dict(os.environ, BLKD_ENGINE=locking.engine_with_faults(rules)):
+        with faults.engine(rules):
             return super().start_daemon(config, **more)
 
     def setUp(self):

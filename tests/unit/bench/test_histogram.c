@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "tests/bench/histogram.h"
+#include "tests/unit/suite.h"
 
 static struct histogram *histogram_new(void)
 {
@@ -121,9 +122,5 @@ int main(void)
     tcase_add_test(all, values_beyond_the_range_keep_the_maximum_exact);
     tcase_add_test(all, merging_is_adding_both);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/bench/options.h"
+#include "tests/unit/suite.h"
 
 /* Parsing looks at the names of targets only; the targets themselves need libraries. */
 const struct target_type target_direct = {.scheme = "direct"};
@@ -131,9 +132,5 @@ int main(void)
                         sizeof(refused) / sizeof(refused[0]));
     tcase_add_test(all, verify_wants_whole_sectors_and_data);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include "tests/bench/clock.h"
 #include "tests/bench/memory.h"
 #include "tests/bench/process.h"
+#include "tests/unit/suite.h"
 
 static const char rollup[] = "55d0c0c00000-7ffd0 ---p 00000000 00:00 0  [rollup]\n"
                              "Rss:                1692 kB\n"
@@ -106,9 +107,5 @@ int main(void)
     tcase_add_test(all, cpu_time_of_another_process_is_what_it_used);
     tcase_add_test(all, descriptors_are_raised_as_far_as_may_be);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tests/bench/workload.h"
+#include "tests/unit/suite.h"
 
 enum { BLOCK = 4096, BLOCKS = 64, SIZE = BLOCK * BLOCKS + 100 };
 
@@ -101,9 +102,5 @@ int main(void)
     tcase_add_test(all, too_small_a_device_is_refused);
     tcase_add_test(all, the_pattern_knows_a_strayed_sector_and_a_damaged_byte);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/unit/suite.h"
+
 static int sockets[2];
 
 static void setup(void)
@@ -215,8 +217,6 @@ int main(void)
 {
     Suite *suite = suite_create("fdpass");
     TCase *tests = tcase_create("fdpass");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, bytes_pass_without_a_descriptor);
@@ -230,9 +230,5 @@ int main(void)
     tcase_add_test(tests, sending_to_a_closed_peer_is_epipe_without_a_signal);
     tcase_add_test(tests, sending_a_descriptor_that_is_not_open_fails);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

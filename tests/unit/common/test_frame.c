@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/suite.h"
+
 START_TEST(prefix_is_two_little_endian_words)
 {
     static const uint8_t expected[FRAME_PREFIX_BYTES] = {0x02, 0x01, 0, 0, 0x06, 0x05, 0x04, 0};
@@ -78,17 +80,11 @@ int main(void)
 {
     Suite *suite = suite_create("frame");
     TCase *tests = tcase_create("frame");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tests, prefix_is_two_little_endian_words);
     tcase_add_test(tests, decoding_gives_back_what_was_encoded);
     tcase_add_test(tests, lengths_out_of_bounds_are_refused);
     tcase_add_test(tests, any_alignment_will_do);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -4,6 +4,8 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "tests/unit/suite.h"
+
 #define LARGEST ((uint64_t)INT64_MAX)
 
 START_TEST(end_is_the_sum)
@@ -149,8 +151,6 @@ int main(void)
 {
     Suite *suite = suite_create("range");
     TCase *tests = tcase_create("range");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tests, end_is_the_sum);
     tcase_add_test(tests, end_reaches_the_largest_offset_and_no_further);
@@ -166,9 +166,5 @@ int main(void)
     tcase_add_test(tests, alignment);
     tcase_add_test(tests, sector_sizes_are_powers_of_two_in_bounds);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -15,6 +15,7 @@
  * and has to find what that leads to.
  */
 #include "tests/unit/common/ring_model.h"
+#include "tests/unit/suite.h"
 
 static void step_fill(struct search *search, struct state state)
 {
@@ -347,9 +348,5 @@ int main(void)
                         sizeof controls / sizeof *controls);
     tcase_set_timeout(tcase, 120);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -16,6 +16,8 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
+#include "tests/unit/suite.h"
+
 #ifdef __SANITIZE_THREAD__
 enum { ROUND_TRIPS = 50000 }; /* each takes tens of times as long */
 #else
@@ -313,9 +315,5 @@ int main(void)
     tcase_add_test(tcase, random_words_lead_nowhere_else);
     tcase_set_timeout(tcase, 120);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/suite.h"
+
 START_TEST(every_status_of_the_protocol_survives_a_round_trip)
 {
     const ProtobufCEnumDescriptor *all = &blkd__status__descriptor;
@@ -72,8 +74,6 @@ int main(void)
 {
     Suite *suite = suite_create("status");
     TCase *tests = tcase_create("status");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tests, every_status_of_the_protocol_survives_a_round_trip);
     tcase_add_test(tests, every_status_is_named_as_the_protocol_names_it);
@@ -82,9 +82,5 @@ int main(void)
     tcase_add_test(tests, a_status_of_a_later_protocol_becomes_eio);
     tcase_add_test(tests, success_has_a_name);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

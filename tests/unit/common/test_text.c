@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/text.h"
+#include "tests/unit/suite.h"
 
 static const struct {
     const char *in;
@@ -41,9 +42,5 @@ int main(void)
     TCase *tcase = tcase_create("utf8");
     tcase_add_loop_test(tcase, only_well_formed_utf8_is_left, 0, sizeof(cases) / sizeof(cases[0]));
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "daemon/config.h"
+#include "tests/unit/suite.h"
 
 static struct config config;
 static char message[CONFIG_MESSAGE_MAX];
@@ -173,9 +174,5 @@ int main(void)
     tcase_add_test(tcase, the_state_directory_is_where_the_environment_says);
     tcase_add_test(tcase, there_is_always_a_worker);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

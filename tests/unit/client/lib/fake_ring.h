@@ -7,7 +7,6 @@
 #ifndef BLKD_TESTS_UNIT_CLIENT_LIB_FAKE_RING_H
 #define BLKD_TESTS_UNIT_CLIENT_LIB_FAKE_RING_H
 
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 

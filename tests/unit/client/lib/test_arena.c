@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "client/lib/ring/arena.h"
+#include "tests/unit/suite.h"
 
 enum {
     PAGE = ARENA_PAGE_BYTES,
@@ -433,8 +434,6 @@ int main(void)
 {
     Suite *suite = suite_create("client_arena");
     TCase *tests = tcase_create("pages");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tests, set_up, tear_down);
     tcase_set_timeout(tests, 60);
@@ -451,9 +450,5 @@ int main(void)
     tcase_add_test(tests, deinit_unmaps_each_arena_once);
     tcase_add_loop_test(tests, model_agrees, 0, 4);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return suite_run(suite);
 }

@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* libblkd's callbacks, pollable descriptor and events against a scripted daemon. */
-#include <poll.h>
-
-#include "tests/unit/client/lib/fake_daemon.h"
+/* libblkd's callbacks and its pollable descriptor against a scripted daemon. */
+#include "tests/unit/client/lib/fake_scene.h"
 
 enum { BLOCKS = 15, BLOCK_BYTES = 4096 };
 
-static struct fake fake;
-static struct blkd *connection;
-static struct blkd_device *device;
 static int results[64];
 static unsigned int called;
 
@@ -16,20 +11,6 @@ static void setup(void)
 {
     fake_init(&fake);
     called = 0;
-}
-
-static void begin(void)
-{
-    fake_start(&fake);
-    connection = fake_connect(&fake);
-    device = fake_open_device(connection);
-}
-
-static void end(void)
-{
-    blkd_close(device);
-    blkd_disconnect(connection);
-    fake_stop(&fake);
 }
 
 static void on_done(void *user_data, int result)
@@ -41,21 +22,7 @@ static void on_done(void *user_data, int result)
 static void dispatch_until(unsigned int count)
 {
     while (called < count)
-        ck_assert_int_ge(blkd_dispatch(connection, 5000), 1);
-}
-
-static bool is_readable(void)
-{
-    struct pollfd poll_fd = {.fd = blkd_get_fd(connection), .events = POLLIN};
-
-    return poll(&poll_fd, 1, 0) == 1;
-}
-
-static void wait_readable(void)
-{
-    struct pollfd poll_fd = {.fd = blkd_get_fd(connection), .events = POLLIN};
-
-    ck_assert_int_eq(poll(&poll_fd, 1, 5000), 1);
+        ck_assert_int_ge(blkd_dispatch(connection, -1), 1);
 }
 
 static void read_blocks(uint8_t (*blocks)[BLOCK_BYTES])
@@ -194,13 +161,13 @@ END_TEST
 START_TEST(descriptor_is_readable_while_there_is_work)
 {
     begin();
-    ck_assert(!is_readable());
+    ck_assert(!fake_is_readable(connection, 0));
     ck_assert_int_eq(blkd_ping_async(connection, on_done, &results[0]), 0);
-    wait_readable();
+    ck_assert(fake_is_readable(connection, -1));
     ck_assert_uint_eq(called, 0);
     ck_assert_int_eq(blkd_dispatch(connection, 0), 1);
     ck_assert_uint_eq(called, 1);
-    ck_assert(!is_readable());
+    ck_assert(!fake_is_readable(connection, 0));
     ck_assert_int_eq(blkd_dispatch(connection, 0), 0);
     ck_assert_int_eq(blkd_dispatch(connection, 10), 0);
     end();
@@ -214,10 +181,10 @@ START_TEST(completion_found_by_a_waiting_call_is_announced)
     ck_assert_int_eq(blkd_ping_async(connection, on_done, &results[0]), 0);
     ck_assert_int_eq(blkd_ping(connection), 0); /* answered second */
     ck_assert_uint_eq(called, 0);
-    ck_assert(is_readable());
+    ck_assert(fake_is_readable(connection, 0));
     ck_assert_int_eq(blkd_dispatch(connection, 0), 1);
     ck_assert_int_eq(results[0], 0);
-    ck_assert(!is_readable());
+    ck_assert(!fake_is_readable(connection, 0));
     end();
 }
 END_TEST
@@ -227,10 +194,10 @@ START_TEST(nothing_to_do_calls_back_too)
     begin();
     ck_assert_int_eq(blkd_read_async(device, 0, NULL, 0, on_done, &results[0]), 0);
     ck_assert_uint_eq(called, 0);
-    ck_assert(is_readable());
+    ck_assert(fake_is_readable(connection, 0));
     ck_assert_int_eq(blkd_dispatch(connection, 0), 1);
     ck_assert_int_eq(results[0], 0);
-    ck_assert(!is_readable());
+    ck_assert(!fake_is_readable(connection, 0));
     end();
 }
 END_TEST
@@ -327,13 +294,13 @@ START_TEST(denied_path_is_opened_by_the_library)
     config.path = name;
     ck_assert_int_eq(blkd_open_async(connection, &config, &other, on_done, &results[0]), 0);
     while (called < 1)
-        ck_assert_int_ge(blkd_dispatch(connection, 5000), 0);
+        ck_assert_int_ge(blkd_dispatch(connection, -1), 0);
     ck_assert_int_eq(unlink(name), 0);
     ck_assert_int_eq(results[0], 0);
     blkd_close(other);
     ck_assert_int_eq(blkd_open_async(connection, &config, &other, on_failed, &results[0]), 0);
     while (called < 2)
-        ck_assert_int_ge(blkd_dispatch(connection, 5000), 0);
+        ck_assert_int_ge(blkd_dispatch(connection, -1), 0);
     ck_assert_int_eq(results[0], -ENOENT);
     ck_assert_ptr_nonnull(strstr(message_inside, name));
     blkd_disconnect(connection);
@@ -402,107 +369,7 @@ START_TEST(disconnect_calls_back_what_is_pending)
 }
 END_TEST
 
-static struct blkd_event seen[8];
-static unsigned int seen_count;
-
-static void on_event(void *user_data, const struct blkd_event *event)
-{
-    ck_assert_ptr_eq(user_data, &seen_count);
-    seen[seen_count++] = *event;
-}
-
-static void send_event(struct fake *daemon, Blkd__Event *event)
-{
-    Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
-
-    reply.body_case = BLKD__REPLY__BODY_EVENT;
-    reply.event = event;
-    fake_reply(daemon, &reply, NULL, 0);
-}
-
-static bool events_before_answer(struct fake *daemon, const Blkd__Request *request,
-                                 const uint8_t *payload)
-{
-    Blkd__Event event = FAKE_MESSAGE(Blkd__Event, blkd__event__init);
-    Blkd__Resized resized = FAKE_MESSAGE(Blkd__Resized, blkd__resized__init);
-    Blkd__SyncFailed failed = FAKE_MESSAGE(Blkd__SyncFailed, blkd__sync_failed__init);
-    Blkd__ShuttingDown shutting_down = FAKE_MESSAGE(Blkd__ShuttingDown, blkd__shutting_down__init);
-
-    (void)payload;
-    if (request->op_case != BLKD__REQUEST__OP_PING)
-        return false;
-    for (uint64_t i = 1; i <= 3; i++) {
-        event.sequence = i;
-        event.session = 77;
-        event.what_case = BLKD__EVENT__WHAT_RESIZED;
-        event.resized = &resized;
-        resized.size_sectors = 100 + i;
-        send_event(daemon, &event);
-    }
-    event.session = 78; /* of a session that is not open: nobody hears of it */
-    send_event(daemon, &event);
-    event.session = 77;
-    event.what_case = BLKD__EVENT__WHAT_SYNC_FAILED;
-    event.sync_failed = &failed;
-    failed.status = BLKD__STATUS__STATUS_EIO;
-    send_event(daemon, &event);
-    event.session = 0;
-    event.what_case = BLKD__EVENT__WHAT_SHUTTING_DOWN;
-    event.shutting_down = &shutting_down;
-    send_event(daemon, &event);
-    return false;
-}
-
-START_TEST(events_are_delivered_and_coalesced)
-{
-    fake.on_request = events_before_answer;
-    begin();
-    ck_assert_int_eq(blkd_set_event_callback(connection, on_event, &seen_count), 0);
-    ck_assert_int_eq(blkd_ping(connection), 0);
-    ck_assert_uint_eq(seen_count, 0);
-    ck_assert(is_readable());
-    ck_assert_int_eq(blkd_dispatch(connection, 0), 3);
-    ck_assert_uint_eq(seen_count, 3);
-    ck_assert_int_eq((int)seen[0].type, BLKD_EVENT_RESIZED);
-    ck_assert_ptr_eq(seen[0].device, device);
-    ck_assert_uint_eq(seen[0].size_sectors, 103);
-    ck_assert_uint_eq(seen[0].sequence, 3);
-    ck_assert_int_eq((int)seen[1].type, BLKD_EVENT_SYNC_FAILED);
-    ck_assert_int_eq(seen[1].error, -EIO);
-    ck_assert_int_eq((int)seen[2].type, BLKD_EVENT_SHUTTING_DOWN);
-    ck_assert_ptr_null(seen[2].device);
-    ck_assert(!is_readable());
-    end();
-}
-END_TEST
-
-static bool hang_up_on_flush(struct fake *daemon, const Blkd__Request *request,
-                             const uint8_t *payload)
-{
-    (void)payload;
-    if (request->op_case == BLKD__REQUEST__OP_FLUSH)
-        fake_hang_up(daemon);
-    return request->op_case == BLKD__REQUEST__OP_FLUSH;
-}
-
-START_TEST(loss_is_an_event)
-{
-    seen_count = 0;
-    fake.on_request = hang_up_on_flush;
-    begin();
-    ck_assert_int_eq(blkd_set_event_callback(connection, on_event, &seen_count), 0);
-    ck_assert_int_eq(blkd_flush_async(device, on_done, &results[0]), 0);
-    ck_assert_int_eq(blkd_dispatch(connection, 5000), 2);
-    ck_assert_int_eq(results[0], -ENOTCONN);
-    ck_assert_int_eq((int)seen[0].type, BLKD_EVENT_DISCONNECTED);
-    ck_assert_int_eq(seen[0].error, -ENOTCONN);
-    ck_assert(!is_readable());
-    ck_assert_int_eq(blkd_dispatch(connection, -1), -ENOTCONN);
-    end();
-}
-END_TEST
-
-static Suite *async_suite(void)
+int main(void)
 {
     Suite *suite = suite_create("client_async");
     TCase *tests = tcase_create("callbacks");
@@ -525,19 +392,6 @@ static Suite *async_suite(void)
     tcase_add_test(tests, close_lets_calls_before_it_end);
     tcase_add_test(tests, close_in_a_callback_does_not_wait);
     tcase_add_test(tests, disconnect_calls_back_what_is_pending);
-    tcase_add_test(tests, events_are_delivered_and_coalesced);
-    tcase_add_test(tests, loss_is_an_event);
     suite_add_tcase(suite, tests);
-    return suite;
-}
-
-int main(void)
-{
-    SRunner *runner = srunner_create(async_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

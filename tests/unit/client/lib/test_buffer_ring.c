@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include "tests/unit/client/lib/fake_ring.h"
+#include "tests/unit/suite.h"
 
 static struct fake fake;
 static struct blkd *connection;
@@ -132,11 +133,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite());
 }

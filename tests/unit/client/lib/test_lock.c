@@ -1,68 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* libblkd's locks against a scripted daemon: requests, refusals, waiting, closing, events. */
-#include <poll.h>
-#include <sched.h>
-
-#include "tests/unit/client/lib/fake_daemon.h"
-
-static struct fake fake;
-static struct blkd *connection;
-static struct blkd_device *device;
-
-/* What the last Lock or Unlock asked for. */
-static struct {
-    uint32_t mode;
-    uint64_t offset_bytes, length_bytes;
-    uint32_t wait_ms;
-    bool isolate;
-    char purpose[128];
-    uint64_t unlock_offset_bytes, unlock_length_bytes;
-    unsigned int locks, unlocks;
-} asked;
-
-static uint64_t parked_id; /* of a Lock that is not answered yet */
-
-static bool note_request(struct fake *daemon, const Blkd__Request *request, const uint8_t *payload)
-{
-    (void)daemon;
-    (void)payload;
-    if (request->op_case == BLKD__REQUEST__OP_LOCK) {
-        asked.locks++;
-        asked.mode = request->lock->mode;
-        asked.offset_bytes = request->lock->offset_bytes;
-        asked.length_bytes = request->lock->length_bytes;
-        asked.wait_ms = request->lock->wait_ms;
-        asked.isolate = request->lock->isolate;
-        (void)snprintf(asked.purpose, sizeof(asked.purpose), "%s", request->lock->purpose);
-    } else if (request->op_case == BLKD__REQUEST__OP_UNLOCK) {
-        asked.unlocks++;
-        asked.unlock_offset_bytes = request->unlock->offset_bytes;
-        asked.unlock_length_bytes = request->unlock->length_bytes;
-    }
-    return false;
-}
-
-static void setup(void)
-{
-    fake_init(&fake);
-    fake.on_request = note_request;
-    memset(&asked, 0, sizeof(asked));
-    parked_id = 0;
-}
-
-static void begin(void)
-{
-    fake_start(&fake);
-    connection = fake_connect(&fake);
-    device = fake_open_device(connection);
-}
-
-static void end(void)
-{
-    blkd_close(device);
-    blkd_disconnect(connection);
-    fake_stop(&fake);
-}
+/* libblkd's locks against a scripted daemon: requests, refusals, waiting. */
+#include "tests/unit/client/lib/fake_locks.h"
 
 /* ---- what is asked for ---- */
 
@@ -214,45 +152,6 @@ END_TEST
 
 /* ---- waiting ---- */
 
-/* A Lock that waits is answered at the next Unlock, whoever asks for that. */
-static bool park(struct fake *daemon, const Blkd__Request *request, const uint8_t *payload)
-{
-    Blkd__Request lock_request = FAKE_MESSAGE(Blkd__Request, blkd__request__init);
-    Blkd__Lock lock = FAKE_MESSAGE(Blkd__Lock, blkd__lock__init);
-
-    (void)payload;
-    if (request->op_case == BLKD__REQUEST__OP_LOCK && request->lock->wait_ms != 0) {
-        __atomic_store_n(&parked_id, request->id, __ATOMIC_RELEASE);
-        return true;
-    }
-    if (request->op_case == BLKD__REQUEST__OP_UNLOCK && parked_id != 0) {
-        lock.mode = BLKD__LOCK_MODE__LOCK_MODE_EXCLUSIVE;
-        lock_request.id = parked_id;
-        lock_request.lock = &lock;
-        fake_lock(daemon, &lock_request);
-        parked_id = 0;
-    }
-    return false;
-}
-
-static void wait_parked(void)
-{
-    while (__atomic_load_n(&parked_id, __ATOMIC_ACQUIRE) == 0)
-        (void)sched_yield();
-}
-
-static void *lock_and_wait(void *argument)
-{
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
-    uint64_t token = 0;
-    int r;
-
-    request.wait_ms = BLKD_WAIT_FOREVER;
-    r = blkd_lock(device, &request, &token);
-    *(int *)argument = r;
-    return r == 0 && token == 1 ? NULL : argument;
-}
-
 /* Two threads wait for nothing but their own calls, a third for a lock: they are not held up. */
 static void *transfer(void *argument)
 {
@@ -291,13 +190,6 @@ START_TEST(thread_that_waits_for_a_lock_holds_up_no_other)
 }
 END_TEST
 
-static int results[4];
-
-static void on_result(void *user_data, int result)
-{
-    *(int *)user_data = result;
-}
-
 START_TEST(lock_is_granted_to_a_callback)
 {
     struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
@@ -324,158 +216,7 @@ START_TEST(lock_is_granted_to_a_callback)
 }
 END_TEST
 
-/* ---- closing while a lock is waited for ---- */
-
-static bool lock_answered_first;
-
-/* A Close ends a Lock that waits, before or after it is answered itself. */
-static bool cancel_at_close(struct fake *daemon, const Blkd__Request *request,
-                            const uint8_t *payload)
-{
-    if (request->op_case != BLKD__REQUEST__OP_CLOSE || parked_id == 0)
-        return park(daemon, request, payload);
-    daemon->closes++;
-    if (!lock_answered_first)
-        fake_answer(daemon, request->id, 0, "");
-    fake_answer(daemon, parked_id, -ECANCELED, "the device is being closed");
-    if (lock_answered_first)
-        fake_answer(daemon, request->id, 0, "");
-    return true;
-}
-
-START_TEST(closing_cancels_a_lock_that_waits)
-{
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
-
-    lock_answered_first = _i == 0;
-    fake.on_request = cancel_at_close;
-    begin();
-    request.wait_ms = BLKD_WAIT_FOREVER;
-    results[0] = results[1] = 1;
-    ck_assert_int_eq(blkd_lock_async(device, &request, NULL, on_result, &results[0]), 0);
-    ck_assert_int_eq(blkd_flush_async(device, on_result, &results[1]), 0);
-    wait_parked();
-    blkd_close(device);
-    while (results[0] == 1 || results[1] == 1)
-        ck_assert_int_ge(blkd_dispatch(connection, -1), 0);
-    ck_assert_int_eq(results[0], -ECANCELED);
-    ck_assert_int_eq(results[1], 0);
-    blkd_disconnect(connection);
-    fake_stop(&fake);
-    ck_assert_uint_eq(fake.closes, 1);
-}
-END_TEST
-
-START_TEST(closing_cancels_a_thread_that_waits)
-{
-    pthread_t waiter;
-    int result = 1;
-
-    lock_answered_first = _i == 0;
-    fake.on_request = cancel_at_close;
-    begin();
-    ck_assert_int_eq(pthread_create(&waiter, NULL, lock_and_wait, &result), 0);
-    wait_parked();
-    blkd_close(device);
-    ck_assert_int_eq(pthread_join(waiter, NULL), 0);
-    ck_assert_int_eq(result, -ECANCELED);
-    blkd_disconnect(connection);
-    fake_stop(&fake);
-    ck_assert_uint_eq(fake.closes, 1);
-}
-END_TEST
-
-/* The daemon answers the close only: the handle must live until the lock's call has ended. */
-static bool forget_lock_at_close(struct fake *daemon, const Blkd__Request *request,
-                                 const uint8_t *payload)
-{
-    if (request->op_case != BLKD__REQUEST__OP_CLOSE)
-        return park(daemon, request, payload);
-    fake_answer(daemon, request->id, 0, "");
-    return true;
-}
-
-START_TEST(lock_that_outlives_the_close_ends_with_the_connection)
-{
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
-
-    fake.on_request = forget_lock_at_close;
-    begin();
-    request.wait_ms = BLKD_WAIT_FOREVER;
-    results[0] = results[1] = 1;
-    ck_assert_int_eq(blkd_lock_async(device, &request, NULL, on_result, &results[0]), 0);
-    wait_parked();
-    ck_assert_int_eq(blkd_close_async(device, on_result, &results[1]), 0);
-    while (results[1] == 1)
-        ck_assert_int_ge(blkd_dispatch(connection, -1), 0);
-    ck_assert_int_eq(results[1], 0);
-    ck_assert_int_eq(results[0], 1);
-    blkd_disconnect(connection);
-    ck_assert_int_eq(results[0], -ENOTCONN);
-    fake_stop(&fake);
-}
-END_TEST
-
-/* A lock that does not wait is a call like any other: the close comes after it. */
-static bool answer_lock_late(struct fake *daemon, const Blkd__Request *request,
-                             const uint8_t *payload)
-{
-    (void)payload;
-    if (request->op_case == BLKD__REQUEST__OP_LOCK) {
-        parked_id = request->id;
-        return true;
-    }
-    if (request->op_case == BLKD__REQUEST__OP_PING) {
-        fake_answer(daemon, parked_id, -EBUSY, "held");
-        parked_id = 0;
-    }
-    if (request->op_case == BLKD__REQUEST__OP_CLOSE && parked_id != 0)
-        abort();
-    return false;
-}
-
-START_TEST(close_waits_for_a_lock_that_does_not_wait)
-{
-    fake.on_request = answer_lock_late;
-    begin();
-    results[0] = results[1] = results[2] = 1;
-    ck_assert_int_eq(blkd_lock_async(device, NULL, NULL, on_result, &results[0]), 0);
-    ck_assert_int_eq(blkd_close_async(device, on_result, &results[1]), 0);
-    ck_assert_int_eq(blkd_ping_async(connection, on_result, &results[2]), 0);
-    while (results[0] == 1 || results[1] == 1 || results[2] == 1)
-        ck_assert_int_ge(blkd_dispatch(connection, -1), 0);
-    ck_assert_int_eq(results[0], -EBUSY);
-    ck_assert_int_eq(results[1], 0);
-    blkd_disconnect(connection);
-    fake_stop(&fake);
-}
-END_TEST
-
-static bool go_at_flush(struct fake *daemon, const Blkd__Request *request, const uint8_t *payload)
-{
-    if (request->op_case != BLKD__REQUEST__OP_FLUSH)
-        return park(daemon, request, payload);
-    fake_hang_up(daemon);
-    return true;
-}
-
-START_TEST(lost_daemon_ends_a_wait)
-{
-    pthread_t waiter;
-    int result = 1;
-
-    fake.on_request = go_at_flush;
-    begin();
-    ck_assert_int_eq(pthread_create(&waiter, NULL, lock_and_wait, &result), 0);
-    wait_parked();
-    ck_assert_int_eq(blkd_flush(device), -ENOTCONN); /* the script's sign to go */
-    ck_assert_int_eq(pthread_join(waiter, NULL), 0);
-    ck_assert_int_eq(result, -ENOTCONN);
-    end();
-}
-END_TEST
-
-static Suite *lock_suite(void)
+int main(void)
 {
     Suite *suite = suite_create("client_lock");
     TCase *tests = tcase_create("locks");
@@ -489,22 +230,6 @@ static Suite *lock_suite(void)
     tcase_add_test(tests, reply_without_a_lock_is_a_protocol_error);
     tcase_add_test(tests, thread_that_waits_for_a_lock_holds_up_no_other);
     tcase_add_test(tests, lock_is_granted_to_a_callback);
-    tcase_add_loop_test(tests, closing_cancels_a_lock_that_waits, 0, 2);
-    tcase_add_loop_test(tests, closing_cancels_a_thread_that_waits, 0, 2);
-    tcase_add_test(tests, lock_that_outlives_the_close_ends_with_the_connection);
-    tcase_add_test(tests, close_waits_for_a_lock_that_does_not_wait);
-    tcase_add_test(tests, lost_daemon_ends_a_wait);
     suite_add_tcase(suite, tests);
-    return suite;
-}
-
-int main(void)
-{
-    SRunner *runner = srunner_create(lock_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

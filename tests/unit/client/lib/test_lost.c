@@ -1,25 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* libblkd when the daemon goes away or talks nonsense: -ENOTCONN, at once and for ever, with a
  * reason. */
-#include <poll.h>
-
-#include "tests/unit/client/lib/fake_daemon.h"
-
-static struct fake fake;
-static struct blkd *connection;
-static struct blkd_device *device;
+#include "tests/unit/client/lib/fake_scene.h"
 
 static void setup(void)
 {
     fake_init(&fake);
 }
 
-static void begin(fake_handler *handler)
+static void begin_with(fake_handler *handler)
 {
     fake.on_request = handler;
-    fake_start(&fake);
-    connection = fake_connect(&fake);
-    device = fake_open_device(connection);
+    begin();
 }
 
 static void on_never(void *user_data, int result)
@@ -66,7 +58,7 @@ static bool hang_up(struct fake *daemon, const Blkd__Request *request, const uin
 
 START_TEST(daemon_ends)
 {
-    begin(hang_up);
+    begin_with(hang_up);
     ck_assert_int_eq(blkd_flush(device), -ENOTCONN);
     assert_lost("ended or closed the connection");
 }
@@ -87,12 +79,10 @@ START_TEST(daemon_is_gone_before_the_call)
 {
     uint8_t *bytes = calloc(1, 1 << 20);
     struct iovec iov = {bytes, 1 << 20};
-    struct pollfd poll_fd = {.events = POLLIN};
 
-    begin(answer_and_hang_up);
-    poll_fd.fd = blkd_get_fd(connection);
+    begin_with(answer_and_hang_up);
     ck_assert_int_eq(blkd_ping(connection), 0);
-    ck_assert_int_eq(poll(&poll_fd, 1, 5000), 1);
+    ck_assert(fake_is_readable(connection, -1));
     ck_assert_int_eq(blkd_write(device, 0, &iov, 1, 0), -ENOTCONN);
     assert_lost("ended or closed the connection");
     free(bytes);
@@ -111,7 +101,7 @@ static bool say_why(struct fake *daemon, const Blkd__Request *request, const uin
 
 START_TEST(daemon_says_why_it_closes)
 {
-    begin(say_why);
+    begin_with(say_why);
     ck_assert_int_eq(blkd_flush(device), -ENOTCONN);
     assert_lost("nothing was read for 30 s");
 }
@@ -133,7 +123,7 @@ static void assert_raw_loses(const void *bytes, size_t length, const char *reaso
     struct fake_reply raw = {(uint8_t *)(uintptr_t)bytes, length};
 
     fake.user_data = &raw;
-    begin(send_raw);
+    begin_with(send_raw);
     ck_assert_int_eq(blkd_flush(device), -ENOTCONN);
     assert_lost(reason);
 }
@@ -200,7 +190,7 @@ START_TEST(connection_closed_in_the_middle)
     size_t percent = (size_t)_i;
 
     fake.user_data = &percent;
-    begin(cut_short);
+    begin_with(cut_short);
     ck_assert_int_eq(blkd_read(device, 0, &iov, 1), -ENOTCONN);
     assert_lost("ended or closed the connection");
 }
@@ -224,7 +214,7 @@ START_TEST(payload_of_the_wrong_length)
     uint8_t bytes[512];
     struct iovec iov = {bytes, sizeof(bytes)};
 
-    begin(wrong_length);
+    begin_with(wrong_length);
     ck_assert_int_eq(blkd_read(device, 0, &iov, 1), -ENOTCONN);
     assert_lost("1024 bytes of payload instead of 512");
 }
@@ -240,7 +230,7 @@ static bool answer_twice(struct fake *daemon, const Blkd__Request *request, cons
 
 START_TEST(second_answer_to_one_request)
 {
-    begin(answer_twice);
+    begin_with(answer_twice);
     ck_assert_int_eq(blkd_flush(device), 0);
     ck_assert_int_eq(blkd_ping(connection), -ENOTCONN);
     assert_lost("not in flight");
@@ -260,7 +250,7 @@ START_TEST(answer_without_what_was_asked_for)
 {
     struct blkd_info info;
 
-    begin(empty_body);
+    begin_with(empty_body);
     ck_assert_int_eq(blkd_get_info(device, &info), -EPROTO);
     ck_assert_int_eq(blkd_ping(connection), 0);
     blkd_close(device);
@@ -356,11 +346,5 @@ static Suite *lost_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(lost_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(lost_suite());
 }

@@ -6,6 +6,7 @@
 
 #include "client/lib/core/cursor.h"
 #include "common/spin.h"
+#include "tests/unit/suite.h"
 
 START_TEST(cursor_walks_over_every_boundary)
 {
@@ -133,8 +134,6 @@ int main(void)
 {
     Suite *suite = suite_create("client_parts");
     TCase *tests = tcase_create("pure");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tests, cursor_walks_over_every_boundary);
     tcase_add_test(tests, cursor_lists_what_is_ahead);
@@ -143,9 +142,5 @@ int main(void)
     tcase_add_test(tests, spin_that_finds_nothing_gets_rare);
     tcase_add_test(tests, spin_is_tried_sooner_after_short_sleeps);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What goes through libblkd's rings. */
 #include "tests/unit/client/lib/fake_ring_scene.h"
+#include "tests/unit/suite.h"
 
 static int write_all(uint64_t sector, const uint8_t *bytes, size_t length)
 {
@@ -323,11 +324,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite());
 }

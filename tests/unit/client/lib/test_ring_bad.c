@@ -4,6 +4,7 @@
 #include <dirent.h>
 
 #include "tests/unit/client/lib/fake_ring_scene.h"
+#include "tests/unit/suite.h"
 
 static void assert_lost(const char *reason)
 {
@@ -387,11 +388,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failures;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return suite_run(suite());
 }

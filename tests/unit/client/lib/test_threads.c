@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include "tests/unit/client/lib/fake_daemon.h"
+#include "tests/unit/suite.h"
 
 enum { THREADS = 6, ROUNDS = 150, BLOCK_BYTES = 4096 };
 
@@ -316,11 +317,5 @@ static Suite *threads_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(threads_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(threads_suite());
 }

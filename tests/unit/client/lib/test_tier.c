@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* When libblkd uses rings, and when the socket. */
 #include "tests/unit/client/lib/fake_ring_scene.h"
+#include "tests/unit/suite.h"
 
 START_TEST(auto_uses_the_socket_until_there_are_rings)
 {
@@ -196,11 +197,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite());
 }

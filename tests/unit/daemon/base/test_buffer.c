@@ -5,6 +5,7 @@
 
 #include "common/limits.h"
 #include "daemon/base/buffer.h"
+#include "tests/unit/suite.h"
 
 static struct buffer_pool pool;
 
@@ -75,9 +76,5 @@ int main(void)
     tcase_add_test(tcase, the_pool_keeps_no_more_than_its_bound);
     tcase_add_test(tcase, nothing_can_be_put_back);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

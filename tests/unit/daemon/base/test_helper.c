@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/unit/suite.h"
+
 enum { TIMEOUT_MS = 20000, MANY_JOBS = 100000 };
 
 /* A job that says where it ran, and, if it has a gate, hangs until a byte comes out of that pipe.
@@ -278,6 +280,20 @@ static uint64_t cpu_of_thousand(struct helper_share *share)
     return cpu_ns() - before;
 }
 
+/* The least of three: what else runs on this CPU makes it more, never less. */
+static uint64_t least_cpu_of_thousand(struct helper_share *share)
+{
+    uint64_t least = UINT64_MAX;
+
+    for (int i = 0; i < 3; i++) {
+        const uint64_t cpu = cpu_of_thousand(share);
+
+        if (cpu < least)
+            least = cpu;
+    }
+    return least;
+}
+
 START_TEST(a_long_queue_behind_one_share_costs_others_nothing)
 {
     struct helper_share hung, well;
@@ -292,11 +308,11 @@ START_TEST(a_long_queue_behind_one_share_costs_others_nothing)
     stay_on_this_cpu();
     pool_start(4);
     cpu_of_thousand(&well);
-    uint64_t alone = cpu_of_thousand(&well);
+    uint64_t alone = least_cpu_of_thousand(&well);
     task_submit(&holder, gate[0], &hung, NULL);
     for (int i = 0; i < MANY_JOBS; i++)
         task_submit(&blocked[i], -1, i % 2 ? &well : &hung, i % 2 ? &hung : NULL);
-    uint64_t beside = cpu_of_thousand(&well);
+    uint64_t beside = least_cpu_of_thousand(&well);
 
     /* One look through the queue takes longer than a job: a scan would make this many times as
      * much.
@@ -304,7 +320,7 @@ START_TEST(a_long_queue_behind_one_share_costs_others_nothing)
     ck_assert_msg(beside < alone * 3, "%llu us, with the queue %llu us",
                   (unsigned long long)alone / 1000, (unsigned long long)beside / 1000);
     gate_open(gate, 1);
-    wait_until_done(3001 + MANY_JOBS);
+    wait_until_done(7001 + MANY_JOBS);
     pool_end();
     helper_share_deinit(&hung);
     helper_share_deinit(&well);
@@ -452,8 +468,6 @@ int main(void)
 {
     Suite *suite = suite_create("helper");
     TCase *tests = tcase_create("helper");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, a_job_runs_elsewhere_and_ends_with_its_owner);
@@ -469,9 +483,5 @@ int main(void)
     tcase_add_test(tests, ending_waits_for_jobs_that_are_queued);
     tcase_add_test(tests, a_job_survives_that_no_thread_can_be_started);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

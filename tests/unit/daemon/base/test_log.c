@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "daemon/base/log.h"
+#include "tests/unit/suite.h"
 
 static int saved_stderr;
 static int pipe_fds[2];
@@ -130,9 +131,5 @@ int main(void)
     tcase_add_test(tcase, an_errno_is_named_and_explained);
     tcase_add_test(tcase, levels_have_names);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "tests/unit/suite.h"
+
 struct note {
     struct letter letter;
     struct mailbox *again; /* where it is posted when it is delivered, or NULL */
@@ -185,8 +187,6 @@ int main(void)
 {
     Suite *suite = suite_create("mailbox");
     TCase *tests = tcase_create("mailbox");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, letters_come_in_the_order_of_posting);
@@ -195,9 +195,5 @@ int main(void)
     tcase_add_test(tests, a_letter_may_be_freed_by_its_delivery);
     tcase_add_test(tests, no_letter_is_lost_among_many_posters);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

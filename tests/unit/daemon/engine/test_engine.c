@@ -10,6 +10,8 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "tests/unit/suite.h"
+
 /* The fault engine with rules that never strike must be like the one it wraps. */
 static const char *const engines[] = {
     "io_uring",
@@ -458,15 +460,9 @@ static TCase *all_engines(void)
 
 int main(void)
 {
-    SRunner *runner;
-    int failed;
     Suite *suite = suite_create("engine");
 
     suite_add_tcase(suite, all_engines());
     suite_add_tcase(suite, choice_of_engine());
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

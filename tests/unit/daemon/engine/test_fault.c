@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+#include "tests/unit/suite.h"
+
 static const char *const inner[] = {"io_uring", "threads"};
 
 enum { INNER = sizeof(inner) / sizeof(*inner), SECTORS = 64 };
@@ -87,25 +89,35 @@ START_TEST(a_short_write_leaves_the_rest_alone)
 }
 END_TEST
 
-START_TEST(a_delayed_transfer_holds_up_nobody)
+/* False: the others took as long as the delay is, which a busy machine does, too. */
+static bool others_are_quicker_than(int variant, unsigned int delay_ms)
 {
-    int fd = fault_start(_i, "read@1=delay:500ms");
+    char rules[64];
     unsigned char slow_data[SECTOR], data[SECTOR];
-    struct transfer slow = transfer_make(ENGINE_READ, fd, slow_data, SECTOR, 5 * SECTOR);
+    struct transfer slow;
     uint64_t begin = now_ms();
 
+    snprintf(rules, sizeof(rules), "read@1=delay:%ums", delay_ms);
+    int fd = fault_start(variant, rules);
+    slow = transfer_make(ENGINE_READ, fd, slow_data, SECTOR, 5 * SECTOR);
     transfer_submit(&slow);
     for (uint32_t i = 0; i < 20; i++)
         ck_assert_int_eq(transfer_run(transfer_make(ENGINE_READ, fd, data, SECTOR, i * SECTOR)),
                          SECTOR);
-    ck_assert_uint_lt(now_ms() - begin, 500);
-    ck_assert_uint_eq(slow.done, 0);
+    const bool quicker = slow.done == 0;
     engine_finish_all();
-    ck_assert_uint_ge(now_ms() - begin, 500);
+    ck_assert_uint_ge(now_ms() - begin, delay_ms);
     ck_assert_uint_eq(slow.done, 1);
     ck_assert_int_eq(slow.result, SECTOR);
     assert_sector(slow_data, 5);
     fault_stop(fd);
+    return quicker;
+}
+
+START_TEST(a_delayed_transfer_holds_up_nobody)
+{
+    ck_assert(others_are_quicker_than(_i, 500) || others_are_quicker_than(_i, 2000) ||
+              others_are_quicker_than(_i, 8000));
 }
 END_TEST
 
@@ -222,8 +234,6 @@ int main(void)
 {
     Suite *suite = suite_create("engine fault");
     TCase *tests = tcase_create("engine fault");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, a_transfer_that_fails_transfers_nothing, 0, INNER);
@@ -236,9 +246,5 @@ int main(void)
     tcase_add_loop_test(tests, many_transfers_with_many_faults_all_end, 0, INNER);
     tcase_add_test(tests, a_name_that_makes_no_sense_is_refused);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

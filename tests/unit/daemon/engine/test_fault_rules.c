@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/suite.h"
+
 static struct fault_rules rules;
 
 static void parse(const char *text)
@@ -204,8 +206,6 @@ int main(void)
 {
     Suite *suite = suite_create("fault rules");
     TCase *tests = tcase_create("fault rules");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tests, the_nth_operation_fails);
     tcase_add_test(tests, all_from_the_nth_fail);
@@ -221,9 +221,5 @@ int main(void)
     tcase_add_test(tests, what_is_no_rule_is_refused);
     tcase_add_test(tests, too_many_rules_are_refused);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

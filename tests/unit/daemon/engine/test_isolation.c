@@ -13,6 +13,10 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "tests/unit/daemon/engine/nbdfuse.h"
+#include "tests/unit/needs.h"
+#include "tests/unit/suite.h"
+
 static const char *const engines[] = {"io_uring", "threads"};
 
 enum {
@@ -24,57 +28,23 @@ enum {
     RELEASE_S = 15,
 };
 
-static char directory[] = "/tmp/blkd-test-engine-XXXXXX";
-static char mount_path[64], file_path[80], pid_path[80];
-static pid_t server; /* 0: there is none */
 static pid_t releaser;
-
-static bool wait_for_file(const char *path)
-{
-    struct timespec pause = {.tv_nsec = 5000000};
-
-    for (int i = 0; i < 2000; i++) {
-        if (access(path, F_OK) == 0)
-            return true;
-        nanosleep(&pause, NULL);
-    }
-    return false;
-}
 
 static void server_start(void)
 {
-    ck_assert_ptr_nonnull(mkdtemp(directory));
-    snprintf(mount_path, sizeof(mount_path), "%s/mnt", directory);
-    snprintf(file_path, sizeof(file_path), "%s/disk", mount_path);
-    snprintf(pid_path, sizeof(pid_path), "%s/pid", directory);
-    ck_assert_int_eq(mkdir(mount_path, 0700), 0);
+    static const char *const plugin[] = {"memory", "512M", NULL};
+    const char *const what = "a hung device";
 
-    server = fork();
-    ck_assert_int_ge(server, 0);
-    if (server == 0) {
-        execlp("nbdfuse", "nbdfuse", "-P", pid_path, file_path, "[", "nbdkit", "--exit-with-parent",
-               "memory", "512M", "]", NULL);
-        _exit(127);
-    }
-    if (!wait_for_file(pid_path)) {
-        kill(server, SIGKILL);
-        waitpid(server, NULL, 0);
-        server = 0;
-        fprintf(stderr, "skipped: nbdfuse, which plays the hung device, has mounted nothing "
-                        "(nbdfuse, nbdkit and /dev/fuse are needed)\n");
-    }
+    if (!have_fuse(what) || !have_program(what, "nbdfuse") || !have_program(what, "nbdkit"))
+        return;
+    if (!nbdfuse_start(plugin))
+        skipped(what, "needs nbdfuse to mount");
 }
 
 static void server_end(void)
 {
-    if (server != 0) {
-        kill(server, SIGCONT);
-        kill(server, SIGTERM);
-        waitpid(server, NULL, 0);
-    }
-    unlink(pid_path);
-    rmdir(mount_path);
-    rmdir(directory);
+    if (server != 0)
+        nbdfuse_end();
 }
 
 /* Lets the server go after a while: a process with hung transfers cannot be killed, so that a test
@@ -129,7 +99,7 @@ static void await_stop(void)
 /* Opened while the server runs, with nothing of it cached; it is stopped after that. */
 static int hung_open(void)
 {
-    int fd = open(file_path, O_RDWR | O_CLOEXEC);
+    int fd = open(nbdfuse_file, O_RDWR | O_CLOEXEC);
 
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
@@ -294,8 +264,6 @@ int main(void)
 {
     Suite *suite = suite_create("engine isolation");
     TCase *tests = tcase_create("hung device");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tests, 60);
     tcase_add_unchecked_fixture(tests, server_start, server_end);
@@ -305,9 +273,5 @@ int main(void)
     tcase_add_loop_test(tests, several_hung_devices_delay_no_other, 0, ENGINES);
     tcase_add_test(tests, a_hung_device_holds_its_part_of_the_kernel_workers);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

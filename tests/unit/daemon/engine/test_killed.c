@@ -7,13 +7,15 @@
  */
 #include "tests/unit/daemon/engine/fixture.h"
 
-#include <linux/loop.h>
 #include <signal.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
+
+#include "tests/unit/daemon/engine/nbdfuse.h"
+#include "tests/unit/needs.h"
+#include "tests/unit/suite.h"
 
 enum {
     PAGE = 4096,
@@ -46,104 +48,36 @@ static const struct killed_case {
 
 enum { CASES = sizeof(cases) / sizeof(*cases) };
 
-static char directory[] = "/tmp/blkd-test-killed-XXXXXX";
-static char mount_path[64], file_path[80], pid_path[80];
 static char device_path[64];
 static int device_fd = -1; /* -1: there is no device */
-static pid_t server;       /* 0: there is none */
 
 /* ---- the slow device ---- */
 
-/* Until it is true, for what is shown but not announced. */
-static bool wait_until(bool (*condition)(void))
-{
-    struct timespec pause = {.tv_nsec = 5000000};
-
-    for (int i = 0; i < 2000; i++) {
-        if (condition())
-            return true;
-        nanosleep(&pause, NULL);
-    }
-    return false;
-}
-
-static bool server_is_up(void)
-{
-    return access(pid_path, F_OK) == 0 || waitpid(server, NULL, WNOHANG) != 0;
-}
-
-/* Takes a free loop device, which goes when the last descriptor of it is closed. 0 or an errno;
- * EBUSY: somebody else was faster. */
-static int loop_take(int control_fd, int file_fd)
-{
-    const struct loop_config config = {
-        .fd = (__u32)file_fd,
-        .info.lo_flags = LO_FLAGS_DIRECT_IO | LO_FLAGS_AUTOCLEAR,
-    };
-    int number = ioctl(control_fd, LOOP_CTL_GET_FREE);
-
-    if (number < 0)
-        return errno;
-    snprintf(device_path, sizeof(device_path), "/dev/loop%d", number);
-    device_fd = open(device_path, O_RDWR | O_CLOEXEC);
-    if (device_fd < 0)
-        return errno;
-    if (ioctl(device_fd, LOOP_CONFIGURE, &config) == 0)
-        return 0;
-    int error = errno;
-    (void)close(device_fd);
-    device_fd = -1;
-    return error;
-}
-
-static void loop_attach(void)
-{
-    int control_fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-    int file_fd = open(file_path, O_RDWR | O_DIRECT | O_CLOEXEC);
-
-    if (control_fd >= 0 && file_fd >= 0) {
-        while (loop_take(control_fd, file_fd) == EBUSY)
-            ;
-    }
-    if (control_fd >= 0)
-        (void)close(control_fd);
-    if (file_fd >= 0)
-        (void)close(file_fd);
-}
-
 static void device_start(void)
 {
-    ck_assert_ptr_nonnull(mkdtemp(directory));
-    snprintf(mount_path, sizeof(mount_path), "%s/mnt", directory);
-    snprintf(file_path, sizeof(file_path), "%s/disk", mount_path);
-    snprintf(pid_path, sizeof(pid_path), "%s/pid", directory);
-    ck_assert_int_eq(mkdir(mount_path, 0700), 0);
+    static const char *const plugin[] = {"--filter=delay", "memory", "64M", WRITE_DELAY, NULL};
+    const char *const what = "writes of a killed process";
 
-    server = fork();
-    ck_assert_int_ge(server, 0);
-    if (server == 0) {
-        execlp("nbdfuse", "nbdfuse", "-P", pid_path, file_path, "[", "nbdkit", "--exit-with-parent",
-               "--filter=delay", "memory", "64M", WRITE_DELAY, "]", NULL);
-        _exit(127);
+    if (!have_loops(what) || !have_fuse(what) || !have_program(what, "nbdfuse") ||
+        !have_program(what, "nbdkit"))
+        return;
+    if (!nbdfuse_start(plugin)) {
+        skipped(what, "needs nbdfuse to mount, nbdkit with its delay filter");
+        return;
     }
-    if (wait_until(server_is_up) && access(file_path, F_OK) == 0)
-        loop_attach();
-    if (device_fd < 0)
-        fprintf(stderr, "skipped: there is no slow device: it takes root, nbdfuse, nbdkit with "
-                        "its delay filter, /dev/fuse and loop devices\n");
+    const int file_fd = open(nbdfuse_file, O_RDWR | O_DIRECT | O_CLOEXEC);
+    ck_assert_int_ge(file_fd, 0);
+    device_fd = loop_attach(file_fd, 0, LO_FLAGS_DIRECT_IO, device_path, sizeof(device_path));
+    ck_assert_msg(device_fd >= 0, "no loop device: %s", strerror(-device_fd));
+    (void)close(file_fd);
 }
 
 static void device_end(void)
 {
     if (device_fd >= 0)
         (void)close(device_fd);
-    if (waitpid(server, NULL, WNOHANG) == 0) {
-        kill(server, SIGTERM);
-        waitpid(server, NULL, 0);
-    }
-    unlink(pid_path);
-    rmdir(mount_path);
-    rmdir(directory);
+    if (server != 0)
+        nbdfuse_end();
 }
 
 /* How many writes the device is busy with, as sysfs tells. */
@@ -284,10 +218,10 @@ START_TEST(a_successor_comes_after_the_last_write)
 
     if (device_fd < 0)
         return;
-    ck_assert(wait_until(none_in_flight)); /* of a case before, if that has failed */
+    wait_until(none_in_flight); /* of a case before, if that has failed */
     struct writer writer = writer_start(killed, contents);
     int guard = device_open(0);
-    ck_assert_msg(wait_until(all_in_flight), "%u writes are in flight", writes_in_flight());
+    wait_until(all_in_flight);
     ck_assert_int_eq(flock(guard, LOCK_EX | LOCK_NB), -1);
     ck_assert_int_eq(errno, EWOULDBLOCK);
 
@@ -306,16 +240,10 @@ int main(void)
 {
     Suite *suite = suite_create("engine killed");
     TCase *tests = tcase_create("engine killed");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tests, 60);
     tcase_add_unchecked_fixture(tests, device_start, device_end);
     tcase_add_loop_test(tests, a_successor_comes_after_the_last_write, 0, CASES);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

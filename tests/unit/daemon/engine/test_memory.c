@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "daemon/engine/uring_memory.h"
+#include "tests/unit/suite.h"
 
 static const char *const engines[] = {"io_uring", "threads", "fault:io_uring:read@1000000=EIO"};
 
@@ -260,8 +261,6 @@ int main(void)
 {
     Suite *suite = suite_create("engine memory");
     TCase *tests = tcase_create("engine memory");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, transfers_in_registered_memory_are_right, 0, ENGINES);
@@ -271,9 +270,5 @@ int main(void)
     tcase_add_test(tests, memory_beyond_the_memlock_limit_is_used_unregistered);
     tcase_add_test(tests, what_punts_or_has_no_memory_or_many_buffers_is_an_ordinary_transfer);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -8,6 +8,8 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 
+#include "tests/unit/suite.h"
+
 static const char *const rings[] = {"io_uring", "fault:io_uring:read@1000=EIO"};
 
 enum { RINGS = sizeof(rings) / sizeof(*rings) };
@@ -212,8 +214,6 @@ int main(void)
 {
     Suite *suite = suite_create("engine pins");
     TCase *tests = tcase_create("engine pins");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, what_is_pinned_stays_until_it_is_unpinned, 0, RINGS);
@@ -224,9 +224,5 @@ int main(void)
     tcase_add_loop_test(tests, a_full_table_is_an_error_until_there_is_room, 0, RINGS);
     tcase_add_test(tests, threads_keep_nothing);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

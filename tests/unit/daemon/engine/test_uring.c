@@ -8,6 +8,8 @@
 #include <dlfcn.h>
 #include <liburing.h>
 
+#include "tests/unit/suite.h"
+
 /* The next so many completions end with this result; the next so many submissions are refused. */
 static int forged_result;
 static unsigned int forged_completions;
@@ -214,8 +216,6 @@ int main(void)
 {
     Suite *suite = suite_create("engine io_uring");
     TCase *tests = tcase_create("engine io_uring");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, an_interrupted_transfer_is_done_again);
@@ -227,9 +227,5 @@ int main(void)
     tcase_add_loop_test(tests, a_submission_that_the_kernel_puts_off_is_made_later, 0, 3);
     tcase_add_test(tests, there_are_as_many_rings_as_workers);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

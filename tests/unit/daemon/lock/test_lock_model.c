@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tests/unit/suite.h"
+
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 enum { STEPS = 10000 };
 #else
@@ -432,16 +434,10 @@ int main(void)
 {
     Suite *suite = suite_create("lock_model");
     TCase *model_case = tcase_create("model");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(model_case, 120);
     tcase_add_loop_test(model_case, random_steps_agree_with_the_model, 0,
                         (int)(sizeof(sizes) / sizeof(sizes[0])));
     suite_add_tcase(suite, model_case);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -11,6 +11,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "tests/unit/suite.h"
+
 enum { MANY = 10000, GRANULE = 4096, CHAIN = 500, STEPS_EACH = 32 };
 
 struct client {
@@ -334,8 +336,6 @@ int main(void)
 {
     Suite *suite = suite_create("lock_scale");
     TCase *scale = tcase_create("scale");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(scale, setup, NULL);
     tcase_set_timeout(scale, 60);
@@ -349,9 +349,5 @@ int main(void)
     tcase_add_test(scale, gate_tells_ten_thousand_ranges_apart);
     tcase_add_test(scale, transfers_need_only_the_mutex_of_their_device);
     suite_add_tcase(suite, scale);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

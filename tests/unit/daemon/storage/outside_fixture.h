@@ -10,7 +10,6 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,20 +24,20 @@
 #include <unistd.h>
 
 #include "daemon/storage/backend.h"
+#include "tests/unit/needs.h"
 
 enum { FIXTURE_MIB = 1024 * 1024 };
 
 static char fixture_directory[64];
 
-/* A directory of the test's own, and mounts that end with it. */
+/* A directory of the test's own, and mounts that end with it. Where there can be none
+ * (have_mounts), files do without. */
 static inline void fixture_setup(void)
 {
     (void)snprintf(fixture_directory, sizeof(fixture_directory), "/tmp/blkd-outside-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(fixture_directory));
-    if (geteuid() == 0) {
-        ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+    if (geteuid() == 0 && unshare(CLONE_NEWNS) == 0)
         ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
-    }
 }
 
 /* Runs a shell command; its exit status. */
@@ -80,26 +79,12 @@ static inline const char *fixture_file(const char *name, off_t size)
 /* A loop device that goes away with the last descriptor; *ret_path is its node. */
 static inline int fixture_loop(const char *backing, uint32_t flags, char *ret_path, size_t size)
 {
-    int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-    int file = open(backing, O_RDWR | O_CLOEXEC);
-    struct loop_config config = {.fd = (uint32_t)file};
-    ck_assert_int_ge(control, 0);
+    const int file = open(backing, O_RDWR | O_CLOEXEC);
     ck_assert_int_ge(file, 0);
-    config.info.lo_flags = LO_FLAGS_AUTOCLEAR | flags;
-    for (;;) {
-        const int number = ioctl(control, LOOP_CTL_GET_FREE);
-        ck_assert_int_ge(number, 0);
-        (void)snprintf(ret_path, size, "/dev/loop%d", number);
-        const int fd = open(ret_path, O_RDWR | O_CLOEXEC);
-        ck_assert_int_ge(fd, 0);
-        if (ioctl(fd, LOOP_CONFIGURE, &config) == 0) {
-            (void)close(control);
-            (void)close(file);
-            return fd;
-        }
-        ck_assert_int_eq(errno, EBUSY); /* somebody else was faster */
-        (void)close(fd);
-    }
+    const int fd = loop_attach(file, 0, flags, ret_path, size);
+    ck_assert_msg(fd >= 0, "no loop device for %s: %s", backing, strerror(-fd));
+    (void)close(file);
+    return fd;
 }
 
 static inline struct device_identity fixture_identity(const char *path)

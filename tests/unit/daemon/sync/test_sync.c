@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tests/unit/daemon/sync/fixture.h"
+#include "tests/unit/suite.h"
 
 static void expect_answered(const struct sync_waiter *first, const struct sync_waiter *second,
                             const struct sync_waiter *third)
@@ -308,14 +309,8 @@ static TCase *rules_of_a_clean_device(void)
 int main(void)
 {
     Suite *suite = suite_create("sync");
-    SRunner *runner;
-    int failed;
 
     suite_add_tcase(suite, rules_of_a_new_device());
     suite_add_tcase(suite, rules_of_a_clean_device());
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

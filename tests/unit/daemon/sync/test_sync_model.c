@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tests/unit/suite.h"
+
 enum { TOTAL_STEPS = 100000, EPISODE = 400, SESSIONS = 4, NOBODY = -1, NEVER = 0 };
 
 enum state { BEGUN, ACKNOWLEDGED, DURABLE };
@@ -481,15 +483,9 @@ int main(void)
 {
     Suite *suite = suite_create("sync_model");
     TCase *model = tcase_create("model");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(model, 120);
     tcase_add_test(model, random_steps_agree_with_the_model);
     suite_add_tcase(suite, model);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

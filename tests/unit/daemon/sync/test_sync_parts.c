@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "tests/unit/daemon/sync/fixture.h"
+#include "tests/unit/suite.h"
 
 START_TEST(the_oldest_change_tells_since_when)
 {
@@ -199,14 +200,8 @@ static TCase *rules_of_parts(void)
 int main(void)
 {
     Suite *suite = suite_create("sync_parts");
-    SRunner *runner;
-    int failed;
 
     suite_add_tcase(suite, rules_of_times());
     suite_add_tcase(suite, rules_of_parts());
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }
