@@ -21,7 +21,7 @@ static void device_init(struct device *device, const struct backend_info *info)
     device_init_mutex(device);
     STAILQ_INIT(&device->registration.waiting);
     device->identity = info->identity;
-    device->key = info->key;
+    device_state_key(&info->key, &device->key);
     device->kind = info->kind;
     device->direct = info->direct;
     device->volatile_storage = info->volatile_storage;
@@ -74,6 +74,13 @@ struct device *device_free(struct device *device)
     (void)pthread_mutex_destroy(&device->mutex);
     device_free_parts(device);
     return NULL;
+}
+
+_Static_assert((int)STATE_KEY_MAX >= (int)BACKEND_KEY_MAX, "no key is cut");
+
+void device_state_key(const struct backend_key *key, struct state_key *ret_key)
+{
+    (void)strcpy(ret_key->text, key->text);
 }
 
 uint64_t device_next_generation(struct device *device)

@@ -101,6 +101,9 @@ struct device *device_new(struct commons *commons, uint64_t number, const char *
 /* After its last session has gone and its backend is closed. Returns NULL. */
 struct device *device_free(struct device *device);
 
+/* The key in the state directory of what a backend has named so. */
+void device_state_key(const struct backend_key *key, struct state_key *ret_key);
+
 /* A number greater than any generation that any device of this daemon had before. */
 uint64_t device_next_generation(struct device *device);
 

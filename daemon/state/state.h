@@ -29,8 +29,7 @@ enum {
 };
 
 /* Names a device across restarts so that no other is meant by it (CONTRACT L8); letters, digits and
- * "._:-" only. Files: st_dev, inode, birth time. Block devices: the serial or WWN (with the number
- * of a partition), else disk sequence number and boot id. */
+ * "._:-" only. */
 struct state_key {
     char text[STATE_KEY_MAX]; /* empty: the device cannot be named so, and nothing is remembered */
 };

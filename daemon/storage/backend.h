@@ -18,7 +18,6 @@
 #include "daemon/base/helper.h"
 #include "daemon/base/loop.h"
 #include "daemon/engine/engine.h"
-#include "daemon/state/state.h"
 
 struct backend;
 
@@ -99,6 +98,16 @@ struct device_identity {
     uint64_t inode; /* 0 for a block device */
 };
 
+enum { BACKEND_KEY_MAX = 192 };
+
+/* Names a device across restarts so that no other is meant by it (CONTRACT L8); letters, digits and
+ * "._:-" only. Files: st_dev, inode, birth time. Block devices: the serial or WWN (with the number
+ * of a partition), else disk sequence number and boot id. */
+struct backend_key {
+    char
+        text[BACKEND_KEY_MAX]; /* empty: the device cannot be named so, and nothing is remembered */
+};
+
 struct backend_open {
     const char *path; /* what to open; with a descriptor, a name for messages */
     int fd;           /* -1, or a peer's descriptor: never used itself, only reopened */
@@ -111,7 +120,7 @@ enum { BACKEND_RELATED_MAX = 64 };
 
 struct backend_info {
     struct device_identity identity;
-    struct state_key key; /* how it is remembered across restarts */
+    struct backend_key key; /* how it is remembered across restarts */
     /* What shares bytes with it: a partition's disk, a loop device's file, up and down. */
     struct device_identity related[BACKEND_RELATED_MAX];
     size_t related_count;

@@ -109,6 +109,7 @@ static int who_identify(struct who *who, int fd)
 
 static int who_look(struct who *who)
 {
+    struct backend_key named;
     struct state_key key;
     struct state_failure failure;
     CLEANUP_CLOSE int fd = who_locate(who);
@@ -117,7 +118,8 @@ static int who_look(struct who *who)
     int error = who_identify(who, fd);
     if (error < 0)
         return error;
-    outside_key(fd, &who->identities[0], &key);
+    outside_key(fd, &who->identities[0], &named);
+    device_state_key(&named, &key);
     who->marked = state_find_failure(who->request->conn->worker->server->state, &key, &failure);
     error = outside_find_related(&who->identities[0], &who->identities[1], &who->identity_count);
     who->identity_count++;

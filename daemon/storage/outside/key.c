@@ -18,7 +18,7 @@
 #include "daemon/storage/outside/places.h"
 #include "daemon/storage/outside/sysfs.h"
 
-static void key_of_file(int fd, struct state_key *ret_key)
+static void key_of_file(int fd, struct backend_key *ret_key)
 {
     struct statx status;
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO | STATX_BTIME, &status) < 0 ||
@@ -59,7 +59,7 @@ static bool key_of_serial(dev_t disk, char *text, size_t size)
 {
     static const char *const names[] = {"wwid", "device/wwid", "device/serial", "serial"};
     for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        char serial[STATE_KEY_MAX] = "";
+        char serial[BACKEND_KEY_MAX] = "";
         if (sysfs_read_attribute(disk, names[i], serial, sizeof(serial)) < 0 || !key_trim(serial))
             continue;
         (void)snprintf(text, size, "%s-", strstr(names[i], "wwid") != NULL ? "wwid" : "serial");
@@ -83,9 +83,9 @@ static bool key_of_sequence(dev_t disk, char *text, size_t size)
     return true;
 }
 
-static void key_of_device(dev_t device, struct state_key *ret_key)
+static void key_of_device(dev_t device, struct backend_key *ret_key)
 {
-    char disk_key[STATE_KEY_MAX - 16];
+    char disk_key[BACKEND_KEY_MAX - 16];
     char partition[12] = "";
     dev_t disk = device;
     if (sysfs_find_disk(device, &disk) &&
@@ -98,7 +98,7 @@ static void key_of_device(dev_t device, struct state_key *ret_key)
                    partition[0] == '\0' ? "" : ":p", partition);
 }
 
-void outside_key(int fd, const struct device_identity *identity, struct state_key *ret_key)
+void outside_key(int fd, const struct device_identity *identity, struct backend_key *ret_key)
 {
     ret_key->text[0] = '\0';
     if (identity->kind == DEVICE_BLOCK)

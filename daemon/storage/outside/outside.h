@@ -95,6 +95,6 @@ bool outside_is_volatile(int fd, const struct device_identity *identity);
 
 /* The key by which the device is remembered across restarts (CONTRACT L8); `fd` is a descriptor of
  * it. Empty if it has none. Does not block on a hung device. */
-void outside_key(int fd, const struct device_identity *identity, struct state_key *ret_key);
+void outside_key(int fd, const struct device_identity *identity, struct backend_key *ret_key);
 
 #endif

@@ -320,12 +320,12 @@ static void check_end(void)
 
 static void begin_schedule(unsigned int number)
 {
-    const struct backend_info info = {.identity = {.kind = DEVICE_FILE, .dev = 1, .inode = number},
-                                      .key = t.key,
-                                      .kind = DEVICE_FILE,
-                                      .size_bytes = CRASH_BLOCKS * CRASH_BLOCK_BYTES,
-                                      .read_write = true,
-                                      .granule_bytes = CRASH_BLOCK_BYTES};
+    struct backend_info info = {.identity = {.kind = DEVICE_FILE, .dev = 1, .inode = number},
+                                .kind = DEVICE_FILE,
+                                .size_bytes = CRASH_BLOCKS * CRASH_BLOCK_BYTES,
+                                .read_write = true,
+                                .granule_bytes = CRASH_BLOCK_BYTES};
+    (void)strcpy(info.key.text, t.key.text);
     t.number = t.random = number;
     crash_backend_init(&t.crash);
     t.device = device_new(&t.registry.commons, number, "crash", &t.crash.backend, &info);

@@ -7,9 +7,9 @@
 
 static const char *key_of(int fd, const struct device_identity *identity)
 {
-    static struct state_key keys[4];
+    static struct backend_key keys[4];
     static unsigned int next;
-    struct state_key *key = &keys[next++ % 4];
+    struct backend_key *key = &keys[next++ % 4];
     (void)strcpy(key->text, "untouched");
     outside_key(fd, identity, key);
     ck_assert_uint_eq(strspn(key->text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -28,7 +28,7 @@ static const char *key_of_path(const char *path)
 START_TEST(file_has_a_key_that_its_successor_has_not)
 {
     const char *path = fixture_file("a", 4096);
-    char first[STATE_KEY_MAX];
+    char first[BACKEND_KEY_MAX];
     (void)strcpy(first, key_of_path(path));
     ck_assert_ptr_eq(strstr(first, "file-"), first);
     ck_assert_str_eq(key_of_path(path), first);
@@ -49,7 +49,7 @@ END_TEST
 
 START_TEST(loop_device_attached_again_has_another_key)
 {
-    char first[STATE_KEY_MAX];
+    char first[BACKEND_KEY_MAX];
     const struct device_identity identity = fixture_identity(loop_path);
     (void)strcpy(first, key_of_path(loop_path));
     ck_assert_ptr_eq(strstr(first, "diskseq-"), first);
