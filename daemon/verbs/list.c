@@ -17,11 +17,11 @@
 /* ---- devices ---- */
 
 struct device_page {
-    struct list_page page;
-    Blkd__DeviceEntry entries[LIST_ENTRIES_MAX];
-    Blkd__Counters counters[LIST_ENTRIES_MAX];
-    Blkd__SyncState syncs[LIST_ENTRIES_MAX];
-    Blkd__DeviceEntry *pointers[LIST_ENTRIES_MAX];
+    struct page page;
+    Blkd__DeviceEntry entries[PAGE_ENTRIES_MAX];
+    Blkd__Counters counters[PAGE_ENTRIES_MAX];
+    Blkd__SyncState syncs[PAGE_ENTRIES_MAX];
+    Blkd__DeviceEntry *pointers[PAGE_ENTRIES_MAX];
 };
 
 /* With the device's mutex held. */
@@ -30,7 +30,7 @@ static const char *list_device_path(const struct device *device, const struct pe
     const struct session *session = NULL;
     const char *path = access_is_trusted(viewer) ? device->path : "";
     TAILQ_FOREACH (session, &device->sessions, device_link) {
-        if (*path == '\0' && list_page_tells(session, viewer))
+        if (*path == '\0' && page_tells(session, viewer))
             path = session->path;
     }
     return path;
@@ -100,7 +100,7 @@ static void list_fill_counters(const struct device *device, Blkd__DeviceEntry *e
         stats_add(&stats, &session->stats);
         entry->sessions++;
     }
-    list_page_fill_counters(counters, &stats);
+    page_fill_counters(counters, &stats);
     counters->syncs_issued = device->sync.ledger.issued;
     counters->flushes_elided = device->sync.ledger.elided;
     counters->flushes_shared = device->sync.ledger.shared;
@@ -140,7 +140,7 @@ static bool list_add_device(struct device *device, const struct peer *viewer,
     size_t i = 0;
     pthread_mutex_lock(&device->commons->locks.mutex);
     pthread_mutex_lock(&device->mutex);
-    bool taken = list_page_take(&list->page, list_device_path(device, viewer), &i);
+    bool taken = page_take(&list->page, list_device_path(device, viewer), &i);
     if (taken) {
         Blkd__DeviceEntry *entry = &list->entries[i];
         blkd__device_entry__init(entry);
@@ -149,7 +149,7 @@ static bool list_add_device(struct device *device, const struct peer *viewer,
         list_fill_locks(device, entry);
         list_fill_sync(device, &list->syncs[i]);
         entry->sync = &list->syncs[i];
-        entry->path = list_page_path(&list->page, i);
+        entry->path = page_path(&list->page, i);
         list->pointers[i] = entry;
     }
     pthread_mutex_unlock(&device->mutex);
@@ -188,7 +188,7 @@ void list_devices_run(struct request *request)
     reply.body_case = BLKD__REPLY__BODY_DEVICES;
     reply.devices = &body;
     request_reply(request, &reply);
-    list_page_deinit(&list->page);
+    page_deinit(&list->page);
     free(list);
 }
 
@@ -201,11 +201,11 @@ struct session_text {
 };
 
 struct session_page {
-    struct list_page page;
-    Blkd__SessionEntry entries[LIST_ENTRIES_MAX];
-    Blkd__Counters counters[LIST_ENTRIES_MAX];
-    struct session_text texts[LIST_ENTRIES_MAX];
-    Blkd__SessionEntry *pointers[LIST_ENTRIES_MAX];
+    struct page page;
+    Blkd__SessionEntry entries[PAGE_ENTRIES_MAX];
+    Blkd__Counters counters[PAGE_ENTRIES_MAX];
+    struct session_text texts[PAGE_ENTRIES_MAX];
+    Blkd__SessionEntry *pointers[PAGE_ENTRIES_MAX];
 };
 
 int list_sessions_prepare(struct request *request, const Blkd__Request *message)
@@ -241,7 +241,7 @@ static void list_fill_state(struct session *session, Blkd__SessionEntry *entry,
     entry->arena_bytes = atomic_load(&sessions_conn(session)->shown.arena_bytes);
     entry->unsynced_changes = sync_part_unsynced(&device->sync.ledger, &session->unsynced,
                                                  &entry->unsynced_since_unix_ms);
-    list_page_fill_counters(counters, &session->stats);
+    page_fill_counters(counters, &session->stats);
     pthread_mutex_unlock(&device->mutex);
     entry->counters = counters;
 }
@@ -266,15 +266,15 @@ static bool list_add_session(struct session *session, const struct peer *viewer,
                              struct session_page *list)
 {
     size_t i = 0;
-    bool tells = list_page_tells(session, viewer);
-    if (!list_page_take(&list->page, tells ? session->path : "", &i))
+    bool tells = page_tells(session, viewer);
+    if (!page_take(&list->page, tells ? session->path : "", &i))
         return false;
     Blkd__SessionEntry *entry = &list->entries[i];
     blkd__session_entry__init(entry);
     list_fill_session(session, entry);
     list_fill_texts(session, tells, entry, &list->texts[i]);
     list_fill_state(session, entry, &list->counters[i]);
-    entry->path = list_page_path(&list->page, i);
+    entry->path = page_path(&list->page, i);
     list->pointers[i] = entry;
     return true;
 }
@@ -310,6 +310,6 @@ void list_sessions_run(struct request *request)
     reply.body_case = BLKD__REPLY__BODY_SESSIONS;
     reply.sessions = &body;
     request_reply(request, &reply);
-    list_page_deinit(&list->page);
+    page_deinit(&list->page);
     free(list);
 }

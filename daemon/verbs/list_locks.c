@@ -28,14 +28,14 @@ struct lock_text {
 };
 
 struct lock_page {
-    struct list_page page;
+    struct page page;
     const struct peer *viewer;
     uint64_t after;
-    struct lock_choice chosen[LIST_ENTRIES_MAX]; /* by their numbers */
+    struct lock_choice chosen[PAGE_ENTRIES_MAX]; /* by their numbers */
     size_t chosen_count;
-    Blkd__LockEntry entries[LIST_ENTRIES_MAX];
-    struct lock_text texts[LIST_ENTRIES_MAX];
-    Blkd__LockEntry *pointers[LIST_ENTRIES_MAX];
+    Blkd__LockEntry entries[PAGE_ENTRIES_MAX];
+    struct lock_text texts[PAGE_ENTRIES_MAX];
+    Blkd__LockEntry *pointers[PAGE_ENTRIES_MAX];
 };
 
 int list_locks_prepare(struct request *request, const Blkd__Request *message)
@@ -55,9 +55,9 @@ static void list_choose(struct lock_page *list, const struct lock *lock, unsigne
         return;
     while (at > 0 && list->chosen[at - 1].held->number > held->number)
         at--;
-    if (list->chosen_count == LIST_ENTRIES_MAX) {
+    if (list->chosen_count == PAGE_ENTRIES_MAX) {
         list->page.more = true;
-        if (at == LIST_ENTRIES_MAX)
+        if (at == PAGE_ENTRIES_MAX)
             return;
         list->chosen_count--;
     }
@@ -132,14 +132,14 @@ static bool list_add_lock(struct lock_page *list, const struct lock_choice *choi
 {
     size_t i = 0;
     const struct session *session = choice->held->session;
-    bool tells = list_page_tells(session, list->viewer);
-    if (!list_page_take(&list->page, tells ? session->path : "", &i))
+    bool tells = page_tells(session, list->viewer);
+    if (!page_take(&list->page, tells ? session->path : "", &i))
         return false;
     Blkd__LockEntry *entry = &list->entries[i];
     blkd__lock_entry__init(entry);
     list_fill_lock(choice->held, choice->position, entry);
     list_fill_holder(choice->held, tells, entry, &list->texts[i]);
-    entry->path = list_page_path(&list->page, i);
+    entry->path = page_path(&list->page, i);
     list->pointers[i] = entry;
     return true;
 }
@@ -179,6 +179,6 @@ void list_locks_run(struct request *request)
     reply.body_case = BLKD__REPLY__BODY_LOCKS;
     reply.locks = &body;
     request_reply(request, &reply);
-    list_page_deinit(&list->page);
+    page_deinit(&list->page);
     free(list);
 }

@@ -9,15 +9,15 @@
 #include "daemon/link/access.h"
 
 enum {
-    LIST_PAGE_BYTES = FRAME_HEADER_MAX / 2,
-    LIST_ENTRY_BYTES = 768, /* all that is not a path, at most: a device's, with large numbers */
+    PAGE_BYTES = FRAME_HEADER_MAX / 2,
+    PAGE_ENTRY_BYTES = 768, /* all that is not a path, at most: a device's, with large numbers */
 };
 
-bool list_page_take(struct list_page *page, const char *path, size_t *ret_index)
+bool page_take(struct page *page, const char *path, size_t *ret_index)
 {
-    size_t bytes = LIST_ENTRY_BYTES + strlen(path);
-    bool fits = page->count == 0 || page->bytes + bytes <= LIST_PAGE_BYTES;
-    char *copy = fits && page->count < LIST_ENTRIES_MAX ? strdup(path) : NULL;
+    size_t bytes = PAGE_ENTRY_BYTES + strlen(path);
+    bool fits = page->count == 0 || page->bytes + bytes <= PAGE_BYTES;
+    char *copy = fits && page->count < PAGE_ENTRIES_MAX ? strdup(path) : NULL;
     if (copy == NULL) {
         page->more = true;
         return false;
@@ -28,24 +28,24 @@ bool list_page_take(struct list_page *page, const char *path, size_t *ret_index)
     return true;
 }
 
-void list_page_deinit(struct list_page *page)
+void page_deinit(struct page *page)
 {
     for (size_t i = 0; i < page->count; i++)
         free(page->paths[i]);
 }
 
-ProtobufCBinaryData list_page_path(const struct list_page *page, size_t index)
+ProtobufCBinaryData page_path(const struct page *page, size_t index)
 {
     char *path = page->paths[index];
     return (ProtobufCBinaryData){.data = (uint8_t *)path, .len = strlen(path)};
 }
 
-bool list_page_tells(const struct session *session, const struct peer *viewer)
+bool page_tells(const struct session *session, const struct peer *viewer)
 {
     return access_is_trusted(viewer) || session->client.peer.uid == viewer->uid;
 }
 
-void list_page_fill_counters(Blkd__Counters *counters, const struct stats *stats)
+void page_fill_counters(Blkd__Counters *counters, const struct stats *stats)
 {
     blkd__counters__init(counters);
     counters->reads = stats->reads;

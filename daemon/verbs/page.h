@@ -15,30 +15,30 @@
 struct peer;
 struct session;
 
-enum { LIST_ENTRIES_MAX = 256 };
+enum { PAGE_ENTRIES_MAX = 256 };
 
 /* Paths are copied: their owners may go as soon as the mutexes are released. */
-struct list_page {
+struct page {
     size_t count;
     size_t bytes;
     bool more;
-    char *paths[LIST_ENTRIES_MAX];
+    char *paths[PAGE_ENTRIES_MAX];
 };
 
 /*
  * Makes room for one more entry, whose path is paths[*ret_index] from now on. False: it is for the
  * next page. The first one always fits.
  */
-bool list_page_take(struct list_page *page, const char *path, size_t *ret_index);
-void list_page_deinit(struct list_page *page);
+bool page_take(struct page *page, const char *path, size_t *ret_index);
+void page_deinit(struct page *page);
 
 /* The copied path as the wire wants it. */
-ProtobufCBinaryData list_page_path(const struct list_page *page, size_t index);
+ProtobufCBinaryData page_path(const struct page *page, size_t index);
 
 /* Paths and purposes tell of files: who may not name paths is told only those that its own user
  * gave (CONTRACT, bad input). */
-bool list_page_tells(const struct session *session, const struct peer *viewer);
+bool page_tells(const struct session *session, const struct peer *viewer);
 
-void list_page_fill_counters(Blkd__Counters *counters, const struct stats *stats);
+void page_fill_counters(Blkd__Counters *counters, const struct stats *stats);
 
 #endif

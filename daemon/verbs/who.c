@@ -4,7 +4,7 @@
  * where that may block, then the sessions of the device, and of what shares bytes with it, on the
  * worker. Nothing is opened but by O_PATH: to ask changes nothing, and wakes no tape.
  *
- * The answer has room for so many (list_page.c): sessions with locks come first, then the outside
+ * The answer has room for so many (page.c): sessions with locks come first, then the outside
  * world, then sessions that just have it open.
  */
 #include <errno.h>
@@ -142,21 +142,21 @@ struct who_text {
 };
 
 struct who_answer {
-    struct list_page page;
+    struct page page;
     const struct peer *viewer;
     Blkd__WhoReply body;
-    Blkd__Holder entries[LIST_ENTRIES_MAX];
-    struct who_text texts[LIST_ENTRIES_MAX];
-    Blkd__Holder *pointers[LIST_ENTRIES_MAX];
+    Blkd__Holder entries[PAGE_ENTRIES_MAX];
+    struct who_text texts[PAGE_ENTRIES_MAX];
+    Blkd__Holder *pointers[PAGE_ENTRIES_MAX];
 };
 
 static Blkd__Holder *who_add(struct who_answer *answer, const char *detail, size_t *ret_index)
 {
-    if (!list_page_take(&answer->page, detail, ret_index))
+    if (!page_take(&answer->page, detail, ret_index))
         return NULL;
     Blkd__Holder *holder = &answer->entries[*ret_index];
     blkd__holder__init(holder);
-    holder->detail = list_page_path(&answer->page, *ret_index);
+    holder->detail = page_path(&answer->page, *ret_index);
     answer->pointers[*ret_index] = holder;
     return holder;
 }
@@ -208,7 +208,7 @@ static void who_add_session(struct who_answer *answer, const struct session *ses
 {
     size_t i = 0;
     const struct session_lock *held = who_lock(session);
-    bool tells = list_page_tells(session, answer->viewer);
+    bool tells = page_tells(session, answer->viewer);
     Blkd__Holder *holder = who_add(answer, tells ? session->path : "", &i);
     if (holder == NULL)
         return;
@@ -297,7 +297,7 @@ static void who_reply(struct who *who)
     reply.who = &answer->body;
     outside_holders_free(&who->outside);
     request_reply(request, &reply);
-    list_page_deinit(&answer->page);
+    page_deinit(&answer->page);
     free(answer);
 }
 
