@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "client/lib/api/config.h"
-#include "client/lib/core/call.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/base/error.h"
+#include "client/lib/call/call.h"
+#include "client/lib/core/connection.h"
 #include "common/cleanup.h"
 #include "common/status.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See buffer.h. */
-#include "client/lib/api/buffer.h"
+#include "client/lib/ring/buffers.h"
 
 #include <errno.h>
 #include <search.h>
@@ -9,12 +9,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "client/lib/core/call.h"
+#include "client/lib/base/error.h"
+#include "client/lib/call/call.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/dispatch.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
 #include "client/lib/ring/arena.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/rings.h"
 
 enum {
     BUFFER_ARENA_MIN = 2 * 1024 * 1024,

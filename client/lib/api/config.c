@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
 #include "common/cleanup.h"
 #include "common/config_uri.h"
 #include "common/limits.h"

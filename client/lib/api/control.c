@@ -6,10 +6,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "client/lib/core/call.h"
+#include "client/lib/base/error.h"
+#include "client/lib/call/call.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
 #include "common/range.h"
 
 static void flush_build(const struct call *call, const struct request *part, Blkd__Request *message,

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "client/blkd.h"
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
 #include "common/devprobe.h"
 
 int blkd_really_read(int fd, void *buffer, size_t length_bytes)

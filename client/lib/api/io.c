@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/lib/core/call.h"
+#include "client/lib/base/error.h"
+#include "client/lib/call/call.h"
+#include "client/lib/call/request.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
-#include "client/lib/core/request.h"
 #include "common/range.h"
 
 /* A range as the user gives it, checked and in bytes. */

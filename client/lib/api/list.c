@@ -7,9 +7,9 @@
 
 #include "client/lib/api/info.h"
 #include "client/lib/api/pages.h"
-#include "client/lib/core/call.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/base/error.h"
+#include "client/lib/call/call.h"
+#include "client/lib/core/connection.h"
 
 /* ---- devices ---- */
 

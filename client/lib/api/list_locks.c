@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "client/lib/api/pages.h"
-#include "client/lib/core/call.h"
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
+#include "client/lib/call/call.h"
 
 struct lock_list_block {
     struct blkd_lock_list list; /* first: what the user has */

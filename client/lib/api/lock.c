@@ -9,10 +9,10 @@
 #include <string.h>
 
 #include "client/lib/api/config.h"
-#include "client/lib/core/call.h"
+#include "client/lib/base/error.h"
+#include "client/lib/call/call.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
 #include "common/range.h"
 
 _Static_assert((int)BLKD_LOST_BROKEN == (int)BLKD__LOCK_LOST__REASON__REASON_BROKEN &&

@@ -14,10 +14,10 @@
 
 #include "client/lib/api/config.h"
 #include "client/lib/api/openpath.h"
-#include "client/lib/core/call.h"
+#include "client/lib/base/error.h"
+#include "client/lib/call/call.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
 #include "common/cleanup.h"
 #include "common/limits.h"
 #include "common/range.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
 
 char *pages_add_text(struct pages *pages, size_t bytes)
 {

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "client/lib/core/call.h"
+#include "client/lib/call/call.h"
 
 /* One page's strings. */
 struct pages_text {

@@ -11,9 +11,9 @@
 #include "client/lib/api/config.h"
 #include "client/lib/api/openpath.h"
 #include "client/lib/api/pages.h"
-#include "client/lib/core/call.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/base/error.h"
+#include "client/lib/call/call.h"
+#include "client/lib/core/connection.h"
 #include "common/cleanup.h"
 
 _Static_assert((int)BLKD_HOLDER_SESSION == (int)BLKD__HOLDER_KIND__HOLDER_KIND_SESSION &&

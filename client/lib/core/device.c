@@ -10,10 +10,10 @@
 
 #include "client/lib/api/config.h"
 #include "client/lib/api/info.h"
-#include "client/lib/core/call.h"
+#include "client/lib/base/error.h"
+#include "client/lib/call/call.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/dispatch.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
 #include "client/lib/core/wait.h"
 #include "client/lib/link/sender.h"
 

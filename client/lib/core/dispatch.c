@@ -5,12 +5,12 @@
 #include <errno.h>
 #include <sys/eventfd.h>
 
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/event.h"
-#include "client/lib/core/handle.h"
 #include "client/lib/core/wait.h"
 #include "client/lib/link/sender.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/rings.h"
 
 /* The connections whose callbacks the thread is inside of, innermost first. */
 struct dispatch_frame {

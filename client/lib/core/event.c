@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "client/lib/api/happening.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/core/happening.h"
 #include "common/status.h"
 
 /* The queued event that a new one of its kind and session takes the place of, or a new one; NULL:

@@ -9,10 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/lib/core/connection.h"
 #include "client/lib/core/dispatch.h"
-#include "client/lib/core/handle.h"
 #include "client/lib/link/sender.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/rings.h"
 
 enum {
     NS_PER_MS = 1000000,

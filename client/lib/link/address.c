@@ -11,7 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
 #include "client/lib/core/wait.h"
 #include "common/cleanup.h"
 

@@ -8,9 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "client/lib/core/handle.h"
-#include "client/lib/core/reply.h"
-#include "client/lib/core/request.h"
+#include "client/lib/call/request.h"
+#include "client/lib/core/connection.h"
+#include "client/lib/link/reply.h"
 #include "common/frame.h"
 
 int receiver_init(struct receiver *receiver)

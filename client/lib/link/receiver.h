@@ -18,7 +18,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#include "client/lib/core/cursor.h"
+#include "client/lib/base/cursor.h"
 #include "common/fdpass.h"
 #include "common/limits.h"
 #include "common/wire.h"

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "client/lib/core/handle.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/wait.h"
 #include "common/cleanup.h"
 #include "common/fdpass.h"

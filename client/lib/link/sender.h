@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <sys/uio.h>
 
-#include "client/lib/core/request.h"
+#include "client/lib/call/request.h"
 
 struct blkd;
 

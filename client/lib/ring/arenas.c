@@ -9,13 +9,13 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "client/lib/core/call.h"
+#include "client/lib/call/call.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/dispatch.h"
-#include "client/lib/core/handle.h"
 #include "client/lib/core/wait.h"
 #include "client/lib/link/receiver.h"
 #include "client/lib/link/sender.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/rings.h"
 #include "common/cleanup.h"
 
 int ring_map(int fd, size_t size_bytes, void **ret_memory)

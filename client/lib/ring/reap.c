@@ -5,12 +5,12 @@
  */
 #include <string.h>
 
-#include "client/lib/core/call.h"
+#include "client/lib/call/call.h"
+#include "client/lib/call/request.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/dispatch.h"
-#include "client/lib/core/handle.h"
-#include "client/lib/core/request.h"
 #include "client/lib/link/sender.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/rings.h"
 #include "common/status.h"
 
 /* The daemon's words about a failure. */

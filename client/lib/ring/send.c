@@ -5,12 +5,12 @@
  */
 #include <sys/eventfd.h>
 
-#include "client/lib/core/call.h"
+#include "client/lib/call/call.h"
+#include "client/lib/call/request.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
-#include "client/lib/core/handle.h"
-#include "client/lib/core/request.h"
 #include "client/lib/core/wait.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/rings.h"
 
 /* What the next part of a transfer takes, and where the daemon finds it. */
 struct ring_part {

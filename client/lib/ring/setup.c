@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "client/lib/core/call.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/call/call.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/link/receiver.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/rings.h"
 #include "common/limits.h"
 
 void rings_init(struct rings *rings, enum blkd_tier tier)

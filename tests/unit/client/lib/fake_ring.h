@@ -11,7 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
-#include "client/lib/core/handle.h"
+#include "client/lib/core/connection.h"
 #include "common/ring.h"
 #include "tests/unit/client/lib/fake_daemon.h"
 

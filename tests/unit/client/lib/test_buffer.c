@@ -7,10 +7,10 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "client/lib/api/buffer.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/ring/buffers.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/ring/arena.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/rings.h"
 #include "tests/unit/client/lib/fake_daemon.h"
 
 enum { PAGE = ARENA_PAGE_BYTES, MIB = 1024 * 1024, THREADS = 4, ROUNDS = 400, KEPT = 24 };

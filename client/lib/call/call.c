@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* See call.h. */
-#include "client/lib/core/call.h"
+#include "client/lib/call/call.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "client/lib/base/error.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
 #include "client/lib/core/dispatch.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
 #include "client/lib/core/wait.h"
 #include "client/lib/link/sender.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/rings.h"
 #include "common/cleanup.h"
 
 enum { CALL_TEXT_MAX = 512 };

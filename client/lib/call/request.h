@@ -5,15 +5,15 @@
  * number of times that the place was used, so that an answer finds its request without a search and
  * an answer to nothing is noticed.
  */
-#ifndef BLKD_CLIENT_LIB_CORE_REQUEST_H
-#define BLKD_CLIENT_LIB_CORE_REQUEST_H
+#ifndef BLKD_CLIENT_LIB_CALL_REQUEST_H
+#define BLKD_CLIENT_LIB_CALL_REQUEST_H
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "client/lib/core/call.h"
-#include "client/lib/core/cursor.h"
+#include "client/lib/base/cursor.h"
+#include "client/lib/call/call.h"
 
 enum {
     REQUESTS_MAX = 1024, /* in flight at once, whatever more the daemon allows */

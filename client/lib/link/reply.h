@@ -2,8 +2,8 @@
 /*
  * What a reply of the daemon means for the request that it answers, if it answers one.
  */
-#ifndef BLKD_CLIENT_LIB_CORE_REPLY_H
-#define BLKD_CLIENT_LIB_CORE_REPLY_H
+#ifndef BLKD_CLIENT_LIB_LINK_REPLY_H
+#define BLKD_CLIENT_LIB_LINK_REPLY_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See request.h. */
-#include "client/lib/core/request.h"
+#include "client/lib/call/request.h"
 
 #include <errno.h>
 #include <stdlib.h>

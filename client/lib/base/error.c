@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See error.h. */
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See handle.h. Connecting is in connect.c. */
-#include "client/lib/core/handle.h"
+#include "client/lib/core/connection.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -9,10 +9,10 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "client/lib/api/connect.h"
+#include "client/lib/base/error.h"
 #include "client/lib/core/dispatch.h"
-#include "client/lib/core/error.h"
-#include "client/lib/link/connect.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/rings.h"
 
 void handle_lose(struct blkd *connection, const char *format, ...)
 {

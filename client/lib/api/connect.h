@@ -2,8 +2,8 @@
 /*
  * How a connection comes into being: socket, Hello, the daemon's limits. And its end.
  */
-#ifndef BLKD_CLIENT_LIB_LINK_CONNECT_H
-#define BLKD_CLIENT_LIB_LINK_CONNECT_H
+#ifndef BLKD_CLIENT_LIB_API_CONNECT_H
+#define BLKD_CLIENT_LIB_API_CONNECT_H
 
 struct blkd;
 

@@ -7,8 +7,8 @@
  * The life of a call: call_begin -> call_run -> [backlog] -> parts in flight -> CALL_DONE -> back
  * in the pool. All of it under the connection's mutex, but for callbacks and retries.
  */
-#ifndef BLKD_CLIENT_LIB_CORE_CALL_H
-#define BLKD_CLIENT_LIB_CORE_CALL_H
+#ifndef BLKD_CLIENT_LIB_CALL_CALL_H
+#define BLKD_CLIENT_LIB_CALL_CALL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,7 +16,7 @@
 #include <sys/queue.h>
 
 #include "client/blkd.h"
-#include "client/lib/core/cursor.h"
+#include "client/lib/base/cursor.h"
 #include "common/ring.h"
 #include "proto/blkd.pb-c.h"
 

@@ -4,8 +4,8 @@
  * of its own: happenings do not take each other's place, but only so many wait; the next one that
  * is queued tells how many were left out.
  */
-#ifndef BLKD_CLIENT_LIB_API_HAPPENING_H
-#define BLKD_CLIENT_LIB_API_HAPPENING_H
+#ifndef BLKD_CLIENT_LIB_CORE_HAPPENING_H
+#define BLKD_CLIENT_LIB_CORE_HAPPENING_H
 
 #include "client/blkd.h"
 #include "proto/blkd.pb-c.h"

@@ -17,8 +17,8 @@
  * Memory of the program that lies in one of connection->arenas is named to the daemon; all other is
  * copied through `bounce`, an arena that nobody else gets pages of.
  */
-#ifndef BLKD_CLIENT_LIB_RING_RING_H
-#define BLKD_CLIENT_LIB_RING_RING_H
+#ifndef BLKD_CLIENT_LIB_RING_RINGS_H
+#define BLKD_CLIENT_LIB_RING_RINGS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -6,8 +6,8 @@
  * Arenas are made as they are needed, each as large as all before it together, and given back when
  * nothing in them is in use; one of those is kept, the largest.
  */
-#ifndef BLKD_CLIENT_LIB_API_BUFFER_H
-#define BLKD_CLIENT_LIB_API_BUFFER_H
+#ifndef BLKD_CLIENT_LIB_RING_BUFFERS_H
+#define BLKD_CLIENT_LIB_RING_BUFFERS_H
 
 #include <pthread.h>
 #include <stdbool.h>

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* See happening.h. */
-#include "client/lib/api/happening.h"
+#include "client/lib/core/happening.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/lib/api/pages.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/event.h"
-#include "client/lib/core/handle.h"
 #include "common/status.h"
 
 _Static_assert((int)BLKD_HAPPENING_SESSION_OPENED ==

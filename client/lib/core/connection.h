@@ -6,24 +6,24 @@
  *
  * A connection is lost once and for good: `lost` never goes back, and with it no call is active.
  */
-#ifndef BLKD_CLIENT_LIB_CORE_HANDLE_H
-#define BLKD_CLIENT_LIB_CORE_HANDLE_H
+#ifndef BLKD_CLIENT_LIB_CORE_CONNECTION_H
+#define BLKD_CLIENT_LIB_CORE_CONNECTION_H
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "client/blkd.h"
-#include "client/lib/api/buffer.h"
-#include "client/lib/core/call.h"
+#include "client/lib/base/forkguard.h"
+#include "client/lib/call/call.h"
+#include "client/lib/call/request.h"
 #include "client/lib/core/device.h"
 #include "client/lib/core/event.h"
-#include "client/lib/core/request.h"
 #include "client/lib/core/wait.h"
-#include "client/lib/link/forkguard.h"
 #include "client/lib/link/receiver.h"
 #include "client/lib/link/sender.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/buffers.h"
+#include "client/lib/ring/rings.h"
 #include "common/spin.h"
 
 enum { HANDLE_REASON_MAX = 512 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See connect.h. */
-#include "client/lib/link/connect.h"
+#include "client/lib/api/connect.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,8 +10,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/base/error.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/link/address.h"
 #include "client/lib/link/sender.h"
 #include "common/limits.h"

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* See reply.h. */
-#include "client/lib/core/reply.h"
+#include "client/lib/link/reply.h"
 
 #include <errno.h>
 
+#include "client/lib/call/request.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/event.h"
-#include "client/lib/core/handle.h"
-#include "client/lib/core/request.h"
 #include "client/lib/link/receiver.h"
 #include "common/status.h"
 
