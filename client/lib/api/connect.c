@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "client/lib/base/clock.h"
 #include "client/lib/base/error.h"
 #include "client/lib/core/connection.h"
 #include "client/lib/link/address.h"
@@ -270,7 +271,7 @@ static int connect_try(const struct blkd_options *options, enum blkd_tier tier,
 static int connect_open(const struct blkd_options *options, enum blkd_tier tier,
                         const struct sockaddr_un *address, struct blkd **ret_connection)
 {
-    uint64_t deadline_ns = wait_deadline_ns(options->connect_timeout_ms);
+    uint64_t deadline_ns = clock_deadline_ns(options->connect_timeout_ms);
     int r = -ENOTCONN;
 
     for (int i = 0; i < CONNECT_TRIES && r == -ENOTCONN; i++)

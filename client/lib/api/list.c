@@ -8,6 +8,7 @@
 #include "client/lib/api/info.h"
 #include "client/lib/api/pages.h"
 #include "client/lib/base/error.h"
+#include "client/lib/base/texts.h"
 #include "client/lib/call/call.h"
 #include "client/lib/core/connection.h"
 
@@ -44,7 +45,7 @@ static struct blkd_device_entry devices_entry(const Blkd__DeviceEntry *from, cha
 {
     return (struct blkd_device_entry){
         .device_number = from->device,
-        .path = pages_put(position, from->path.data, from->path.len),
+        .path = texts_put(position, from->path.data, from->path.len),
         .kind = (enum blkd_device_kind)from->kind,
         .major = from->major,
         .minor = from->minor,
@@ -60,7 +61,7 @@ static struct blkd_device_entry devices_entry(const Blkd__DeviceEntry *from, cha
         .lock = (enum blkd_lock_mode)from->lock,
         .discard = (enum blkd_discard_method)from->discard,
         .generation = from->generation,
-        .io_policy = pages_put(position, from->io_policy, strlen(from->io_policy)),
+        .io_policy = texts_put(position, from->io_policy, strlen(from->io_policy)),
         .counters = info_counters(from->counters),
         .sync = info_sync_state(from->sync),
         .locks = from->locks,
@@ -144,12 +145,12 @@ static struct blkd_session_entry sessions_entry(const Blkd__SessionEntry *from, 
         .session_number = from->session,
         .connection_number = from->connection,
         .device_number = from->device,
-        .path = pages_put(position, from->path.data, from->path.len),
+        .path = texts_put(position, from->path.data, from->path.len),
         .pid = from->pid,
         .uid = from->uid,
         .gid = from->gid,
-        .command = pages_put(position, from->command, strlen(from->command)),
-        .client_name = pages_put(position, from->client_name, strlen(from->client_name)),
+        .command = texts_put(position, from->command, strlen(from->command)),
+        .client_name = texts_put(position, from->client_name, strlen(from->client_name)),
         .read_write = from->read_write,
         .direct = from->direct,
         .sync = (enum blkd_sync)from->sync,
@@ -158,7 +159,7 @@ static struct blkd_session_entry sessions_entry(const Blkd__SessionEntry *from, 
         .in_flight = from->in_flight,
         .opened_unix_ms = from->opened_unix_ms,
         .counters = info_counters(from->counters),
-        .purpose = pages_put(position, from->purpose, strlen(from->purpose)),
+        .purpose = texts_put(position, from->purpose, strlen(from->purpose)),
         .unsynced_changes = from->unsynced_changes,
         .unsynced_since_unix_ms = from->unsynced_since_unix_ms,
         .lock_lost = from->lock_lost,

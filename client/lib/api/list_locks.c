@@ -7,6 +7,7 @@
 
 #include "client/lib/api/pages.h"
 #include "client/lib/base/error.h"
+#include "client/lib/base/texts.h"
 #include "client/lib/call/call.h"
 
 struct lock_list_block {
@@ -44,7 +45,7 @@ static struct blkd_lock_entry locks_entry(const Blkd__LockEntry *from, char **po
         .lock_number = from->lock,
         .device_number = from->device,
         .session_number = from->session,
-        .path = pages_put(position, from->path.data, from->path.len),
+        .path = texts_put(position, from->path.data, from->path.len),
         .mode = (enum blkd_lock_mode)from->mode,
         .wanted = (enum blkd_lock_mode)from->wanted,
         .position = from->position,
@@ -54,10 +55,10 @@ static struct blkd_lock_entry locks_entry(const Blkd__LockEntry *from, char **po
         .waits_outside = from->waits_outside,
         .token = from->token,
         .since_unix_ms = from->since_unix_ms,
-        .purpose = pages_put(position, from->purpose, strlen(from->purpose)),
+        .purpose = texts_put(position, from->purpose, strlen(from->purpose)),
         .pid = from->pid,
         .uid = from->uid,
-        .command = pages_put(position, from->command, strlen(from->command)),
+        .command = texts_put(position, from->command, strlen(from->command)),
     };
 }
 

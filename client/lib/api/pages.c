@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "client/lib/base/error.h"
 
@@ -26,17 +25,6 @@ void pages_free_texts(struct pages *pages)
         free(pages->texts);
         pages->texts = next;
     }
-}
-
-const char *pages_put(char **position, const void *bytes, size_t length)
-{
-    char *text = *position;
-
-    if (length > 0)
-        memcpy(text, bytes, length);
-    text[length] = '\0';
-    *position += length + 1;
-    return text;
 }
 
 int pages_get(struct blkd *connection, const struct operation *operation, uint64_t device_number,

@@ -12,6 +12,7 @@
 #include "client/lib/api/openpath.h"
 #include "client/lib/api/pages.h"
 #include "client/lib/base/error.h"
+#include "client/lib/base/texts.h"
 #include "client/lib/call/call.h"
 #include "client/lib/core/connection.h"
 #include "common/cleanup.h"
@@ -58,10 +59,10 @@ static struct blkd_holder who_entry(const Blkd__Holder *from, char **position)
         .waiting = from->waiting,
         .pid = from->pid,
         .uid = from->uid,
-        .command = pages_put(position, from->command, strlen(from->command)),
-        .detail = pages_put(position, from->detail.data, from->detail.len),
+        .command = texts_put(position, from->command, strlen(from->command)),
+        .detail = texts_put(position, from->detail.data, from->detail.len),
         .session_number = from->session,
-        .purpose = pages_put(position, from->purpose, strlen(from->purpose)),
+        .purpose = texts_put(position, from->purpose, strlen(from->purpose)),
         .lock = (enum blkd_lock_mode)from->lock,
         .since_unix_ms = from->since_unix_ms,
     };

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "client/lib/base/clock.h"
 #include "client/lib/base/error.h"
 #include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
@@ -304,11 +305,11 @@ static int call_wait(struct call *call)
 {
     int result;
 
-    (void)wait_for_call(call, WAIT_NO_DEADLINE);
+    (void)wait_for_call(call, CLOCK_NO_DEADLINE);
     while (call_retry(call)) {
         call_submit(call);
         sender_push(call->connection);
-        (void)wait_for_call(call, WAIT_NO_DEADLINE);
+        (void)wait_for_call(call, CLOCK_NO_DEADLINE);
     }
     call_tell_message(call);
     result = call->result;

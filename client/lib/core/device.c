@@ -10,6 +10,7 @@
 
 #include "client/lib/api/config.h"
 #include "client/lib/api/info.h"
+#include "client/lib/base/clock.h"
 #include "client/lib/base/error.h"
 #include "client/lib/call/call.h"
 #include "client/lib/core/connection.h"
@@ -131,7 +132,7 @@ static int device_close(struct blkd_device *device, struct call_mode mode)
     if (!dispatch_inside(connection))
         sender_push(connection);
     if (mode.waits) {
-        (void)wait_for_call(call, WAIT_NO_DEADLINE);
+        (void)wait_for_call(call, CLOCK_NO_DEADLINE);
         call_tell_message(call);
         call_release(call);
     } else if (!dispatch_inside(connection)) {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/eventfd.h>
 
+#include "client/lib/base/clock.h"
 #include "client/lib/base/error.h"
 #include "client/lib/core/connection.h"
 #include "client/lib/core/event.h"
@@ -141,7 +142,7 @@ int blkd_dispatch(struct blkd *connection, int timeout_ms)
         return r;
     pthread_mutex_lock(&connection->mutex);
     sender_push(connection);
-    dispatch_wait(connection, wait_deadline_ns(timeout_ms));
+    dispatch_wait(connection, clock_deadline_ns(timeout_ms));
     wait_hand_over(connection);
     count = dispatch_run(connection);
     sender_push(connection);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/lib/api/pages.h"
+#include "client/lib/base/texts.h"
 #include "client/lib/core/connection.h"
 #include "client/lib/core/event.h"
 #include "common/status.h"
@@ -30,12 +30,12 @@ static struct blkd_happening happening_from_wire(const Blkd__Happening *from, ch
         .what = (enum blkd_happening_what)from->what,
         .device_number = from->device,
         .session_number = from->session,
-        .path = pages_put(position, from->path.data, from->path.len),
+        .path = texts_put(position, from->path.data, from->path.len),
         .unix_ms = from->unix_ms,
         .pid = from->pid,
         .uid = from->uid,
-        .command = pages_put(position, from->command, strlen(from->command)),
-        .purpose = pages_put(position, from->purpose, strlen(from->purpose)),
+        .command = texts_put(position, from->command, strlen(from->command)),
+        .purpose = texts_put(position, from->purpose, strlen(from->purpose)),
         .mode = (enum blkd_lock_mode)from->mode,
         .offset_bytes = from->offset_bytes,
         .length_bytes = from->length_bytes,

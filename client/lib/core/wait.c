@@ -9,36 +9,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/lib/base/clock.h"
+#include "client/lib/base/error.h"
 #include "client/lib/core/connection.h"
 #include "client/lib/core/dispatch.h"
 #include "client/lib/link/sender.h"
 #include "client/lib/ring/rings.h"
 
 enum {
-    NS_PER_MS = 1000000,
-    NS_PER_S = 1000000000,
     /* Between looks at the socket while the ring is waited for: with answers to come through it as
        well, and without. */
     LOOK_NS = 8000,
     LOOK_SELDOM_NS = 50000,
 };
-
-uint64_t wait_clock_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
-uint64_t wait_deadline_ns(int timeout_ms)
-{
-    if (timeout_ms < 0)
-        return WAIT_NO_DEADLINE;
-    if (timeout_ms == 0)
-        return 0;
-    return wait_clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
-}
 
 static struct timespec wait_timespec(uint64_t ns)
 {
@@ -74,7 +57,7 @@ static bool wait_ring_has(const struct blkd *connection, const struct wait_plan 
 bool wait_socket_due(const struct blkd *connection)
 {
     return !rings_ready(&connection->rings) ||
-           wait_clock_ns() - connection->looked_ns >= LOOK_SELDOM_NS;
+           clock_now_ns() - connection->looked_ns >= LOOK_SELDOM_NS;
 }
 
 /* Looks at the socket if it is time to. */
@@ -89,7 +72,7 @@ static ssize_t wait_look(struct blkd *connection, const struct wait_plan *plan, 
 static ssize_t wait_look_now(struct blkd *connection, const struct wait_plan *plan)
 {
     if (plan->ring)
-        connection->looked_ns = wait_clock_ns();
+        connection->looked_ns = clock_now_ns();
     return receiver_receive(connection);
 }
 
@@ -97,7 +80,7 @@ static ssize_t wait_look_now(struct blkd *connection, const struct wait_plan *pl
 static ssize_t wait_spin_for(struct blkd *connection, const struct wait_plan *plan,
                              uint64_t budget_ns)
 {
-    uint64_t start_ns = wait_clock_ns();
+    uint64_t start_ns = clock_now_ns();
     uint64_t last_ns = start_ns;
 
     for (;;) {
@@ -105,7 +88,7 @@ static ssize_t wait_spin_for(struct blkd *connection, const struct wait_plan *pl
         ssize_t n;
 
         spin_pause(last_ns - start_ns);
-        now_ns = wait_clock_ns();
+        now_ns = clock_now_ns();
         if (now_ns - last_ns > SPIN_GAP_NS && !spin_lost_cpu())
             start_ns += now_ns - last_ns;
         last_ns = now_ns;
@@ -160,13 +143,13 @@ static int wait_sleep(struct blkd *connection, bool unsent, uint64_t deadline_ns
     uint64_t kicks;
     int n;
 
-    if (deadline_ns != WAIT_NO_DEADLINE) {
-        uint64_t now_ns = wait_clock_ns();
+    if (deadline_ns != CLOCK_NO_DEADLINE) {
+        uint64_t now_ns = clock_now_ns();
         if (now_ns >= deadline_ns)
             return -ETIMEDOUT;
         left = wait_timespec(deadline_ns - now_ns);
     }
-    n = ppoll(fds, 2, deadline_ns == WAIT_NO_DEADLINE ? NULL : &left, NULL);
+    n = ppoll(fds, 2, deadline_ns == CLOCK_NO_DEADLINE ? NULL : &left, NULL);
     if (n < 0)
         return -errno;
     if (n == 0)
@@ -186,9 +169,9 @@ static ssize_t wait_sleep_and_receive(struct blkd *connection, const struct wait
 
     if (plan->ring && !ring_consumer_sleep(completions))
         return -EAGAIN;
-    start_ns = wait_clock_ns();
+    start_ns = clock_now_ns();
     r = wait_sleep(connection, plan->unsent, deadline_ns);
-    spin_slept(&connection->spin, wait_clock_ns() - start_ns);
+    spin_slept(&connection->spin, clock_now_ns() - start_ns);
     if (plan->ring)
         ring_consumer_wake(completions);
     return r < 0 ? r : receiver_receive(connection);
@@ -202,7 +185,7 @@ static ssize_t wait_receive(struct blkd *connection, const struct wait_plan *pla
     ssize_t n = -EAGAIN;
 
     if (plan->look_ns == 0 || deadline_ns == 0 ||
-        wait_clock_ns() - connection->looked_ns >= LOOK_SELDOM_NS)
+        clock_now_ns() - connection->looked_ns >= LOOK_SELDOM_NS)
         n = wait_look_now(connection, plan);
     if (n != -EAGAIN || wait_ring_has(connection, plan))
         return n;
@@ -264,7 +247,7 @@ static int wait_follow(struct blkd *connection, struct call *call, enum wait_rol
     TAILQ_INSERT_TAIL(&connection->waiters, &waiter, link);
     if (call != NULL)
         call->waiter = &waiter;
-    if (deadline_ns == WAIT_NO_DEADLINE)
+    if (deadline_ns == CLOCK_NO_DEADLINE)
         r = pthread_cond_wait(&waiter.wake, &connection->mutex);
     else
         r = pthread_cond_clockwait(&waiter.wake, &connection->mutex, CLOCK_MONOTONIC, &deadline);

@@ -30,13 +30,6 @@ enum wait_role {
     WAIT_TO_DISPATCH,
 };
 
-#define WAIT_NO_DEADLINE UINT64_MAX
-
-uint64_t wait_clock_ns(void);
-
-/* -1: no deadline; 0: one that has passed. */
-uint64_t wait_deadline_ns(int timeout_ms);
-
 /* One step nearer, as leader or follower: returns 0 after something may have changed, -ETIMEDOUT,
  * or -EINTR when a signal handler ran. Mutex held, given up meanwhile. Not on a lost connection. */
 int wait_step(struct blkd *connection, struct call *call, enum wait_role role,

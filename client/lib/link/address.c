@@ -11,8 +11,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "client/lib/base/clock.h"
 #include "client/lib/base/error.h"
-#include "client/lib/core/wait.h"
 #include "common/cleanup.h"
 
 static const char system_socket[] = "/run/blkd/blkd.sock";
@@ -80,11 +80,11 @@ static int address_fail(const struct sockaddr_un *address, int error)
  */
 static int address_set_timeout(int fd, uint64_t deadline_ns)
 {
-    uint64_t now_ns = wait_clock_ns();
+    uint64_t now_ns = clock_now_ns();
     struct timeval timeout;
     uint64_t left_us;
 
-    if (deadline_ns == WAIT_NO_DEADLINE)
+    if (deadline_ns == CLOCK_NO_DEADLINE)
         return 0;
     if (now_ns >= deadline_ns)
         return -ETIMEDOUT;

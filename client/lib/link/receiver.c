@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "client/lib/call/request.h"
 #include "client/lib/core/connection.h"
@@ -15,44 +14,14 @@
 
 int receiver_init(struct receiver *receiver)
 {
-    receiver->received.count = receiver->fd_count = 0;
+    receiver->received.count = receiver->descriptors.count = 0;
     receiver->buffer = malloc(RECEIVER_BUFFER_BYTES);
     return receiver->buffer != NULL ? 0 : -ENOMEM;
 }
 
-int receiver_claim_fd(struct receiver *receiver)
-{
-    int fd;
-
-    if (receiver->fd_count == 0)
-        return -1;
-    fd = receiver->fds[0];
-    receiver->fd_count--;
-    memmove(receiver->fds, receiver->fds + 1, receiver->fd_count * sizeof(fd));
-    return fd;
-}
-
-static void receiver_close_fds(struct receiver *receiver)
-{
-    while (receiver->fd_count > 0)
-        (void)close(receiver->fds[--receiver->fd_count]);
-}
-
-/* No two replies that are at hand at once bring more than there is room for. */
-static void receiver_take_fds(struct receiver *receiver)
-{
-    for (size_t i = 0; i < receiver->received.count; i++) {
-        if (receiver->fd_count < FDPASS_MAX)
-            receiver->fds[receiver->fd_count++] = receiver->received.fds[i];
-        else
-            (void)close(receiver->received.fds[i]);
-    }
-    receiver->received.count = 0;
-}
-
 void receiver_deinit(struct receiver *receiver)
 {
-    receiver_close_fds(receiver);
+    descriptors_close(&receiver->descriptors);
     wire_arena_deinit(&receiver->arena);
     free(receiver->buffer);
     receiver->buffer = NULL;
@@ -176,9 +145,9 @@ void receiver_take(struct blkd *connection, size_t bytes)
     struct receiver *receiver = &connection->receiver;
     size_t direct = bytes < receiver->direct_bytes ? bytes : receiver->direct_bytes;
 
-    receiver_take_fds(receiver);
+    descriptors_take(&receiver->descriptors, &receiver->received);
     if (connection->lost) {
-        receiver_close_fds(receiver);
+        descriptors_close(&receiver->descriptors);
         return;
     }
     if (direct > 0)
@@ -189,5 +158,5 @@ void receiver_take(struct blkd *connection, size_t bytes)
                                     : receiver_step_header(connection))
         ;
     if (receiver->begin == receiver->end)
-        receiver_close_fds(receiver);
+        descriptors_close(&receiver->descriptors);
 }

@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 
 #include "client/lib/base/cursor.h"
+#include "client/lib/base/descriptors.h"
 #include "common/fdpass.h"
 #include "common/limits.h"
 #include "common/wire.h"
@@ -41,8 +42,7 @@ struct receiver {
 
     struct fdpass received; /* by the last receiver_receive; the reading thread's */
     /* Came with a frame that is being taken in, and are not claimed by it yet. */
-    int fds[FDPASS_MAX];
-    size_t fd_count;
+    struct descriptors descriptors;
 
     /* The reply whose payload is coming in. */
     struct request *target;
@@ -66,10 +66,6 @@ void receiver_prepare(struct blkd *connection);
 
 /* Receives once without blocking. Returns the bytes, 0 at the end, or a negative errno. */
 ssize_t receiver_receive(struct blkd *connection);
-
-/* The next of the descriptors that came with the reply that is being taken in; the caller's from
- * then on. -1: none is left. */
-int receiver_claim_fd(struct receiver *receiver);
 
 /* Takes in `bytes` received bytes and completes what they complete. Bytes that make no sense lose
  * the connection. */

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "client/lib/base/clock.h"
 #include "client/lib/call/call.h"
 #include "client/lib/core/connection.h"
 #include "client/lib/core/dispatch.h"
@@ -68,7 +69,8 @@ static int add_take(struct call *call, const Blkd__Reply *reply, struct arena_se
     if (reply->body_case != BLKD__REPLY__BODY_ARENA || arena->size_bytes < call->length_bytes ||
         arena->size_bytes % ARENA_PAGE_BYTES != 0)
         return -EPROTO;
-    r = ring_map(receiver_claim_fd(&call->connection->receiver), arena->size_bytes, &memory);
+    r = ring_map(descriptors_claim(&call->connection->receiver.descriptors), arena->size_bytes,
+                 &memory);
     if (r < 0)
         return r;
     r = arena_add(set, arena->arena, memory, arena->size_bytes);
@@ -134,7 +136,7 @@ static int arena_wait(struct blkd *connection, size_t size_bytes)
     call->length_bytes = size_bytes;
     call_submit(call);
     sender_push(connection);
-    (void)wait_for_call(call, WAIT_NO_DEADLINE);
+    (void)wait_for_call(call, CLOCK_NO_DEADLINE);
     result = call->result;
     call_release(call);
     return result;

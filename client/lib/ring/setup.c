@@ -101,7 +101,7 @@ static void setup_take_memory(struct rings *rings, uint8_t *memory)
 static int setup_reply(struct call *call, const Blkd__Reply *reply)
 {
     struct rings *rings = &call->connection->rings;
-    struct receiver *receiver = &call->connection->receiver;
+    struct descriptors *descriptors = &call->connection->receiver.descriptors;
     struct ring_layout layout;
     void *memory;
     int fd, r;
@@ -110,8 +110,8 @@ static int setup_reply(struct call *call, const Blkd__Reply *reply)
         ring_layout(reply->ring->entries, &layout) < 0 ||
         reply->ring->size_bytes < layout.size_bytes)
         return -EPROTO;
-    fd = receiver_claim_fd(receiver);
-    rings->doorbell = receiver_claim_fd(receiver);
+    fd = descriptors_claim(descriptors);
+    rings->doorbell = descriptors_claim(descriptors);
     r = ring_map(fd, layout.size_bytes, &memory);
     if (r < 0)
         return r;
