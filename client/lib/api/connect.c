@@ -1,130 +1,35 @@
 /* SPDX-License-Identifier: MIT */
-/* See connect.h. */
-#include "client/lib/api/connect.h"
-
+/* How a connection comes into being: socket, Hello, the daemon's limits. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "client/lib/base/clock.h"
 #include "client/lib/base/error.h"
 #include "client/lib/core/connection.h"
+#include "client/lib/core/traffic.h"
+#include "client/lib/core/verb.h"
+#include "client/lib/core/wait.h"
 #include "client/lib/link/address.h"
-#include "client/lib/link/sender.h"
 #include "common/limits.h"
 
 enum { CONNECT_TRIES = 3 };
-
-void connect_close_descriptors(const struct blkd *connection)
-{
-    const int fds[] = {connection->epoll_fd, connection->event_fd, connection->kick_fd,
-                       connection->socket, connection->rings.doorbell};
-
-    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
-        if (fds[i] >= 0)
-            (void)close(fds[i]);
-}
-
-void connect_free(struct blkd *connection)
-{
-    connect_close_descriptors(connection);
-    request_table_deinit(&connection->requests);
-    receiver_deinit(&connection->receiver);
-    call_table_deinit(&connection->calls);
-    rings_deinit(&connection->rings);
-    arena_set_deinit(&connection->arenas, ring_unmap);
-    buffers_deinit(&connection->buffers);
-    event_queue_clear(&connection->events);
-    forkguard_deinit(&connection->forkguard);
-    (void)pthread_mutex_destroy(&connection->mutex);
-    free(connection);
-}
-
-static int connect_watch(const struct blkd *connection, int fd)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-
-    return epoll_ctl(connection->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-static int connect_init_descriptors(struct blkd *connection)
-{
-    int r;
-
-    connection->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    connection->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    connection->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (connection->epoll_fd < 0 || connection->event_fd < 0 || connection->kick_fd < 0)
-        return -errno;
-    r = connect_watch(connection, connection->event_fd);
-    return r < 0 ? r : connect_watch(connection, connection->socket);
-}
-
-static uint64_t connect_spin_ns(int busy_poll_us)
-{
-    if (busy_poll_us == BLKD_BUSY_POLL_DEFAULT)
-        busy_poll_us = BUSY_POLL_US_DEFAULT;
-    if (busy_poll_us > BUSY_POLL_US_MAX)
-        busy_poll_us = BUSY_POLL_US_MAX;
-    return spin_max_ns((uint32_t)busy_poll_us);
-}
-
-/* Takes over `socket` when it succeeds. */
-static int connect_new(const struct blkd_options *options, enum blkd_tier tier, int socket,
-                       struct blkd **ret_connection)
-{
-    struct blkd *connection = calloc(1, sizeof(*connection));
-    int r;
-
-    if (connection == NULL)
-        return -ENOMEM;
-    connection->epoll_fd = connection->event_fd = connection->kick_fd = -1;
-    connection->socket = socket;
-    connection->send_on_dispatch = options->send_on_dispatch;
-    (void)pthread_mutex_init(&connection->mutex, NULL);
-    TAILQ_INIT(&connection->waiters);
-    LIST_INIT(&connection->devices);
-    STAILQ_INIT(&connection->events);
-    call_table_init(&connection->calls);
-    sender_init(&connection->sender);
-    rings_init(&connection->rings, tier);
-    arena_set_init(&connection->arenas);
-    buffers_init(&connection->buffers);
-    spin_init(&connection->spin, connect_spin_ns(options->busy_poll_us));
-    (void)snprintf(connection->client_name, sizeof(connection->client_name), "%s",
-                   options->client_name != NULL ? options->client_name
-                                                : program_invocation_short_name);
-    r = connect_init_descriptors(connection);
-    if (r == 0)
-        r = forkguard_init(&connection->forkguard);
-    if (r == 0)
-        r = request_table_init(&connection->requests);
-    if (r == 0)
-        r = receiver_init(&connection->receiver);
-    if (r < 0) {
-        connection->socket = -1;
-        connect_free(connection);
-        return r;
-    }
-    *ret_connection = connection;
-    return 0;
-}
 
 /* ---- Hello ---- */
 
 static void hello_build(const struct call *call, const struct request *part, Blkd__Request *message,
                         union call_body *body)
 {
+    struct blkd *connection = connection_of(call);
+
     (void)part;
     blkd__hello__init(&body->hello);
     body->hello.version = PROTOCOL_VERSION;
-    if (call->connection->rings.tier != BLKD_TIER_SOCKET)
+    if (connection->rings.setup.tier != BLKD_TIER_SOCKET)
         body->hello.features = BLKD__FEATURE__FEATURE_RING;
-    body->hello.client_name = call->connection->client_name;
+    body->hello.client_name = connection->introduction.client_name;
     message->op_case = BLKD__REQUEST__OP_HELLO;
     message->hello = &body->hello;
 }
@@ -132,40 +37,48 @@ static void hello_build(const struct call *call, const struct request *part, Blk
 static void hello_take_limits(struct blkd *connection, const Blkd__Limits *limits)
 {
     struct request_table *requests = &connection->requests;
+    struct blkd_server_info *server = &connection->introduction.server;
 
     if (limits->max_io_bytes >= SECTOR_SIZE_MAX)
         requests->max_io_bytes =
             limits->max_io_bytes < IO_BYTES_MAX ? limits->max_io_bytes : IO_BYTES_MAX;
     if (limits->max_requests >= 1)
         requests->limit = limits->max_requests < REQUESTS_MAX ? limits->max_requests : REQUESTS_MAX;
-    connection->server.max_io_bytes = requests->max_io_bytes;
-    connection->server.max_requests = requests->limit;
-    connection->server.max_sessions = limits->max_sessions;
+    server->max_io_bytes = requests->max_io_bytes;
+    server->max_requests = requests->limit;
+    server->max_sessions = limits->max_sessions;
 }
 
-static int hello_reply(struct call *call, const Blkd__Reply *reply)
+static void hello_take_server(struct introduction *introduction, const Blkd__HelloReply *hello)
 {
-    struct blkd *connection = call->connection;
-    struct blkd_server_info *server = &connection->server;
-    const Blkd__HelloReply *hello = reply->hello;
+    struct blkd_server_info *server = &introduction->server;
 
-    if (reply->body_case != BLKD__REPLY__BODY_HELLO || hello->version != PROTOCOL_VERSION ||
-        hello->limits == NULL || hello->instance.len != sizeof(server->instance))
-        return -EPROTO;
-    (void)snprintf(connection->server_version, sizeof(connection->server_version), "%s",
+    (void)snprintf(introduction->server_version, sizeof(introduction->server_version), "%s",
                    hello->daemon_version);
-    (void)snprintf(connection->server_engine, sizeof(connection->server_engine), "%s",
+    (void)snprintf(introduction->server_engine, sizeof(introduction->server_engine), "%s",
                    hello->engine);
-    server->version = connection->server_version;
-    server->engine = connection->server_engine;
+    server->version = introduction->server_version;
+    server->engine = introduction->server_engine;
     server->workers = hello->workers;
     server->pid = hello->daemon_pid;
     server->busy_poll_us = hello->busy_poll_us;
     server->session_epoch = hello->session_epoch;
     server->connection_number = hello->connection;
     memcpy(server->instance, hello->instance.data, sizeof(server->instance));
-    connection->rings.offered = (hello->features & BLKD__FEATURE__FEATURE_RING) != 0;
+}
+
+static int hello_reply(struct call *call, const Blkd__Reply *reply)
+{
+    struct blkd *connection = connection_of(call);
+    const Blkd__HelloReply *hello = reply->hello;
+
+    if (reply->body_case != BLKD__REPLY__BODY_HELLO || hello->version != PROTOCOL_VERSION ||
+        hello->limits == NULL ||
+        hello->instance.len != sizeof(connection->introduction.server.instance))
+        return -EPROTO;
+    hello_take_server(&connection->introduction, hello);
     hello_take_limits(connection, hello->limits);
+    connection->rings.setup.offered = (hello->features & BLKD__FEATURE__FEATURE_RING) != 0;
     return 0;
 }
 
@@ -184,13 +97,13 @@ static const struct operation hello_operation = {
 static int connect_hello(struct blkd *connection, const char *path, uint64_t deadline_ns)
 {
     struct call *call;
-    int r = call_begin(connection, NULL, &hello_operation, CALL_WAITS, &call);
+    int r = verb_begin(connection, NULL, &hello_operation, CALL_WAITS, &call);
 
     if (r < 0)
         return r;
     call_submit(call);
-    sender_push(connection);
-    r = wait_for_call(call, deadline_ns);
+    traffic_push(connection);
+    r = wait_for_call(connection, call, deadline_ns);
     if (r < 0) {
         r = error_report(-ETIMEDOUT,
                          "connecting to blkd at %s: it took the connection but did not "
@@ -198,7 +111,7 @@ static int connect_hello(struct blkd *connection, const char *path, uint64_t dea
                          path);
     } else {
         call_tell_message(call);
-        r = call->result;
+        r = call->result.error;
         call_release(call);
     }
     pthread_mutex_unlock(&connection->mutex);
@@ -250,7 +163,7 @@ static int connect_try(const struct blkd_options *options, enum blkd_tier tier,
 
     if (r < 0)
         return r;
-    r = connect_new(options, tier, socket, &connection);
+    r = connection_new(options, tier, socket, &connection);
     if (r < 0) {
         (void)close(socket);
         return error_report(r, "connecting to blkd at %s failed: %s", address->sun_path,
@@ -258,7 +171,7 @@ static int connect_try(const struct blkd_options *options, enum blkd_tier tier,
     }
     r = connect_hello(connection, address->sun_path, deadline_ns);
     if (r < 0) {
-        connect_free(connection);
+        connection_free(connection);
         return r;
     }
     *ret_connection = connection;

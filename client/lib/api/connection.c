@@ -1,50 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* See handle.h. Connecting is in connect.c. */
-#include "client/lib/core/connection.h"
-
+/* What is asked about a connection, and its end; its beginning is in connect.c. */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 
-#include "client/lib/api/connect.h"
 #include "client/lib/base/error.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/dispatch.h"
-#include "client/lib/ring/rings.h"
+#include "client/lib/core/verb.h"
 
-void handle_lose(struct blkd *connection, const char *format, ...)
-{
-    va_list arguments;
-
-    if (connection->lost)
-        return;
-    connection->lost = true;
-    va_start(arguments, format);
-    (void)vsnprintf(connection->lost_reason, sizeof(connection->lost_reason), format, arguments);
-    va_end(arguments);
-
-    (void)epoll_ctl(connection->epoll_fd, EPOLL_CTL_DEL, connection->socket, NULL);
-    (void)shutdown(connection->socket, SHUT_RDWR);
-    STAILQ_INIT(&connection->sender.queue);
-    connection->sender.blocked = false;
-    connection->receiver.target = NULL;
-    connection->receiver.begin = connection->receiver.end = 0;
-    request_table_clear(&connection->requests);
-    rings_lose(&connection->rings);
-    call_fail_all(&connection->calls);
-    event_disconnected(connection, -ENOTCONN);
-}
-
-/* What a child of fork can do: its parent's memory may have been copied in the middle of a change.
- */
-static void handle_disconnect_child(struct blkd *connection)
-{
-    connect_close_descriptors(connection);
-}
-
-static void handle_run_callbacks(struct blkd *connection)
+static void disconnect_run_callbacks(struct blkd *connection)
 {
     while (dispatch_pending(connection))
         (void)dispatch_run(connection);
@@ -57,20 +21,20 @@ void blkd_disconnect(struct blkd *connection)
     if (connection == NULL || dispatch_inside(connection))
         return;
     if (forkguard_tripped(&connection->forkguard)) {
-        handle_disconnect_child(connection);
+        connection_close_descriptors(connection);
         return;
     }
     pthread_mutex_lock(&connection->mutex);
-    connection->event_callback = NULL;
+    connection->events.callback = NULL;
     /* Results that have come; before the daemon takes its memory back. */
-    rings_reap(connection);
-    handle_run_callbacks(connection);
-    handle_lose(connection, "the program disconnected");
-    handle_run_callbacks(connection);
+    rings_reap(&connection->rings);
+    disconnect_run_callbacks(connection);
+    call_table_lose(&connection->calls, "the program disconnected");
+    disconnect_run_callbacks(connection);
     while ((device = LIST_FIRST(&connection->devices)) != NULL)
         device_free(device);
     pthread_mutex_unlock(&connection->mutex);
-    connect_free(connection);
+    connection_free(connection);
 }
 
 int blkd_get_server_info(struct blkd *connection, struct blkd_server_info *ret_info)
@@ -79,8 +43,8 @@ int blkd_get_server_info(struct blkd *connection, struct blkd_server_info *ret_i
         return error_report(-EINVAL, "asking about the daemon without %s",
                             connection == NULL ? "a connection" : "a place for the answer");
     if (forkguard_tripped(&connection->forkguard))
-        return call_check(connection, CALL_WAITS);
-    *ret_info = connection->server;
+        return verb_check(connection, CALL_WAITS);
+    *ret_info = connection->introduction.server;
     return 0;
 }
 
@@ -89,8 +53,8 @@ int blkd_get_fd(const struct blkd *connection)
     if (connection == NULL)
         return error_report(-EINVAL, "asking for the descriptor of no connection");
     if (forkguard_tripped(&connection->forkguard))
-        return call_check(connection, CALL_WAITS);
-    return connection->epoll_fd;
+        return verb_check(connection, CALL_WAITS);
+    return connection->readiness.epoll_fd;
 }
 
 int blkd_set_event_callback(struct blkd *connection, blkd_event_callback *callback, void *user_data)
@@ -98,10 +62,10 @@ int blkd_set_event_callback(struct blkd *connection, blkd_event_callback *callba
     if (connection == NULL)
         return error_report(-EINVAL, "setting the event callback of no connection");
     if (forkguard_tripped(&connection->forkguard))
-        return call_check(connection, CALL_WAITS);
+        return verb_check(connection, CALL_WAITS);
     pthread_mutex_lock(&connection->mutex);
-    connection->event_callback = callback;
-    connection->event_user_data = user_data;
+    connection->events.callback = callback;
+    connection->events.user_data = user_data;
     pthread_mutex_unlock(&connection->mutex);
     return 0;
 }
@@ -114,9 +78,9 @@ int blkd_get_tier(struct blkd *connection, enum blkd_tier *ret_tier)
         return error_report(-EINVAL, "asking for the tier without %s",
                             connection == NULL ? "a connection" : "a place for the answer");
     if (forkguard_tripped(&connection->forkguard))
-        return call_check(connection, CALL_WAITS);
+        return verb_check(connection, CALL_WAITS);
     pthread_mutex_lock(&connection->mutex);
-    by_ring = rings_ready(&connection->rings) || connection->rings.tier == BLKD_TIER_RING;
+    by_ring = rings_ready(&connection->rings) || connection->rings.setup.tier == BLKD_TIER_RING;
     pthread_mutex_unlock(&connection->mutex);
     *ret_tier = by_ring ? BLKD_TIER_RING : BLKD_TIER_SOCKET;
     return 0;
@@ -152,8 +116,8 @@ static int ping_run(struct blkd *connection, struct call_mode mode)
 
     if (connection == NULL)
         return error_report(-EINVAL, "ping without a connection");
-    r = call_begin(connection, NULL, &ping_operation, mode, &call);
-    return r < 0 ? r : call_run(call);
+    r = verb_begin(connection, NULL, &ping_operation, mode, &call);
+    return r < 0 ? r : verb_run(call);
 }
 
 int blkd_ping(struct blkd *connection)

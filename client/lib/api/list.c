@@ -9,8 +9,8 @@
 #include "client/lib/api/pages.h"
 #include "client/lib/base/error.h"
 #include "client/lib/base/texts.h"
-#include "client/lib/call/call.h"
 #include "client/lib/core/connection.h"
+#include "client/lib/core/verb.h"
 
 /* ---- devices ---- */
 
@@ -23,7 +23,7 @@ struct device_list_block {
 static void devices_build(const struct call *call, const struct request *part,
                           Blkd__Request *message, union call_body *body)
 {
-    const struct device_list_block *block = call->ret;
+    const struct device_list_block *block = call->asked.ret;
 
     (void)part;
     blkd__list_devices__init(&body->list_devices);
@@ -72,7 +72,7 @@ static struct blkd_device_entry devices_entry(const Blkd__DeviceEntry *from, cha
 static int devices_reply(struct call *call, const Blkd__Reply *reply)
 {
     const Blkd__DeviceList *from = reply->devices;
-    struct device_list_block *block = call->ret;
+    struct device_list_block *block = call->asked.ret;
     struct blkd_device_entry *entries;
     size_t count = block->list.count;
     char *position;
@@ -118,12 +118,12 @@ struct session_list_block {
 static void sessions_build(const struct call *call, const struct request *part,
                            Blkd__Request *message, union call_body *body)
 {
-    const struct session_list_block *block = call->ret;
+    const struct session_list_block *block = call->asked.ret;
 
     (void)part;
     blkd__list_sessions__init(&body->list_sessions);
     body->list_sessions.after_session = block->pages.after;
-    body->list_sessions.device = call->device_number;
+    body->list_sessions.device = call->asked.device_number;
     message->op_case = BLKD__REQUEST__OP_LIST_SESSIONS;
     message->list_sessions = &body->list_sessions;
 }
@@ -171,7 +171,7 @@ static struct blkd_session_entry sessions_entry(const Blkd__SessionEntry *from, 
 static int sessions_reply(struct call *call, const Blkd__Reply *reply)
 {
     const Blkd__SessionList *from = reply->sessions;
-    struct session_list_block *block = call->ret;
+    struct session_list_block *block = call->asked.ret;
     struct blkd_session_entry *entries;
     size_t count = block->list.count;
     char *position;

@@ -8,7 +8,7 @@
 #include "client/lib/api/pages.h"
 #include "client/lib/base/error.h"
 #include "client/lib/base/texts.h"
-#include "client/lib/call/call.h"
+#include "client/lib/core/verb.h"
 
 struct lock_list_block {
     struct blkd_lock_list list; /* first: what the user has */
@@ -19,12 +19,12 @@ struct lock_list_block {
 static void locks_build(const struct call *call, const struct request *part, Blkd__Request *message,
                         union call_body *body)
 {
-    const struct lock_list_block *block = call->ret;
+    const struct lock_list_block *block = call->asked.ret;
 
     (void)part;
     blkd__list_locks__init(&body->list_locks);
     body->list_locks.after_lock = block->pages.after;
-    body->list_locks.device = call->device_number;
+    body->list_locks.device = call->asked.device_number;
     message->op_case = BLKD__REQUEST__OP_LIST_LOCKS;
     message->list_locks = &body->list_locks;
 }
@@ -65,7 +65,7 @@ static struct blkd_lock_entry locks_entry(const Blkd__LockEntry *from, char **po
 static int locks_reply(struct call *call, const Blkd__Reply *reply)
 {
     const Blkd__LockList *from = reply->locks;
-    struct lock_list_block *block = call->ret;
+    struct lock_list_block *block = call->asked.ret;
     struct blkd_lock_entry *entries;
     size_t count = block->list.count;
     char *position;

@@ -31,7 +31,7 @@ bool openpath_retry(struct call *call, const char *path, enum blkd_access access
 {
     int fd;
 
-    if (call->result != -EACCES || call->descriptor)
+    if (call->result.error != -EACCES || call->passing.asked)
         return false;
     fd = openpath_open(path, access);
     if (fd < 0) {
@@ -39,7 +39,7 @@ bool openpath_retry(struct call *call, const char *path, enum blkd_access access
                          "by this program itself, since blkd opens no paths for its user");
         return false;
     }
-    call->fd = fd;
-    call->descriptor = true;
+    call->passing.fd = fd;
+    call->passing.asked = true;
     return true;
 }

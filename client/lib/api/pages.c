@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "client/lib/base/error.h"
+#include "client/lib/core/verb.h"
 
 char *pages_add_text(struct pages *pages, size_t bytes)
 {
@@ -31,13 +32,13 @@ int pages_get(struct blkd *connection, const struct operation *operation, uint64
               void *block)
 {
     struct call *call;
-    int r = call_begin(connection, NULL, operation, CALL_WAITS, &call);
+    int r = verb_begin(connection, NULL, operation, CALL_WAITS, &call);
 
     if (r < 0)
         return r;
-    call->device_number = device_number;
-    call->ret = block;
-    return call_run(call);
+    call->asked.device_number = device_number;
+    call->asked.ret = block;
+    return verb_run(call);
 }
 
 int pages_check(const struct blkd *connection, const void *ret_list)

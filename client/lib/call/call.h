@@ -2,32 +2,40 @@
 /*
  * One operation of the user, from submission to result. A call goes to the daemon as one request,
  * or as several that are in flight together when a transfer is larger than one request may be
- * (request.h). Somebody waits for it, or its callback runs in blkd_dispatch, or nobody cares.
+ * (request.h). Somebody waits for it, or a callback is told of it, or nobody cares.
  *
- * The life of a call: call_begin -> call_run -> [backlog] -> parts in flight -> CALL_DONE -> back
- * in the pool. All of it under the connection's mutex, but for callbacks and retries.
+ * The life of a call: call_new -> call_submit -> [backlog] -> parts in flight -> CALL_DONE -> its
+ * owner -> call_release. All of it under the connection's mutex, except where an operation says
+ * otherwise (retry).
+ *
+ * Who sends calls takes the first of a backlog and tells of its parts: call_part_started, then
+ * call_part_failed if it fails, then call_part_ended.
  */
 #ifndef BLKD_CLIENT_LIB_CALL_CALL_H
 #define BLKD_CLIENT_LIB_CALL_CALL_H
 
+#include <pthread.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
 #include "client/blkd.h"
 #include "client/lib/base/cursor.h"
-#include "common/ring.h"
-#include "proto/blkd.pb-c.h"
+#include "client/lib/call/operation.h"
+#include "client/lib/call/session.h"
 
-struct call;
-struct request;
-struct waiter;
+struct call_table;
+
+enum {
+    CALL_BUFFERS_FEW = 4,
+    CALL_POOL_MAX = 1024,
+    CALL_REASON_MAX = 512,
+};
 
 /* How the caller hears of the result. */
 struct call_mode {
     bool waits;
-    blkd_callback *callback; /* if it does not wait; NULL only for closing */
+    blkd_callback *callback; /* if it does not wait; NULL: nobody hears of it */
     void *user_data;
 };
 
@@ -35,62 +43,38 @@ struct call_mode {
 #define CALL_BACK(callback_, user_data_)                                                           \
     ((struct call_mode){.callback = (callback_), .user_data = (user_data_)})
 
-/* Room for any operation's message while it is packed. */
-union call_body {
-    Blkd__Hello hello;
-    Blkd__Ping ping;
-    struct {
-        Blkd__Open open;
-        Blkd__Config config;
-    } open;
-    Blkd__Close close;
-    Blkd__GetInfo get_info;
-    Blkd__GetConfig get_config;
-    Blkd__Read read;
-    Blkd__Write write;
-    Blkd__Flush flush;
-    Blkd__Discard discard;
-    Blkd__WriteZeroes write_zeroes;
-    Blkd__Resize resize;
-    Blkd__Seek seek;
-    Blkd__ListDevices list_devices;
-    Blkd__ListSessions list_sessions;
-    Blkd__Lock lock;
-    Blkd__Unlock unlock;
-    Blkd__ListLocks list_locks;
-    Blkd__Who who;
-    Blkd__Watch watch;
-    Blkd__BreakLock break_lock;
-    Blkd__Evict evict;
-    Blkd__Recover recover;
-    Blkd__SetupRing setup_ring;
-    Blkd__AddArena add_arena;
-    Blkd__RemoveArena remove_arena;
+/* Of the device. */
+struct call_range {
+    uint64_t offset_bytes;
+    uint64_t length_bytes;
+    unsigned int flags;
+    bool empty; /* nothing to do: succeeds without a request */
 };
 
-enum call_payload {
-    CALL_PAYLOAD_NONE,
-    CALL_PAYLOAD_OUT, /* the request carries the buffers */
-    CALL_PAYLOAD_IN,  /* the reply fills them */
+/* What else the user asks for, and where the answer goes. A verb fills in what its own operation
+ * reads. */
+struct call_asked {
+    uint64_t device_number;
+    uint64_t session_number;
+    enum blkd_lock_mode lock_mode;
+    uint32_t wait_ms;
+    bool isolate;
+    bool parked;   /* waits for others than the daemon: closing the device ends it */
+    char *text;    /* a path or a purpose; the call's to free. May be NULL */
+    void *ret;     /* the caller's out-parameter */
+    void *context; /* the operation's own: freed by its `release` */
 };
 
-/* What differs between operations. */
-struct operation {
-    enum call_payload payload;
-    enum ring_operation ring; /* 0: always goes through the socket */
-    /* Fills in the message of one part; everything it points to outlives the packing. */
-    void (*build)(const struct call *call, const struct request *part, Blkd__Request *message,
-                  union call_body *body);
-    /* Takes the results out of a reply that reports success; NULL: there are none. Returns 0, or a
-     * negative errno that becomes the result. */
-    int (*on_reply)(struct call *call, const Blkd__Reply *reply);
-    /* "read of 512 bytes at sector 3 (offset 1536) of /srv/a.img" */
-    void (*describe)(const struct call *call, char *text, size_t size);
-    /* The last thing done with the call under the mutex before it is CALL_DONE; may be NULL. */
-    void (*on_done)(struct call *call);
-    /* Runs without the mutex, on the thread that is about to hand over the result. True: the call
-     * has been changed and is to be submitted again. May be NULL. */
-    bool (*retry)(struct call *call);
+/* A descriptor that goes with the request. */
+struct call_passing {
+    int fd;     /* -1: none, or sent already. Closed with the call */
+    bool asked; /* the request says that one comes */
+};
+
+/* The list of the user's buffers, for a call that outlives the function that made it. */
+struct call_buffers {
+    struct iovec *copy; /* NULL: the caller's list is used; else `few` or allocated */
+    struct iovec few[CALL_BUFFERS_FEW];
 };
 
 enum call_state {
@@ -99,108 +83,95 @@ enum call_state {
     CALL_DONE,
 };
 
-enum { CALL_IOV_INLINE = 4, CALL_POOL_MAX = 1024 };
+struct call_progress {
+    enum call_state state;
+    bool by_ring;    /* chosen before it is submitted */
+    bool in_backlog; /* has parts that are not in flight yet */
+    uint32_t parts_in_flight;
+    uint64_t started_bytes; /* of a transfer: what has gone into parts */
+    struct cursor cursor;   /* the buffers from started_bytes on */
+};
+
+struct call_result {
+    int error;                    /* 0 or a negative errno */
+    uint64_t failed_offset_bytes; /* of the part that it is from */
+    char *message;                /* with an error; may be NULL when memory is short */
+};
 
 struct call {
-    TAILQ_ENTRY(call) link;         /* in `active`, `done` or the pool */
+    TAILQ_ENTRY(call) link;         /* in `active`, the pool, or a list of the owner's when done */
     TAILQ_ENTRY(call) backlog_link; /* while in_backlog */
-    struct blkd *connection;
-    struct blkd_device *device; /* NULL: about the connection */
+    struct call_table *table;
+    struct session *session; /* NULL: about the connection */
     const struct operation *operation;
     struct call_mode mode;
-    struct waiter *waiter; /* who sleeps until the call is done */
-    enum call_state state;
-    bool in_backlog; /* has parts that are not in flight yet */
-    bool by_ring;    /* chosen once, when it is submitted */
-    bool started;
-    bool empty; /* a transfer of nothing: succeeds without a request */
-    uint32_t parts_in_flight;
-    int result;
-    uint64_t failed_offset_bytes; /* of the part that `result` is from */
-    char *message;                /* with a negative result; may be NULL when memory is short */
-    void *ret;                    /* the caller's out-parameter */
-    uint64_t device_number;       /* what is asked about it, or done to it, by its number */
-    uint64_t session_number;
-    char *text; /* a path or a purpose that the request carries; may be NULL */
-
-    /* A lock. */
-    enum blkd_lock_mode lock_mode;
-    uint32_t wait_ms;
-    bool isolate;
-    bool parked; /* waits for others than the daemon: closing the device ends it */
-
-    /* A range of the device. */
-    uint64_t offset_bytes;
-    uint64_t length_bytes;
-    uint64_t started_bytes; /* of a transfer: what has gone into parts */
-    unsigned int flags;
-    struct cursor cursor; /* the buffers from started_bytes on */
-    struct iovec *iov_copy;
-    struct iovec iov_inline[CALL_IOV_INLINE];
-
-    /* Opening a device, or asking about a path. */
-    struct blkd_device *opening;
-    int fd;          /* to be passed; -1: none, or passed already */
-    bool descriptor; /* the request passes one */
+    pthread_cond_t *waiter; /* of a thread that sleeps until the call is done; the owner's */
+    struct call_range range;
+    struct call_asked asked;
+    struct call_passing passing;
+    struct call_progress progress;
+    struct call_result result;
+    struct call_buffers buffers;
 };
 
 TAILQ_HEAD(call_list, call);
 
-/* A connection's calls. */
+/* Who has the calls, as they see it. With the mutex held. */
+struct call_owner {
+    /* The call has its result and is in no list: the owner hands it over and releases it. */
+    void (*on_done)(struct call_table *table, struct call *call);
+    /* The connection has just become of no use: whoever moves calls stops doing so, and
+     * call_fail_all ends them. */
+    void (*on_lost)(struct call_table *table);
+};
+
+/* A connection's calls. Under its mutex. */
 struct call_table {
+    const struct call_owner *owner;
     struct call_list active;       /* submitted, not done */
     struct call_list backlog;      /* those of them with parts that are not in flight yet */
     struct call_list ring_backlog; /* the same of those that go by ring */
-    struct call_list done;         /* for blkd_dispatch */
     struct call_list pool;
     uint32_t pooled;
+    bool lost; /* the connection is, once and for good: no call is active any more */
+    char lost_reason[CALL_REASON_MAX];
 };
 
-void call_table_init(struct call_table *table);
-/* Whether calls have parts that are not in flight yet. */
-bool call_table_waits(const struct call_table *table);
+void call_table_init(struct call_table *table, const struct call_owner *owner);
 void call_table_deinit(struct call_table *table);
 
-/* Whether a call may start at all, before anything is locked: 0, -ENOTCONN in a forked child,
- * -EDEADLK for a waiting one inside a callback, -EINVAL without a callback where there must be one.
- */
-int call_check(const struct blkd *connection, struct call_mode mode);
+/* Whether calls have parts that are not in flight yet. */
+bool call_table_waits(const struct call_table *table);
 
-/* Makes a call for an operation. Returns 0 with the connection's mutex held until call_run or
- * call_abandon, or, not held, what call_check returns, -ENOTCONN, -EBADF (device being closed),
- * -ENOMEM. */
-int call_begin(struct blkd *connection, struct blkd_device *device,
-               const struct operation *operation, struct call_mode mode, struct call **ret_call);
+/* The connection is of no more use; the reason is for a person. Every active call ends with
+ * -ENOTCONN. Only by the thread that reads, or while nobody reads: a call that ends gives up
+ * buffers that a reader may be filling. */
+void call_table_lose(struct call_table *table, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
-/* Submits the call and, if its mode says so, waits for it: then returns its result. */
-int call_run(struct call *call);
+/* Ends every active call with -ENOTCONN. */
+void call_fail_all(struct call_table *table);
 
-/* Gives up a call that was begun but not run; returns `error`. */
-int call_abandon(struct call *call, int error);
-
-/* ---- with the mutex held ---- */
-
-/* An unused call outside the table, for one that must not fail later. NULL: no memory. */
-struct call *call_new(struct blkd *connection);
+/* An unused call that is not active yet. NULL: no memory. */
+struct call *call_new(struct call_table *table);
 /* Frees what the call owns and puts it into the pool. */
 void call_release(struct call *call);
 
-/* Puts a call among the active ones; on a lost connection it fails at once. Sends nothing yet. */
+/* Puts a call among the active ones; on a lost connection it fails at once. Sends nothing. */
 void call_submit(struct call *call);
+/* The same for a call that fails before it could be sent. */
+void call_refuse(struct call *call, int error, const char *detail);
 
+/* A part is in flight now. Calls with several take turns, so that a huge transfer does not hold up
+ * what comes after. */
+void call_part_started(struct call *call, bool more);
 /* A part failed; `detail` is the daemon's words or NULL. No further parts will start. */
 void call_part_failed(struct call *call, uint64_t offset_bytes, int error, const char *detail);
 /* A part came to its end, well or not; the last one's end is that of the call. */
 void call_part_ended(struct call *call);
-/* A part is in flight now. Calls with several take turns, so that a huge transfer does not hold up
- * what comes after. */
-void call_part_started(struct call *call, bool more);
 
 /* Sets result and message of a call that fails before it is done. */
 void call_set_failure(struct call *call, int error, const char *detail);
-
-/* Ends every active call with -ENOTCONN: the connection is lost. */
-void call_fail_all(struct call_table *table);
 
 /* Copies the call's message to the calling thread's if it failed. */
 void call_tell_message(const struct call *call);

@@ -6,8 +6,6 @@
 #include <string.h>
 
 #include "client/lib/base/texts.h"
-#include "client/lib/core/connection.h"
-#include "client/lib/core/event.h"
 #include "common/status.h"
 
 _Static_assert((int)BLKD_HAPPENING_SESSION_OPENED ==
@@ -66,20 +64,19 @@ static struct happening_event *happening_new(const Blkd__Event *message)
     return event;
 }
 
-void happening_received(struct blkd *connection, const Blkd__Event *message)
+void happening_received(struct events *events, const Blkd__Event *message)
 {
     struct happening_event *event = NULL;
 
-    if (connection->event_callback == NULL)
+    if (events->callback == NULL)
         return;
-    if (connection->happenings_queued < EVENT_HAPPENINGS_MAX)
+    if (events->happenings_queued < EVENT_HAPPENINGS_MAX)
         event = happening_new(message);
     if (event == NULL) {
-        connection->happenings_left_out += 1 + message->happening->left_out;
+        events->happenings_left_out += 1 + message->happening->left_out;
         return;
     }
-    event->happening.left_out += connection->happenings_left_out;
-    connection->happenings_left_out = 0;
-    connection->happenings_queued++;
-    event_append(connection, &event->event);
+    event->happening.left_out += events->happenings_left_out;
+    events->happenings_left_out = 0;
+    event_append(events, &event->event);
 }

@@ -7,10 +7,10 @@
 #ifndef BLKD_CLIENT_LIB_CORE_HAPPENING_H
 #define BLKD_CLIENT_LIB_CORE_HAPPENING_H
 
-#include "client/blkd.h"
+#include "client/lib/core/event.h"
 #include "proto/blkd.pb-c.h"
 
 /* Queues it if somebody listens. Mutex held. */
-void happening_received(struct blkd *connection, const Blkd__Event *message);
+void happening_received(struct events *events, const Blkd__Event *message);
 
 #endif

@@ -7,13 +7,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "client/lib/call/request.h"
-#include "client/lib/core/connection.h"
-#include "client/lib/link/reply.h"
 #include "common/frame.h"
 
-int receiver_init(struct receiver *receiver)
+int receiver_init(struct receiver *receiver, int socket, const struct replies *replies)
 {
+    receiver->socket = socket;
+    receiver->replies = *replies;
     receiver->received.count = receiver->descriptors.count = 0;
     receiver->buffer = malloc(RECEIVER_BUFFER_BYTES);
     return receiver->buffer != NULL ? 0 : -ENOMEM;
@@ -27,7 +26,8 @@ void receiver_deinit(struct receiver *receiver)
     receiver->buffer = NULL;
 }
 
-void receiver_aim(struct receiver *receiver, struct request *request)
+/* The payload that comes next is this request's. */
+static void receiver_aim(struct receiver *receiver, struct request *request)
 {
     receiver->target = request;
     receiver->cursor = request->payload;
@@ -45,22 +45,20 @@ static void receiver_compact(struct receiver *receiver)
     receiver->end = kept;
 }
 
-static size_t receiver_room(const struct blkd *connection)
+static size_t receiver_room(const struct receiver *receiver)
 {
-    const struct receiver *receiver = &connection->receiver;
     size_t room = RECEIVER_BUFFER_BYTES - receiver->end;
     size_t useful = RECEIVER_SMALL_BYTES;
 
-    if (connection->requests.large_reads_in_flight == 0)
+    if (receiver->replies.requests->large_reads_in_flight == 0)
         return room;
     if (useful < receiver->wanted_bytes)
         useful = receiver->wanted_bytes;
     return useful < room ? useful : room;
 }
 
-void receiver_prepare(struct blkd *connection)
+void receiver_prepare(struct receiver *receiver)
 {
-    struct receiver *receiver = &connection->receiver;
 
     receiver_compact(receiver);
     receiver->iov_count = 0;
@@ -70,15 +68,14 @@ void receiver_prepare(struct blkd *connection)
                                           receiver->iov, IOV_MAX - 1, &receiver->direct_bytes);
     if (receiver->direct_bytes == receiver->target_left_bytes)
         receiver->iov[receiver->iov_count++] =
-            (struct iovec){receiver->buffer + receiver->end, receiver_room(connection)};
+            (struct iovec){receiver->buffer + receiver->end, receiver_room(receiver)};
 }
 
-ssize_t receiver_receive(struct blkd *connection)
+ssize_t receiver_receive(struct receiver *receiver)
 {
-    struct receiver *receiver = &connection->receiver;
     struct msghdr message = {.msg_iov = receiver->iov, .msg_iovlen = receiver->iov_count};
 
-    return fdpass_receive(connection->socket, &message, MSG_DONTWAIT, &receiver->received);
+    return fdpass_receive(receiver->socket, &message, MSG_DONTWAIT, &receiver->received);
 }
 
 /* Payload that came into the buffer with what was before it. */
@@ -93,26 +90,25 @@ static void receiver_copy_payload(struct receiver *receiver)
     receiver->target_left_bytes -= here;
 }
 
-static bool receiver_step_payload(struct blkd *connection)
+static bool receiver_step_payload(struct receiver *receiver)
 {
-    struct receiver *receiver = &connection->receiver;
     struct request *request = receiver->target;
 
     receiver_copy_payload(receiver);
     if (receiver->target_left_bytes > 0)
         return false;
     receiver->target = NULL;
-    reply_finish(connection, request);
+    reply_finish(&receiver->replies, request);
     return true;
 }
 
-static bool receiver_step_header(struct blkd *connection)
+static bool receiver_step_header(struct receiver *receiver)
 {
-    struct receiver *receiver = &connection->receiver;
     const uint8_t *bytes = receiver->buffer + receiver->begin;
     size_t here = receiver->end - receiver->begin;
     struct frame_prefix prefix;
     const Blkd__Reply *reply;
+    struct request *target;
     size_t whole;
     int r;
 
@@ -121,7 +117,7 @@ static bool receiver_step_header(struct blkd *connection)
         return false;
     r = frame_decode(bytes, &prefix);
     if (r < 0) {
-        handle_lose(connection, "the daemon sent a frame of impossible size");
+        call_table_lose(receiver->replies.calls, "the daemon sent a frame of impossible size");
         return false;
     }
     whole = FRAME_PREFIX_BYTES + prefix.header_bytes;
@@ -132,21 +128,24 @@ static bool receiver_step_header(struct blkd *connection)
     r = wire_unpack_reply(&receiver->arena, bytes + FRAME_PREFIX_BYTES, prefix.header_bytes,
                           &reply);
     if (r < 0) {
-        handle_lose(connection, "the daemon sent a reply that cannot be decoded (%s)",
-                    blkd_strerror(r));
+        call_table_lose(receiver->replies.calls,
+                        "the daemon sent a reply that cannot be decoded (%s)", blkd_strerror(r));
         return false;
     }
     receiver->begin += whole;
-    return reply_take(connection, reply, prefix.payload_bytes);
+    if (!reply_take(&receiver->replies, reply, prefix.payload_bytes, &target))
+        return false;
+    if (target != NULL)
+        receiver_aim(receiver, target);
+    return true;
 }
 
-void receiver_take(struct blkd *connection, size_t bytes)
+void receiver_take(struct receiver *receiver, size_t bytes)
 {
-    struct receiver *receiver = &connection->receiver;
     size_t direct = bytes < receiver->direct_bytes ? bytes : receiver->direct_bytes;
 
     descriptors_take(&receiver->descriptors, &receiver->received);
-    if (connection->lost) {
+    if (receiver->replies.calls->lost) {
         descriptors_close(&receiver->descriptors);
         return;
     }
@@ -154,9 +153,15 @@ void receiver_take(struct blkd *connection, size_t bytes)
         cursor_advance(&receiver->cursor, direct);
     receiver->target_left_bytes -= direct;
     receiver->end += bytes - direct;
-    while (receiver->target != NULL ? receiver_step_payload(connection)
-                                    : receiver_step_header(connection))
+    while (receiver->target != NULL ? receiver_step_payload(receiver)
+                                    : receiver_step_header(receiver))
         ;
     if (receiver->begin == receiver->end)
         descriptors_close(&receiver->descriptors);
+}
+
+void receiver_lose(struct receiver *receiver)
+{
+    receiver->target = NULL;
+    receiver->begin = receiver->end = 0;
 }

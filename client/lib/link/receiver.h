@@ -4,7 +4,7 @@
  * and their payload is copied out; the payload of large reads goes from the socket straight into
  * the user's buffers, with the beginning of the next frame behind it in the same recvmsg(2).
  *
- * Only the thread that reads (blkd.reading) may call receiver_receive, without the mutex;
+ * Only the thread that reads may call receiver_receive, without the mutex;
  * everything else is done with the mutex held.
  *
  * Descriptors come with the first byte of their frame, and recvmsg(2) returns no bytes behind that
@@ -20,12 +20,10 @@
 
 #include "client/lib/base/cursor.h"
 #include "client/lib/base/descriptors.h"
+#include "client/lib/link/reply.h"
 #include "common/fdpass.h"
 #include "common/limits.h"
 #include "common/wire.h"
-
-struct blkd;
-struct request;
 
 enum {
     RECEIVER_BUFFER_BYTES = FRAME_PREFIX_BYTES + FRAME_HEADER_MAX,
@@ -35,6 +33,9 @@ enum {
 };
 
 struct receiver {
+    int socket;             /* constant; the connection's to close */
+    struct replies replies; /* constant */
+
     uint8_t *buffer;
     size_t begin, end;   /* of the bytes that are not used yet */
     size_t wanted_bytes; /* more of them that the frame at hand needs */
@@ -55,20 +56,21 @@ struct receiver {
     size_t direct_bytes; /* of it, the part that goes to the user's buffers */
 };
 
-int receiver_init(struct receiver *receiver);
+/* `replies` is copied. 0 or -ENOMEM. */
+int receiver_init(struct receiver *receiver, int socket, const struct replies *replies);
 void receiver_deinit(struct receiver *receiver);
 
-/* The payload that comes next is this request's. */
-void receiver_aim(struct receiver *receiver, struct request *request);
-
 /* Lays out the buffers for one receiver_receive. */
-void receiver_prepare(struct blkd *connection);
+void receiver_prepare(struct receiver *receiver);
 
 /* Receives once without blocking. Returns the bytes, 0 at the end, or a negative errno. */
-ssize_t receiver_receive(struct blkd *connection);
+ssize_t receiver_receive(struct receiver *receiver);
 
 /* Takes in `bytes` received bytes and completes what they complete. Bytes that make no sense lose
  * the connection. */
-void receiver_take(struct blkd *connection, size_t bytes);
+void receiver_take(struct receiver *receiver, size_t bytes);
+
+/* The connection is lost: nothing more is taken in. */
+void receiver_lose(struct receiver *receiver);
 
 #endif

@@ -9,12 +9,12 @@
  * and neither READY nor REFUSED ends. Calls that could go by ring go by socket until READY, unless
  * the program wants nothing but rings: then they wait in the backlog.
  *
- * Submissions are made by whoever has the mutex. Completions are taken, with the mutex held, by the
- * thread that reads or while nobody reads, as what comes from the socket is. When nobody reads and
- * something is in flight, the completion ring's consumer is asleep as seen by the daemon, which
- * then sends RingReady on the socket: so the descriptor that the program polls becomes readable.
+ * Everything here is called with the connection's mutex held. Submissions are made by whoever has
+ * it. Completions are taken by the thread that reads or while nobody reads, as what comes from the
+ * socket is. While completions are not looked for, their consumer is asleep as seen by the daemon,
+ * which then sends RingReady on the socket: so a descriptor becomes readable.
  *
- * Memory of the program that lies in one of connection->arenas is named to the daemon; all other is
+ * Memory of the program that lies in an arena of `shared` is named to the daemon; all other is
  * copied through `bounce`, an arena that nobody else gets pages of.
  */
 #ifndef BLKD_CLIENT_LIB_RING_RINGS_H
@@ -25,11 +25,10 @@
 #include <stdint.h>
 
 #include "client/blkd.h"
-#include "client/lib/ring/arena.h"
+#include "client/lib/call/call.h"
+#include "client/lib/call/request.h"
+#include "client/lib/ring/arenas.h"
 #include "common/ring.h"
-
-struct blkd;
-struct call;
 
 enum rings_state {
     RINGS_NONE,
@@ -51,80 +50,73 @@ enum {
     RINGS_REASON_MAX = 512,
 };
 
-struct rings {
+/* Whether there are rings. Under the connection's mutex. */
+struct rings_setup {
     enum blkd_tier tier; /* constant */
     bool offered;        /* the daemon's Hello; constant from then on */
     enum rings_state state;
     uint32_t answers_awaited; /* while ASKED */
     int error;                /* why REFUSED */
     char reason[RINGS_REASON_MAX];
-    bool broken; /* the daemon's index makes no sense: the thread that reads loses the connection */
+};
 
+/* The rings themselves, once READY. Under the connection's mutex, except that the thread that reads
+ * may look at `completions` and put itself to sleep in it without. */
+struct rings_memory {
     int doorbell; /* -1: none */
-    uint8_t *memory;
-    struct ring_layout layout; /* of `memory` */
+    uint8_t *base;
+    struct ring_layout layout; /* of what is at `base` */
     struct ring_producer submissions;
     struct ring_consumer completions;
     uint32_t in_flight;
     bool asleep; /* the consumer, as told to the daemon */
-    struct arena_set bounce;
+    bool broken; /* the daemon's index makes no sense: the next rings_reap loses the connection */
 };
 
-void rings_init(struct rings *rings, enum blkd_tier tier);
+struct rings {
+    struct call_table *calls;        /* constant */
+    struct request_table *requests;  /* constant */
+    struct descriptors *descriptors; /* constant: those of the rings come here */
+    struct rings_setup setup;
+    struct rings_memory memory;
+    struct arenas shared;
+    struct arenas bounce;
+};
+
+void rings_init(struct rings *rings, enum blkd_tier tier, struct call_table *calls,
+                struct request_table *requests, struct descriptors *descriptors);
 /* Unmaps everything; no call is left, and the doorbell is closed. */
 void rings_deinit(struct rings *rings);
 
-/* ---- set-up and arenas (ring_setup.c, ring_arena.c); mutex held ---- */
+/* ---- set-up (setup.c) ---- */
 
 /* Which way a call that could go by ring takes: 1 by ring, 0 by socket, or a negative errno with
- * rings->reason: there must be rings, and there are none. Asks the daemon for them if nobody has.
- */
-int rings_choose(struct blkd *connection);
+ * setup.reason: there must be rings, and there are none. Submits the requests for them if nobody
+ * has. */
+int rings_choose(struct rings *rings);
 
-/* One of the answers that READY needs has come: 0, or why it is REFUSED. */
-void rings_answered(struct blkd *connection, int error, const char *reason);
+/* ---- on the way out (send.c) ---- */
 
-/* Maps shared memory that the daemon has sent and closes its descriptor, whether it succeeds or
- * not. A child of fork does not get the mapping. 0, -EPROTO (it is smaller than size_bytes, or
- * fd is -1) or a negative errno. */
-int ring_map(int fd, size_t size_bytes, void **ret_memory);
-void ring_unmap(void *memory, size_t size_bytes);
+/* Submits what can be submitted now, and wakes the daemon if it has to be. 0, or -EPROTO: the
+ * daemon's index makes no sense; rings_reap is to be called, as soon as it may be. */
+int rings_push(struct rings *rings);
 
-/* A call that asks for the arena `bounce`, with nobody to wait for it. NULL: no memory. */
-struct call *ring_new_bounce_call(struct blkd *connection);
+/* ---- on the way in (reap.c) ---- */
 
-/* The daemon gives an arena of at least size_bytes, which becomes part of connection->arenas (and
- * never of `bounce`); rings are set up if they are not yet. Waits, the mutex given up meanwhile:
- * not inside a callback. 0, -EDQUOT, -EOPNOTSUPP (no rings here), -ENOTCONN, -ENOMEM, -ENOSPC,
- * -EPROTO. */
-int ring_add_arena(struct blkd *connection, size_t size_bytes);
-
-/* Gives back an arena of connection->arenas of which nothing is in use; unmapped at once, whatever
- * the daemon says. Does not wait. 0, or -ENOMEM: it is still there. */
-int ring_remove_arena(struct blkd *connection, struct arena *arena);
-
-/* ---- on the way (ring_send.c, ring_reap.c); mutex held ---- */
-
-/* Submits what can be submitted now, and wakes the daemon if it has to be. */
-void rings_push(struct blkd *connection);
-
-/* Takes what is complete. By the thread that reads, or while nobody reads. */
-void rings_reap(struct blkd *connection);
-
-/* The same; then what has waited for those is sent: it may be all that is left to wait for. */
-void rings_advance(struct blkd *connection);
+/* Takes what is complete. Loses the connection for what makes no sense. */
+void rings_reap(struct rings *rings);
 
 /* Whether completions can be waited for at all. */
 static inline bool rings_ready(const struct rings *rings)
 {
-    return rings->state == RINGS_READY;
+    return rings->setup.state == RINGS_READY;
 }
 
-/* Somebody looks at the ring now: no wake-up is needed. As rings_reap. */
+/* Nobody will look at the ring for a while. False: something is complete already, and the daemon
+ * was told nothing. */
+bool rings_sleep(struct rings *rings);
+/* Somebody looks at the ring now: no wake-up is needed. */
 void rings_wake(struct rings *rings);
-
-/* The library is being left: if nobody reads, the daemon is told to wake whoever polls. */
-void rings_rest(struct blkd *connection);
 
 /* The connection is lost: nothing is in flight any more. Memory stays. */
 void rings_lose(struct rings *rings);

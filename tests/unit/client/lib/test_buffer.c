@@ -7,16 +7,14 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "client/lib/ring/buffers.h"
 #include "client/lib/core/connection.h"
-#include "client/lib/ring/arena.h"
-#include "client/lib/ring/rings.h"
+#include "client/lib/core/memory.h"
 #include "tests/unit/client/lib/fake_daemon.h"
 
 enum { PAGE = ARENA_PAGE_BYTES, MIB = 1024 * 1024, THREADS = 4, ROUNDS = 400, KEPT = 24 };
 
-int __wrap_ring_add_arena(struct blkd *of, size_t size_bytes);
-int __wrap_ring_remove_arena(struct blkd *of, struct arena *arena);
+int __wrap_memory_add_arena(struct blkd *of, size_t size_bytes);
+int __wrap_memory_remove_arena(struct blkd *of, struct arena *arena);
 
 static struct fake fake;
 static struct blkd *connection;
@@ -50,7 +48,7 @@ static void wait_asleep(pid_t thread)
     }
 }
 
-int __wrap_ring_add_arena(struct blkd *of, size_t size_bytes)
+int __wrap_memory_add_arena(struct blkd *of, size_t size_bytes)
 {
     pid_t sleeper = world.until_asleep;
     void *base;
@@ -65,28 +63,28 @@ int __wrap_ring_add_arena(struct blkd *of, size_t size_bytes)
     }
     (void)sched_yield();
     pthread_mutex_lock(&of->mutex);
-    if (world.error != 0 || of->lost)
-        return of->lost ? -ENOTCONN : world.error;
+    if (world.error != 0 || of->calls.lost)
+        return of->calls.lost ? -ENOTCONN : world.error;
     if (size_bytes > world.quota_bytes - world.bytes)
         return -EDQUOT;
     base = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED)
         abort();
-    r = arena_add(&of->arenas, world.asks, base, size_bytes);
+    r = arena_add(&of->rings.shared.set, world.asks, base, size_bytes);
     if (r < 0)
         abort();
     world.bytes += size_bytes;
     return 0;
 }
 
-int __wrap_ring_remove_arena(struct blkd *of, struct arena *arena)
+int __wrap_memory_remove_arena(struct blkd *of, struct arena *arena)
 {
     if (arena->used_pages != 0)
         abort();
     world.bytes -= arena->size_bytes;
     world.removed++;
     (void)munmap(arena->base, arena->size_bytes);
-    arena_remove(&of->arenas, arena);
+    arena_remove(&of->rings.shared.set, arena);
     return 0;
 }
 
@@ -125,7 +123,7 @@ static bool is_shared(const void *pointer)
     bool shared;
 
     pthread_mutex_lock(&connection->mutex);
-    shared = arena_find(&connection->arenas, pointer, 1, &place, &foreign) == 1;
+    shared = arena_find(&connection->rings.shared.set, pointer, 1, &place, &foreign) == 1;
     pthread_mutex_unlock(&connection->mutex);
     return shared;
 }
@@ -329,12 +327,12 @@ START_TEST(freeing_what_is_no_buffer_does_nothing)
     blkd_buffer_free(connection, ordinary + PAGE);
     ck_assert(is_shared(shared) && is_mapped(ordinary));
     shared[0] = ordinary[0] = 1;
-    ck_assert_uint_eq(connection->arenas.arenas[0].used_pages, 2);
+    ck_assert_uint_eq(connection->rings.shared.set.arenas[0].used_pages, 2);
     for (int i = 0; i < 2; i++) {
         blkd_buffer_free(connection, shared);
         blkd_buffer_free(connection, ordinary);
     }
-    ck_assert_uint_eq(connection->arenas.arenas[0].used_pages, 0);
+    ck_assert_uint_eq(connection->rings.shared.set.arenas[0].used_pages, 0);
     ck_assert(!is_mapped(ordinary));
 }
 END_TEST
@@ -473,8 +471,8 @@ START_TEST(threads_allocate_and_free_together)
         ck_assert_ptr_null(failed);
     }
     ck_assert_ptr_null(connection->buffers.privates);
-    for (uint32_t i = 0; i < connection->arenas.count; i++)
-        ck_assert_uint_eq(connection->arenas.arenas[i].used_pages, 0);
+    for (uint32_t i = 0; i < connection->rings.shared.set.count; i++)
+        ck_assert_uint_eq(connection->rings.shared.set.arenas[i].used_pages, 0);
     ck_assert_uint_gt(world.asks, 0);
 }
 END_TEST
