@@ -4,8 +4,8 @@
  * and their payload is copied out; the payload of large reads goes from the socket straight into
  * the user's buffers, with the beginning of the next frame behind it in the same recvmsg(2).
  *
- * Only the thread that reads may call receiver_receive, without the mutex;
- * everything else is done with the mutex held.
+ * Only the thread that reads may call receiver_receive, without the mutex; everything else is done
+ * with the mutex held.
  *
  * Descriptors come with the first byte of their frame, and recvmsg(2) returns no bytes behind that
  * frame's sendmsg(2) with them; those that no reply claims are closed.
@@ -32,28 +32,37 @@ enum {
     RECEIVER_SMALL_BYTES = 512,
 };
 
-struct receiver {
-    int socket;             /* constant; the connection's to close */
-    struct replies replies; /* constant */
-
+/* Received bytes that are not used yet. */
+struct receiver_bytes {
     uint8_t *buffer;
-    size_t begin, end;   /* of the bytes that are not used yet */
-    size_t wanted_bytes; /* more of them that the frame at hand needs */
-    struct wire_arena arena;
+    size_t begin, end;
+    size_t wanted; /* more of them that the frame at hand needs */
+};
 
-    struct fdpass received; /* by the last receiver_receive; the reading thread's */
-    /* Came with a frame that is being taken in, and are not claimed by it yet. */
-    struct descriptors descriptors;
-
-    /* The reply whose payload is coming in. */
-    struct request *target;
+/* The reply whose payload is coming in. */
+struct receiver_target {
+    struct request *request; /* NULL: none */
     struct cursor cursor;
-    size_t target_left_bytes;
+    size_t left_bytes;
+};
 
-    /* What the next recvmsg is given. */
+/* One recvmsg: laid out by receiver_prepare, then the reading thread's until receiver_take. */
+struct receiver_step {
     struct iovec iov[IOV_MAX];
     size_t iov_count;
     size_t direct_bytes; /* of it, the part that goes to the user's buffers */
+    struct fdpass received;
+};
+
+/* Under the connection's mutex, except what a step in progress reads into. */
+struct receiver {
+    int socket;             /* constant; the connection's to close */
+    struct replies replies; /* constant */
+    struct receiver_bytes bytes;
+    struct receiver_target target;
+    struct receiver_step step;
+    struct descriptors descriptors; /* came with the frame that is being taken in */
+    struct wire_arena arena;        /* where its header is decoded */
 };
 
 /* `replies` is copied. 0 or -ENOMEM. */
