@@ -25,8 +25,8 @@ static void watch_build(const struct call *call, const struct request *part, Blk
 
 static void watch_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "%s watching blkd's devices",
-                   call->range.flags == 0 ? "ending" : "start of");
+    (void)snprintf(text, size, "%s watching devices",
+                   call->range.flags == 0 ? "stopping" : "starting");
 }
 
 static const struct operation watch_operation = {
@@ -83,7 +83,7 @@ static void evict_build(const struct call *call, const struct request *part, Blk
 
 static void evict_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "throwing out session %" PRIu64, call->asked.session_number);
+    (void)snprintf(text, size, "evicting session %" PRIu64, call->asked.session_number);
 }
 
 static const struct operation evict_operation = {
@@ -135,7 +135,7 @@ static int admin_begin(struct blkd *connection, const struct operation *operatio
                        struct call **ret_call)
 {
     if (connection == NULL)
-        return error_report(-EINVAL, "asking blkd for something without a connection");
+        return error_report(-EINVAL, "connection is NULL");
     return verb_begin(connection, NULL, operation, CALL_WAITS, ret_call);
 }
 
@@ -157,9 +157,12 @@ int blkd_break_lock(struct blkd *connection, uint64_t device_number, uint64_t se
     int r;
 
     if (device_number == 0)
-        return error_report(-EINVAL, "breaking locks on no device: its number is 0");
+        return error_report(-EINVAL, "cannot break locks: the device number is 0");
     if (wait_ms < BLKD_WAIT_FOREVER)
-        return error_report(-EINVAL, "waiting %d ms for broken locks has no meaning", wait_ms);
+        return error_report(
+            -EINVAL,
+            "cannot break locks: wait_ms is %d, but must be 0 or more, or BLKD_WAIT_FOREVER",
+            wait_ms);
     r = admin_begin(connection, &break_operation, &call);
     if (r < 0)
         return r;
@@ -178,7 +181,7 @@ int blkd_evict(struct blkd *connection, uint64_t session_number)
     int r;
 
     if (session_number == 0)
-        return error_report(-EINVAL, "throwing out no session: its number is 0");
+        return error_report(-EINVAL, "cannot evict a session: its number is 0");
     r = admin_begin(connection, &evict_operation, &call);
     if (r < 0)
         return r;
@@ -194,8 +197,9 @@ int blkd_recover(struct blkd *connection, const char *path, uint64_t device_numb
     int r;
 
     if ((path != NULL) == (device_number != 0))
-        return error_report(-EINVAL, "recovering a device is by its path or by its number, not %s",
-                            path != NULL ? "by both" : "by neither");
+        return error_report(-EINVAL,
+                            "cannot recover a device: give either its path or its number, not %s",
+                            path != NULL ? "both" : "neither");
     r = path != NULL ? config_absolute_path(path, &absolute) : 0;
     if (r == 0)
         r = admin_begin(connection, &recover_operation, &call);

@@ -87,10 +87,10 @@ static int buffer_alloc(struct blkd *connection, size_t size_bytes, void **ret_b
 static int buffer_check(const struct blkd *connection, size_t size_bytes, void *const *ret_buffer)
 {
     if (connection == NULL || ret_buffer == NULL)
-        return error_report(-EINVAL, "allocating a buffer without %s",
-                            connection == NULL ? "a connection" : "a place for its address");
+        return error_report(-EINVAL, "cannot allocate a buffer: %s is NULL",
+                            connection == NULL ? "connection" : "ret_buffer");
     if (size_bytes == 0)
-        return error_report(-EINVAL, "allocating a buffer of 0 bytes: it has at least one");
+        return error_report(-EINVAL, "cannot allocate a buffer of 0 bytes");
     /* Of the checks for a call only that for a child applies: callbacks may allocate. */
     return forkguard_tripped(&connection->forkguard) ? verb_check(connection, CALL_WAITS) : 0;
 }
@@ -98,8 +98,8 @@ static int buffer_check(const struct blkd *connection, size_t size_bytes, void *
 static int buffer_report_memory(int error, size_t size_bytes)
 {
     return error_report(error,
-                        "allocating a buffer of %zu bytes: the process cannot have so much "
-                        "memory (free some, or raise its limits of memory and mappings)",
+                        "cannot allocate a buffer of %zu bytes: not enough memory (free some, "
+                        "or raise the limits on the memory and mappings of this process)",
                         size_bytes);
 }
 

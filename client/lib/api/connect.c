@@ -85,7 +85,7 @@ static int hello_reply(struct call *call, const Blkd__Reply *reply)
 static void hello_describe(const struct call *call, char *text, size_t size)
 {
     (void)call;
-    (void)snprintf(text, size, "the first exchange with blkd");
+    (void)snprintf(text, size, "handshake with blkd");
 }
 
 static const struct operation hello_operation = {
@@ -106,8 +106,8 @@ static int connect_hello(struct blkd *connection, const char *path, uint64_t dea
     r = wait_for_call(connection, call, deadline_ns);
     if (r < 0) {
         r = error_report(-ETIMEDOUT,
-                         "connecting to blkd at %s: it took the connection but did not "
-                         "answer in time: it is overloaded or stopped",
+                         "connecting to blkd at %s timed out: it accepted the connection "
+                         "but did not answer; it is overloaded or stopped",
                          path);
     } else {
         call_tell_message(call);
@@ -131,8 +131,8 @@ static int connect_find_tier(const struct blkd_options *options, enum blkd_tier 
         *ret_tier = BLKD_TIER_RING;
     else
         return error_report(-EINVAL,
-                            "the environment variable BLKD_TIER is \"%s\", but may be \"socket\" "
-                            "or \"ring\" only, or not be set",
+                            "the environment variable BLKD_TIER is \"%s\"; it must be \"socket\" "
+                            "or \"ring\", or unset",
                             name);
     return 0;
 }
@@ -141,15 +141,19 @@ static int connect_check(const struct blkd_options *options)
 {
     if (options->tier > BLKD_TIER_RING)
         return error_report(-EINVAL,
-                            "blkd_options.tier is %d, which is none of BLKD_TIER_AUTO, "
-                            "BLKD_TIER_SOCKET and BLKD_TIER_RING",
+                            "blkd_options.tier is %d; it must be BLKD_TIER_AUTO, BLKD_TIER_SOCKET "
+                            "or BLKD_TIER_RING",
                             (int)options->tier);
     if (options->busy_poll_us < BLKD_BUSY_POLL_DEFAULT)
-        return error_report(-EINVAL, "blkd_options.busy_poll_us is %d microseconds",
-                            options->busy_poll_us);
+        return error_report(
+            -EINVAL,
+            "blkd_options.busy_poll_us is %d; it must be 0 or more, or BLKD_BUSY_POLL_DEFAULT",
+            options->busy_poll_us);
     if (options->connect_timeout_ms < -1)
-        return error_report(-EINVAL, "blkd_options.connect_timeout_ms is %d milliseconds",
-                            options->connect_timeout_ms);
+        return error_report(
+            -EINVAL,
+            "blkd_options.connect_timeout_ms is %d; it must be 0 or more, or -1 for no limit",
+            options->connect_timeout_ms);
     return 0;
 }
 
@@ -200,7 +204,7 @@ int blkd_connect(const struct blkd_options *options, struct blkd **ret_connectio
     int r;
 
     if (ret_connection == NULL)
-        return error_report(-EINVAL, "connecting without a place for the connection");
+        return error_report(-EINVAL, "cannot connect: ret_connection is NULL");
     if (options == NULL)
         options = &defaults;
     r = connect_check(options);

@@ -40,8 +40,8 @@ void blkd_disconnect(struct blkd *connection)
 int blkd_get_server_info(struct blkd *connection, struct blkd_server_info *ret_info)
 {
     if (connection == NULL || ret_info == NULL)
-        return error_report(-EINVAL, "asking about the daemon without %s",
-                            connection == NULL ? "a connection" : "a place for the answer");
+        return error_report(-EINVAL, "cannot get information about the daemon: %s is NULL",
+                            connection == NULL ? "connection" : "ret_info");
     if (forkguard_tripped(&connection->forkguard))
         return verb_check(connection, CALL_WAITS);
     *ret_info = connection->introduction.server;
@@ -51,7 +51,8 @@ int blkd_get_server_info(struct blkd *connection, struct blkd_server_info *ret_i
 int blkd_get_fd(const struct blkd *connection)
 {
     if (connection == NULL)
-        return error_report(-EINVAL, "asking for the descriptor of no connection");
+        return error_report(-EINVAL,
+                            "cannot get the descriptor of a connection: connection is NULL");
     if (forkguard_tripped(&connection->forkguard))
         return verb_check(connection, CALL_WAITS);
     return connection->readiness.epoll_fd;
@@ -60,7 +61,7 @@ int blkd_get_fd(const struct blkd *connection)
 int blkd_set_event_callback(struct blkd *connection, blkd_event_callback *callback, void *user_data)
 {
     if (connection == NULL)
-        return error_report(-EINVAL, "setting the event callback of no connection");
+        return error_report(-EINVAL, "cannot set the event callback: connection is NULL");
     if (forkguard_tripped(&connection->forkguard))
         return verb_check(connection, CALL_WAITS);
     pthread_mutex_lock(&connection->mutex);
@@ -75,8 +76,8 @@ int blkd_get_tier(struct blkd *connection, enum blkd_tier *ret_tier)
     bool by_ring;
 
     if (connection == NULL || ret_tier == NULL)
-        return error_report(-EINVAL, "asking for the tier without %s",
-                            connection == NULL ? "a connection" : "a place for the answer");
+        return error_report(-EINVAL, "cannot get the tier: %s is NULL",
+                            connection == NULL ? "connection" : "ret_tier");
     if (forkguard_tripped(&connection->forkguard))
         return verb_check(connection, CALL_WAITS);
     pthread_mutex_lock(&connection->mutex);
@@ -101,7 +102,7 @@ static void ping_build(const struct call *call, const struct request *part, Blkd
 static void ping_describe(const struct call *call, char *text, size_t size)
 {
     (void)call;
-    (void)snprintf(text, size, "ping of blkd");
+    (void)snprintf(text, size, "pinging blkd");
 }
 
 static const struct operation ping_operation = {
@@ -115,7 +116,7 @@ static int ping_run(struct blkd *connection, struct call_mode mode)
     int r;
 
     if (connection == NULL)
-        return error_report(-EINVAL, "ping without a connection");
+        return error_report(-EINVAL, "cannot ping: connection is NULL");
     r = verb_begin(connection, NULL, &ping_operation, mode, &call);
     return r < 0 ? r : verb_run(call);
 }

@@ -147,13 +147,13 @@ static int seek_reply(struct call *call, const Blkd__Reply *reply)
 
 static void seek_mapped_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "looking for mapped sectors from sector %" PRIu64 " of %s",
+    (void)snprintf(text, size, "looking for allocated sectors from sector %" PRIu64 " of %s",
                    call->range.offset_bytes / call->session->sector_size, call->session->path);
 }
 
 static void seek_unmapped_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "looking for unmapped sectors from sector %" PRIu64 " of %s",
+    (void)snprintf(text, size, "looking for a hole from sector %" PRIu64 " of %s",
                    call->range.offset_bytes / call->session->sector_size, call->session->path);
 }
 
@@ -191,10 +191,10 @@ static int control_bytes(const struct blkd_device *device, const struct control 
                                &length_bytes) ||
         !range_end(offset_bytes, length_bytes, &end_bytes))
         return error_report(-EINVAL,
-                            "%s %" PRIu64 " sectors at sector %" PRIu64 " of %s: it would end "
-                            "beyond 2^63 - 1 bytes, which no device has",
-                            control->verb, control->count_sectors, control->sector,
-                            device->session.path);
+                            "%s %s: %" PRIu64 " sectors from sector %" PRIu64 " end beyond "
+                            "2^63 - 1 bytes, the maximum size of a device",
+                            control->verb, device->session.path, control->count_sectors,
+                            control->sector);
     *ret_offset_bytes = offset_bytes;
     *ret_length_bytes = length_bytes;
     return 0;
@@ -207,9 +207,9 @@ static int control_run(struct blkd_device *device, struct control control, struc
     int r;
 
     if (device == NULL)
-        return error_report(-EINVAL, "%s without a device", control.verb);
+        return error_report(-EINVAL, "device is NULL");
     if ((control.flags & ~(unsigned int)BLKD_WRITE_FUA) != 0)
-        return error_report(-EINVAL, "%s of %s with unknown flags 0x%x", control.verb,
+        return error_report(-EINVAL, "%s %s: unknown flags 0x%x", control.verb,
                             device->session.path, control.flags);
     r = control_bytes(device, &control, &offset_bytes, &length_bytes);
     if (r == 0)
@@ -226,7 +226,7 @@ static int control_run(struct blkd_device *device, struct control control, struc
 
 static int flush_run(struct blkd_device *device, struct call_mode mode)
 {
-    return control_run(device, (struct control){.operation = &flush_operation, .verb = "flush"},
+    return control_run(device, (struct control){.operation = &flush_operation, .verb = "flushing"},
                        mode);
 }
 
@@ -259,7 +259,7 @@ static int resize_run(struct blkd_device *device, uint64_t size_sectors, struct 
 {
     return control_run(device,
                        (struct control){.operation = &resize_operation,
-                                        .verb = "resizing to",
+                                        .verb = "resizing",
                                         .count_sectors = size_sectors},
                        mode);
 }
@@ -268,11 +268,11 @@ static int seek_run(struct blkd_device *device, const struct operation *operatio
                     uint64_t *ret_sector, struct call_mode mode)
 {
     if (ret_sector == NULL)
-        return error_report(-EINVAL, "looking for sectors without a place for the answer");
+        return error_report(-EINVAL, "cannot seek: ret_sector is NULL");
     return control_run(
         device,
         (struct control){
-            .operation = operation, .verb = "looking for", .sector = sector, .ret = ret_sector},
+            .operation = operation, .verb = "seeking in", .sector = sector, .ret = ret_sector},
         mode);
 }
 

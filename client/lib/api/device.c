@@ -39,7 +39,7 @@ static int device_close_once(struct blkd_device *device, struct call_mode mode)
 
     pthread_mutex_lock(&connection->mutex);
     if (device->closing.asked)
-        r = error_report(-EBADF, "%s is being closed already", device->session.path);
+        r = error_report(-EBADF, "%s is already being closed", device->session.path);
     else
         device_close(device, mode);
     pthread_mutex_unlock(&connection->mutex);
@@ -62,7 +62,7 @@ int blkd_close_async(struct blkd_device *device, blkd_callback *callback, void *
     struct call_mode mode = CALL_BACK(callback, user_data);
 
     if (device == NULL)
-        return error_report(-EINVAL, "closing no device");
+        return error_report(-EINVAL, "cannot close: device is NULL");
     if (forkguard_tripped(&device->connection->forkguard))
         return verb_check(device->connection, mode);
     return device_close_once(device, mode);
@@ -90,7 +90,7 @@ static int info_reply(struct call *call, const Blkd__Reply *reply)
 
 static void info_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "asking about %s", call->session->path);
+    (void)snprintf(text, size, "getting information about %s", call->session->path);
 }
 
 static const struct operation info_operation = {
@@ -126,7 +126,7 @@ static int config_reply(struct call *call, const Blkd__Reply *reply)
 
 static void config_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "asking for the configuration of %s", call->session->path);
+    (void)snprintf(text, size, "getting the configuration of %s", call->session->path);
 }
 
 static const struct operation config_operation = {
@@ -142,8 +142,8 @@ static int device_ask(struct blkd_device *device, const struct operation *operat
     int r;
 
     if (device == NULL || ret == NULL)
-        return error_report(-EINVAL, "asking about a device without %s",
-                            device == NULL ? "a device" : "a place for the answer");
+        return error_report(-EINVAL, "cannot get information about a device: %s is NULL",
+                            device == NULL ? "device" : "the place for the answer");
     r = verb_begin(device->connection, device, operation, mode, &call);
     if (r < 0)
         return r;

@@ -100,16 +100,17 @@ static int io_check_buffer(const struct blkd_device *device, const struct operat
 
     if (buffer->iov_len % device->session.sector_size != 0)
         return error_report(-EINVAL,
-                            "%s at sector %" PRIu64 " of %s: buffer %zu (from 0) has %zu bytes, "
+                            "%s at sector %" PRIu64
+                            " of %s: buffer %zu (counting from 0) is %zu bytes long, "
                             "which is not a whole number of sectors of %u bytes",
                             io_verb(operation), sector, device->session.path, index,
                             buffer->iov_len, device->session.sector_size);
     if (buffer->iov_base == NULL && buffer->iov_len > 0)
-        return error_report(-EFAULT,
-                            "%s at sector %" PRIu64 " of %s: buffer %zu (from 0) has %zu bytes at "
-                            "no address",
-                            io_verb(operation), sector, device->session.path, index,
-                            buffer->iov_len);
+        return error_report(
+            -EFAULT,
+            "%s at sector %" PRIu64 " of %s: buffer %zu (counting from 0) is NULL but "
+            "%zu bytes long",
+            io_verb(operation), sector, device->session.path, index, buffer->iov_len);
     return 0;
 }
 
@@ -121,8 +122,8 @@ static int io_check_range(const struct blkd_device *device, const struct operati
     if (__builtin_mul_overflow(sector, (uint64_t)device->session.sector_size, &offset_bytes) ||
         !range_end(offset_bytes, length_bytes, &end_bytes))
         return error_report(-EINVAL,
-                            "%s of %" PRIu64 " bytes at sector %" PRIu64 " of %s: it would end "
-                            "beyond 2^63 - 1 bytes, which no device has",
+                            "%s of %" PRIu64 " bytes at sector %" PRIu64 " of %s: the range ends "
+                            "beyond 2^63 - 1 bytes, the maximum size of a device",
                             io_verb(operation), length_bytes, sector, device->session.path);
     *ret_range = (struct io_range){offset_bytes, length_bytes};
     return 0;
@@ -135,8 +136,8 @@ static int io_check(const struct blkd_device *device, const struct operation *op
     uint64_t length_bytes = 0;
 
     if (device == NULL || (buffers == NULL && count > 0))
-        return error_report(-EINVAL, "%s without %s", io_verb(operation),
-                            device == NULL ? "a device" : "buffers");
+        return error_report(-EINVAL, "%s: %s is NULL", io_verb(operation),
+                            device == NULL ? "device" : "buffers");
     for (size_t i = 0; i < count; i++) {
         int r = io_check_buffer(device, operation, sector, buffers, i);
         if (r < 0)
@@ -153,7 +154,7 @@ static int io_copy_list(struct call *call, const struct iovec *buffers, size_t c
     call->buffers.copy =
         count <= CALL_BUFFERS_FEW ? call->buffers.few : malloc(count * sizeof(*buffers));
     if (call->buffers.copy == NULL)
-        return error_report(-ENOMEM, "no memory for a list of %zu buffers", count);
+        return error_report(-ENOMEM, "not enough memory for a list of %zu buffers", count);
     if (count > 0)
         memcpy(call->buffers.copy, buffers, count * sizeof(*buffers));
     cursor_init(&call->progress.cursor, call->buffers.copy);
@@ -171,7 +172,7 @@ static int io_transfer(struct blkd_device *device, const struct operation *opera
     if (r < 0)
         return r;
     if ((flags & ~(unsigned int)BLKD_WRITE_FUA) != 0)
-        return error_report(-EINVAL, "write to %s with unknown flags 0x%x", device->session.path,
+        return error_report(-EINVAL, "write to %s: unknown flags 0x%x", device->session.path,
                             flags);
     r = verb_begin(device->connection, device, operation, mode, &call);
     if (r < 0)

@@ -98,7 +98,7 @@ static int devices_reply(struct call *call, const Blkd__Reply *reply)
 static void devices_describe(const struct call *call, char *text, size_t size)
 {
     (void)call;
-    (void)snprintf(text, size, "listing blkd's devices");
+    (void)snprintf(text, size, "listing devices");
 }
 
 static const struct operation devices_operation = {
@@ -197,7 +197,7 @@ static int sessions_reply(struct call *call, const Blkd__Reply *reply)
 static void sessions_describe(const struct call *call, char *text, size_t size)
 {
     (void)call;
-    (void)snprintf(text, size, "listing blkd's sessions");
+    (void)snprintf(text, size, "listing sessions");
 }
 
 static const struct operation sessions_operation = {
@@ -215,7 +215,7 @@ int blkd_list_devices(struct blkd *connection, struct blkd_device_list **ret_lis
         return r;
     block = calloc(1, sizeof(*block));
     if (block == NULL)
-        return error_report(-ENOMEM, "no memory for a list of devices");
+        return error_report(-ENOMEM, "not enough memory for a list of devices");
     do
         r = pages_get(connection, &devices_operation, 0, block);
     while (r == 0 && block->pages.more);
@@ -237,7 +237,7 @@ int blkd_list_sessions(struct blkd *connection, uint64_t device_number,
         return r;
     block = calloc(1, sizeof(*block));
     if (block == NULL)
-        return error_report(-ENOMEM, "no memory for a list of sessions");
+        return error_report(-ENOMEM, "not enough memory for a list of sessions");
     do
         r = pages_get(connection, &sessions_operation, device_number, block);
     while (r == 0 && block->pages.more);

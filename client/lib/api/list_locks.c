@@ -91,7 +91,7 @@ static int locks_reply(struct call *call, const Blkd__Reply *reply)
 static void locks_describe(const struct call *call, char *text, size_t size)
 {
     (void)call;
-    (void)snprintf(text, size, "listing blkd's locks");
+    (void)snprintf(text, size, "listing locks");
 }
 
 static const struct operation locks_operation = {
@@ -110,7 +110,7 @@ int blkd_list_locks(struct blkd *connection, uint64_t device_number,
         return r;
     block = calloc(1, sizeof(*block));
     if (block == NULL)
-        return error_report(-ENOMEM, "no memory for a list of locks");
+        return error_report(-ENOMEM, "not enough memory for a list of locks");
     do
         r = pages_get(connection, &locks_operation, device_number, block);
     while (r == 0 && block->pages.more);

@@ -102,8 +102,9 @@ static int lock_range(const struct blkd_device *device, uint64_t first_sector,
 
     if (count_sectors == 0 && first_sector != 0)
         return error_report(-EINVAL,
-                            "a lock of no sectors at sector %" PRIu64 " of %s: 0 sectors mean the "
-                            "whole device, and only from sector 0 on",
+                            "a lock of 0 sectors at sector %" PRIu64
+                            " of %s: 0 sectors stand for the "
+                            "whole device, which starts at sector 0",
                             first_sector, device->session.path);
     if (__builtin_mul_overflow(first_sector, (uint64_t)device->session.sector_size,
                                &offset_bytes) ||
@@ -111,8 +112,8 @@ static int lock_range(const struct blkd_device *device, uint64_t first_sector,
                                &length_bytes) ||
         !range_end(offset_bytes, length_bytes, &end_bytes))
         return error_report(-EINVAL,
-                            "a lock of %" PRIu64 " sectors at sector %" PRIu64 " of %s would end "
-                            "beyond 2^63 - 1 bytes, which no device has",
+                            "a lock of %" PRIu64 " sectors at sector %" PRIu64 " of %s ends "
+                            "beyond 2^63 - 1 bytes, the maximum size of a device",
                             count_sectors, first_sector, device->session.path);
     *ret_offset_bytes = offset_bytes;
     *ret_length_bytes = length_bytes;
@@ -127,13 +128,16 @@ static int lock_check(const struct blkd_device *device, const struct blkd_lock_r
                             "exclusive: %d",
                             device->session.path, (int)request->mode);
     if (request->isolate && request->mode != BLKD_LOCK_EXCLUSIVE)
-        return error_report(-EINVAL,
-                            "a shared lock of %s cannot keep others from reading: isolate needs an "
-                            "exclusive one",
-                            device->session.path);
+        return error_report(
+            -EINVAL,
+            "a shared lock on %s cannot keep others from reading: isolate requires an "
+            "exclusive lock",
+            device->session.path);
     if (request->wait_ms < BLKD_WAIT_FOREVER)
-        return error_report(-EINVAL, "waiting for a lock of %s for %d ms has no meaning",
-                            device->session.path, request->wait_ms);
+        return error_report(
+            -EINVAL,
+            "blkd_lock_request.wait_ms for %s is %d; it must be 0 or more, or BLKD_WAIT_FOREVER",
+            device->session.path, request->wait_ms);
     return config_check_purpose(request->purpose);
 }
 
@@ -148,8 +152,9 @@ static int lock_fill(struct call *call, const struct blkd_lock_request *request)
     if (request->purpose == NULL || request->purpose[0] == '\0')
         return 0;
     call->asked.text = strdup(request->purpose);
-    return call->asked.text != NULL ? 0
-                                    : error_report(-ENOMEM, "no memory for the purpose of a lock");
+    return call->asked.text != NULL
+               ? 0
+               : error_report(-ENOMEM, "not enough memory for the purpose of a lock");
 }
 
 static int lock_run(struct blkd_device *device, const struct blkd_lock_request *request,
@@ -161,7 +166,7 @@ static int lock_run(struct blkd_device *device, const struct blkd_lock_request *
     int r;
 
     if (device == NULL)
-        return error_report(-EINVAL, "locking without a device");
+        return error_report(-EINVAL, "cannot lock: device is NULL");
     if (request == NULL)
         request = &defaults;
     r = lock_check(device, request);
@@ -187,7 +192,7 @@ static int unlock_run(struct blkd_device *device, uint64_t first_sector, uint64_
     int r;
 
     if (device == NULL)
-        return error_report(-EINVAL, "unlocking without a device");
+        return error_report(-EINVAL, "cannot unlock: device is NULL");
     r = lock_range(device, first_sector, count_sectors, &offset_bytes, &length_bytes);
     if (r == 0)
         r = verb_begin(device->connection, device, &unlock_operation, mode, &call);

@@ -91,7 +91,7 @@ static int open_start(struct blkd *connection, const struct blkd_config *config,
         return r;
     call->asked.context = device_new(connection, &connection->calls, config, path);
     if (call->asked.context == NULL)
-        return verb_abandon(call, error_report(-ENOMEM, "no memory to open %s", path));
+        return verb_abandon(call, error_report(-ENOMEM, "not enough memory to open %s", path));
     call->passing.asked = passed >= 0;
     call->passing.fd = TAKE_FD(passed);
     call->asked.ret = ret_device;
@@ -105,10 +105,10 @@ static int open_by_path(struct blkd *connection, const struct blkd_config *confi
     int r;
 
     if (connection == NULL || config == NULL || ret_device == NULL)
-        return error_report(-EINVAL, "opening a device without %s",
-                            connection == NULL ? "a connection"
-                            : config == NULL   ? "a configuration"
-                                               : "a place for the handle");
+        return error_report(-EINVAL, "cannot open a device: %s is NULL",
+                            connection == NULL ? "connection"
+                            : config == NULL   ? "config"
+                                               : "ret_device");
     r = config_check(config);
     if (r == 0)
         r = config_absolute_path(config->path, &path);
@@ -144,8 +144,8 @@ static int open_by_fd(struct blkd *connection, int fd, const struct blkd_config 
     int r;
 
     if (connection == NULL || ret_device == NULL)
-        return error_report(-EINVAL, "opening a device without %s",
-                            connection == NULL ? "a connection" : "a place for the handle");
+        return error_report(-EINVAL, "cannot open a device: %s is NULL",
+                            connection == NULL ? "connection" : "ret_device");
     if (config == NULL)
         config = &defaults;
     r = config_check(config);

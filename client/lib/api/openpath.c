@@ -36,7 +36,7 @@ bool openpath_retry(struct call *call, const char *path, enum blkd_access access
     fd = openpath_open(path, access);
     if (fd < 0) {
         call_set_failure(call, fd,
-                         "by this program itself, since blkd opens no paths for its user");
+                         "blkd opens paths only for root, so this program tried to open it itself");
         return false;
     }
     call->passing.fd = fd;

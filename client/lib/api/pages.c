@@ -45,6 +45,6 @@ int pages_check(const struct blkd *connection, const void *ret_list)
 {
     if (connection != NULL && ret_list != NULL)
         return 0;
-    return error_report(-EINVAL, "a list without %s",
-                        connection == NULL ? "a connection" : "a place for it");
+    return error_report(-EINVAL, "cannot get a list: %s is NULL",
+                        connection == NULL ? "connection" : "the place for it");
 }

@@ -14,13 +14,13 @@
 int verb_check(const struct blkd *connection, struct call_mode mode)
 {
     if (forkguard_tripped(&connection->forkguard))
-        return error_report(-ENOTCONN, "this connection to blkd was made before the process forked "
-                                       "and is its parent's: connect again in the child");
+        return error_report(-ENOTCONN, "this connection to blkd was made before the process "
+                                       "forked: connect again in the child process");
     if (!mode.waits && mode.callback == NULL)
-        return error_report(-EINVAL, "a call that does not wait needs a callback");
+        return error_report(-EINVAL, "an asynchronous call needs a callback");
     if (mode.waits && dispatch_inside(connection))
-        return error_report(-EDEADLK, "a call that waits was made inside a callback of the same "
-                                      "connection: use its _async form there");
+        return error_report(-EDEADLK, "a blocking call inside a callback of the same connection "
+                                      "would deadlock: use its _async form");
     return 0;
 }
 
@@ -44,7 +44,7 @@ static int verb_make(struct blkd *connection, struct blkd_device *device, struct
         return r;
     call = call_new(&connection->calls);
     if (call == NULL)
-        return error_report(-ENOMEM, "no memory for a call to blkd");
+        return error_report(-ENOMEM, "not enough memory for a call to blkd");
     if (device != NULL)
         call->session = &device->session;
     *ret_call = call;

@@ -200,7 +200,7 @@ static ssize_t wait_receive(struct blkd *connection, const struct wait_plan *pla
 static void wait_lose(struct blkd *connection, int error)
 {
     if (error == 0)
-        call_table_lose(&connection->calls, "the daemon (pid %u) ended or closed the connection",
+        call_table_lose(&connection->calls, "the daemon (pid %u) exited or closed the connection",
                         connection->introduction.server.pid);
     else
         call_table_lose(&connection->calls, "receiving from the daemon (pid %u) failed: %s",

@@ -118,7 +118,7 @@ static bool receiver_step_header(struct receiver *receiver)
         return false;
     r = frame_decode(bytes, &prefix);
     if (r < 0) {
-        call_table_lose(receiver->replies.calls, "the daemon sent a frame of impossible size");
+        call_table_lose(receiver->replies.calls, "the daemon sent a frame of invalid size");
         return false;
     }
     whole = FRAME_PREFIX_BYTES + prefix.header_bytes;

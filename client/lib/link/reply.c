@@ -36,7 +36,7 @@ static int reply_result(struct call *call, const Blkd__Reply *reply, const char 
     if (error < 0 || call->operation->on_reply == NULL)
         return error;
     error = call->operation->on_reply(call, reply);
-    *ret_detail = error == -EPROTO ? "the daemon's reply lacks what was asked for" : NULL;
+    *ret_detail = error == -EPROTO ? "the reply of the daemon is incomplete" : NULL;
     return error;
 }
 

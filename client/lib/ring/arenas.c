@@ -100,7 +100,7 @@ static void remove_build(const struct call *call, const struct request *part,
 
 static void remove_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "giving back arena %" PRIu64, call->range.offset_bytes);
+    (void)snprintf(text, size, "returning arena %" PRIu64, call->range.offset_bytes);
 }
 
 /* Its number stands in offset_bytes. */

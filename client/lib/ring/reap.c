@@ -66,7 +66,7 @@ void rings_reap(struct rings *rings)
     if (!rings_ready(rings) || rings->calls->lost)
         return;
     if (memory->broken || ring_consumer_look(&memory->completions, &ready) < 0) {
-        call_table_lose(rings->calls, "the daemon wrote nonsense into the rings' shared memory");
+        call_table_lose(rings->calls, "the daemon wrote invalid data into the shared rings");
         return;
     }
     while (ready > 0 && reap_one(rings))

@@ -156,7 +156,7 @@ static void rings_ask(struct rings *rings)
     struct call *setup, *bounce;
 
     if (!rings->setup.offered) {
-        rings_refuse(rings, -EOPNOTSUPP, "this daemon has no rings in shared memory");
+        rings_refuse(rings, -EOPNOTSUPP, "this daemon does not offer rings in shared memory");
         return;
     }
     setup = call_new(rings->calls);
@@ -164,7 +164,7 @@ static void rings_ask(struct rings *rings)
     if (bounce == NULL) {
         if (setup != NULL)
             call_release(setup);
-        rings_refuse(rings, -ENOMEM, "no memory for setting up rings");
+        rings_refuse(rings, -ENOMEM, "not enough memory to set up rings");
         return;
     }
     setup->operation = &setup_operation;

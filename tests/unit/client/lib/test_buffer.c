@@ -350,7 +350,7 @@ static void check_refused(struct blkd *of, size_t size_bytes, int error, const c
 START_TEST(impossible_sizes_are_refused)
 {
     check_refused(connection, 0, -EINVAL, "0 bytes");
-    check_refused(NULL, 1, -EINVAL, "without a connection");
+    check_refused(NULL, 1, -EINVAL, "connection is NULL");
     ck_assert_int_eq(blkd_buffer_alloc(connection, 1, NULL), -EINVAL);
     check_refused(connection, SIZE_MAX, -ENOMEM, "18446744073709551615");
     check_refused(connection, SIZE_MAX / 2, -ENOMEM, "buffer of");

@@ -127,7 +127,7 @@ END_TEST
 START_TEST(daemon_without_rings_in_ring)
 {
     fake.features = 0;
-    assert_refused_in_ring(-EOPNOTSUPP, "has no rings");
+    assert_refused_in_ring(-EOPNOTSUPP, "does not offer rings");
 }
 END_TEST
 
