@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "client/lib/api/config.h"
-#include "client/lib/core/call.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/base/error.h"
+#include "client/lib/core/connection.h"
+#include "client/lib/core/verb.h"
 #include "common/cleanup.h"
 #include "common/status.h"
 
@@ -18,15 +18,15 @@ static void watch_build(const struct call *call, const struct request *part, Blk
 {
     (void)part;
     blkd__watch__init(&body->watch);
-    body->watch.stop = call->flags == 0;
+    body->watch.stop = call->range.flags == 0;
     message->op_case = BLKD__REQUEST__OP_WATCH;
     message->watch = &body->watch;
 }
 
 static void watch_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "%s watching blkd's devices",
-                   call->flags == 0 ? "ending" : "start of");
+    (void)snprintf(text, size, "%s watching devices",
+                   call->range.flags == 0 ? "stopping" : "starting");
 }
 
 static const struct operation watch_operation = {
@@ -39,9 +39,9 @@ static void break_build(const struct call *call, const struct request *part, Blk
 {
     (void)part;
     blkd__break_lock__init(&body->break_lock);
-    body->break_lock.device = call->device_number;
-    body->break_lock.session = call->session_number;
-    body->break_lock.wait_ms = call->wait_ms;
+    body->break_lock.device = call->asked.device_number;
+    body->break_lock.session = call->asked.session_number;
+    body->break_lock.wait_ms = call->asked.wait_ms;
     message->op_case = BLKD__REQUEST__OP_BREAK_LOCK;
     message->break_lock = &body->break_lock;
 }
@@ -50,8 +50,8 @@ static int break_reply(struct call *call, const Blkd__Reply *reply)
 {
     if (reply->body_case != BLKD__REPLY__BODY_BREAK_LOCK)
         return -EPROTO;
-    if (call->ret != NULL)
-        *(uint32_t *)call->ret = reply->break_lock->broken;
+    if (call->asked.ret != NULL)
+        *(uint32_t *)call->asked.ret = reply->break_lock->broken;
     return 0;
 }
 
@@ -59,10 +59,10 @@ static void break_describe(const struct call *call, char *text, size_t size)
 {
     char whose[48] = "";
 
-    if (call->session_number != 0)
-        (void)snprintf(whose, sizeof(whose), " of session %" PRIu64, call->session_number);
+    if (call->asked.session_number != 0)
+        (void)snprintf(whose, sizeof(whose), " of session %" PRIu64, call->asked.session_number);
     (void)snprintf(text, size, "breaking the locks%s on device %" PRIu64, whose,
-                   call->device_number);
+                   call->asked.device_number);
 }
 
 static const struct operation break_operation = {
@@ -76,14 +76,14 @@ static void evict_build(const struct call *call, const struct request *part, Blk
 {
     (void)part;
     blkd__evict__init(&body->evict);
-    body->evict.session = call->session_number;
+    body->evict.session = call->asked.session_number;
     message->op_case = BLKD__REQUEST__OP_EVICT;
     message->evict = &body->evict;
 }
 
 static void evict_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "throwing out session %" PRIu64, call->session_number);
+    (void)snprintf(text, size, "evicting session %" PRIu64, call->asked.session_number);
 }
 
 static const struct operation evict_operation = {
@@ -96,9 +96,10 @@ static void recover_build(const struct call *call, const struct request *part,
 {
     (void)part;
     blkd__recover__init(&body->recover);
-    body->recover.device = call->device_number;
-    if (call->text != NULL)
-        body->recover.path = (ProtobufCBinaryData){strlen(call->text), (uint8_t *)call->text};
+    body->recover.device = call->asked.device_number;
+    if (call->asked.text != NULL)
+        body->recover.path =
+            (ProtobufCBinaryData){strlen(call->asked.text), (uint8_t *)call->asked.text};
     message->op_case = BLKD__REQUEST__OP_RECOVER;
     message->recover = &body->recover;
 }
@@ -107,8 +108,8 @@ static int recover_reply(struct call *call, const Blkd__Reply *reply)
 {
     if (reply->body_case != BLKD__REPLY__BODY_RECOVER)
         return -EPROTO;
-    if (call->ret != NULL)
-        *(struct blkd_recovery *)call->ret = (struct blkd_recovery){
+    if (call->asked.ret != NULL)
+        *(struct blkd_recovery *)call->asked.ret = (struct blkd_recovery){
             .failed = status_to_errno(reply->recover->failed),
             .failed_unix_ms = reply->recover->failed_unix_ms,
             .generation = reply->recover->generation,
@@ -118,10 +119,10 @@ static int recover_reply(struct call *call, const Blkd__Reply *reply)
 
 static void recover_describe(const struct call *call, char *text, size_t size)
 {
-    if (call->text != NULL)
-        (void)snprintf(text, size, "recovering %s", call->text);
+    if (call->asked.text != NULL)
+        (void)snprintf(text, size, "recovering %s", call->asked.text);
     else
-        (void)snprintf(text, size, "recovering device %" PRIu64, call->device_number);
+        (void)snprintf(text, size, "recovering device %" PRIu64, call->asked.device_number);
 }
 
 static const struct operation recover_operation = {
@@ -134,8 +135,8 @@ static int admin_begin(struct blkd *connection, const struct operation *operatio
                        struct call **ret_call)
 {
     if (connection == NULL)
-        return error_report(-EINVAL, "asking blkd for something without a connection");
-    return call_begin(connection, NULL, operation, CALL_WAITS, ret_call);
+        return error_report(-EINVAL, "connection is NULL");
+    return verb_begin(connection, NULL, operation, CALL_WAITS, ret_call);
 }
 
 int blkd_watch(struct blkd *connection, bool on)
@@ -145,8 +146,8 @@ int blkd_watch(struct blkd *connection, bool on)
 
     if (r < 0)
         return r;
-    call->flags = on;
-    return call_run(call);
+    call->range.flags = on;
+    return verb_run(call);
 }
 
 int blkd_break_lock(struct blkd *connection, uint64_t device_number, uint64_t session_number,
@@ -156,18 +157,22 @@ int blkd_break_lock(struct blkd *connection, uint64_t device_number, uint64_t se
     int r;
 
     if (device_number == 0)
-        return error_report(-EINVAL, "breaking locks on no device: its number is 0");
+        return error_report(-EINVAL, "cannot break locks: the device number is 0");
     if (wait_ms < BLKD_WAIT_FOREVER)
-        return error_report(-EINVAL, "waiting %d ms for broken locks has no meaning", wait_ms);
+        return error_report(
+            -EINVAL,
+            "cannot break locks: wait_ms is %d, but must be 0 or more, or BLKD_WAIT_FOREVER",
+            wait_ms);
     r = admin_begin(connection, &break_operation, &call);
     if (r < 0)
         return r;
-    call->device_number = device_number;
-    call->session_number = session_number;
-    call->wait_ms = wait_ms == BLKD_WAIT_FOREVER ? (uint32_t)BLKD__LOCK_WAIT__LOCK_WAIT_FOREVER
-                                                 : (uint32_t)wait_ms;
-    call->ret = ret_broken;
-    return call_run(call);
+    call->asked.device_number = device_number;
+    call->asked.session_number = session_number;
+    call->asked.wait_ms = wait_ms == BLKD_WAIT_FOREVER
+                              ? (uint32_t)BLKD__LOCK_WAIT__LOCK_WAIT_FOREVER
+                              : (uint32_t)wait_ms;
+    call->asked.ret = ret_broken;
+    return verb_run(call);
 }
 
 int blkd_evict(struct blkd *connection, uint64_t session_number)
@@ -176,12 +181,12 @@ int blkd_evict(struct blkd *connection, uint64_t session_number)
     int r;
 
     if (session_number == 0)
-        return error_report(-EINVAL, "throwing out no session: its number is 0");
+        return error_report(-EINVAL, "cannot evict a session: its number is 0");
     r = admin_begin(connection, &evict_operation, &call);
     if (r < 0)
         return r;
-    call->session_number = session_number;
-    return call_run(call);
+    call->asked.session_number = session_number;
+    return verb_run(call);
 }
 
 int blkd_recover(struct blkd *connection, const char *path, uint64_t device_number,
@@ -192,15 +197,16 @@ int blkd_recover(struct blkd *connection, const char *path, uint64_t device_numb
     int r;
 
     if ((path != NULL) == (device_number != 0))
-        return error_report(-EINVAL, "recovering a device is by its path or by its number, not %s",
-                            path != NULL ? "by both" : "by neither");
+        return error_report(-EINVAL,
+                            "cannot recover a device: give either its path or its number, not %s",
+                            path != NULL ? "both" : "neither");
     r = path != NULL ? config_absolute_path(path, &absolute) : 0;
     if (r == 0)
         r = admin_begin(connection, &recover_operation, &call);
     if (r != 0)
         return r;
-    call->text = TAKE_PTR(absolute);
-    call->device_number = device_number;
-    call->ret = ret_recovery;
-    return call_run(call);
+    call->asked.text = TAKE_PTR(absolute);
+    call->asked.device_number = device_number;
+    call->asked.ret = ret_recovery;
+    return verb_run(call);
 }

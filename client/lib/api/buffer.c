@@ -1,170 +1,41 @@
 /* SPDX-License-Identifier: MIT */
-/* See buffer.h. */
-#include "client/lib/api/buffer.h"
-
+/* Buffers that programs ask for; where the memory comes from is in ring/buffers.h. */
 #include <errno.h>
-#include <search.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "client/lib/core/call.h"
+#include "client/lib/base/error.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/dispatch.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
-#include "client/lib/ring/arena.h"
-#include "client/lib/ring/ring.h"
-
-enum {
-    BUFFER_ARENA_MIN = 2 * 1024 * 1024,
-    BUFFER_ARENA_MAX = 64 * 1024 * 1024, /* but for a buffer that is larger */
-};
-
-/* ---- ordinary memory ---- */
-
-struct private_buffer {
-    void *base;
-    size_t size_bytes;
-};
-
-static int private_compare(const void *left, const void *right)
-{
-    uintptr_t a = (uintptr_t)((const struct private_buffer *)left)->base;
-    uintptr_t b = (uintptr_t)((const struct private_buffer *)right)->base;
-
-    return (a > b) - (a < b);
-}
-
-static void private_free(void *node)
-{
-    struct private_buffer *buffer = node;
-
-    (void)munmap(buffer->base, buffer->size_bytes);
-    free(buffer);
-}
-
-/* Like shared memory it is gone in a child, so that programs see one behaviour. */
-static int private_map(size_t size_bytes, void **ret_base)
-{
-    void *base = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (base == MAP_FAILED)
-        return -errno;
-    if (madvise(base, size_bytes, MADV_DONTFORK) < 0) {
-        int error = -errno;
-        (void)munmap(base, size_bytes);
-        return error;
-    }
-    *ret_base = base;
-    return 0;
-}
-
-static int private_alloc(struct buffers *buffers, size_t size_bytes, void **ret_base)
-{
-    struct private_buffer *buffer = malloc(sizeof(*buffer));
-    int r;
-
-    if (buffer == NULL)
-        return -ENOMEM;
-    buffer->size_bytes = size_bytes;
-    r = private_map(size_bytes, &buffer->base);
-    if (r < 0) {
-        free(buffer);
-        return r;
-    }
-    if (tsearch(buffer, &buffers->privates, private_compare) == NULL) {
-        private_free(buffer);
-        return -ENOMEM;
-    }
-    *ret_base = buffer->base;
-    return 0;
-}
-
-/* Takes a buffer out of the tree. NULL: there is none at that address. */
-static struct private_buffer *private_take(struct buffers *buffers, void *base)
-{
-    const struct private_buffer key = {.base = base};
-    struct private_buffer **found = tfind(&key, &buffers->privates, private_compare);
-    struct private_buffer *buffer;
-
-    if (found == NULL)
-        return NULL;
-    buffer = *found;
-    (void)tdelete(&key, &buffers->privates, private_compare);
-    return buffer;
-}
-
-void buffers_init(struct buffers *buffers)
-{
-    buffers->privates = NULL;
-    buffers->growing = false;
-    (void)pthread_cond_init(&buffers->grown, NULL);
-}
-
-void buffers_deinit(struct buffers *buffers)
-{
-    tdestroy(buffers->privates, private_free);
-    buffers->privates = NULL;
-    (void)pthread_cond_destroy(&buffers->grown);
-}
-
-/* ---- shared memory ---- */
-
-/* Of the arenas with nothing in use, but for `other` (may be NULL), the largest; NULL: there is
- * none. */
-static struct arena *shared_find_spare(struct arena_set *set, const struct arena *other)
-{
-    struct arena *spare = NULL;
-
-    for (uint32_t i = 0; i < set->count; i++) {
-        struct arena *arena = &set->arenas[i];
-
-        if (arena == other || arena->base == NULL || arena->used_pages > 0)
-            continue;
-        if (spare == NULL || arena->size_bytes > spare->size_bytes)
-            spare = arena;
-    }
-    return spare;
-}
+#include "client/lib/core/memory.h"
+#include "client/lib/core/verb.h"
 
 /* Where two arenas have nothing in use, the smaller one goes. */
 static void shared_keep_one_spare(struct blkd *connection, struct arena *emptied)
 {
-    struct arena *spare = shared_find_spare(&connection->arenas, emptied);
+    struct arena *spare = buffers_find_spare(&connection->rings.shared.set, emptied);
 
     if (spare != NULL)
-        (void)ring_remove_arena(connection,
-                                spare->size_bytes < emptied->size_bytes ? spare : emptied);
-}
-
-static size_t shared_arena_bytes(const struct arena_set *set, size_t size_bytes)
-{
-    size_t total_bytes = BUFFER_ARENA_MIN;
-
-    for (uint32_t i = 0; i < set->count; i++)
-        total_bytes += set->arenas[i].size_bytes;
-    if (total_bytes > BUFFER_ARENA_MAX)
-        total_bytes = BUFFER_ARENA_MAX;
-    return total_bytes > size_bytes ? total_bytes : size_bytes;
+        (void)memory_remove_arena(connection,
+                                  spare->size_bytes < emptied->size_bytes ? spare : emptied);
 }
 
 /* Refused for want of room, it asks for just what is needed. What is kept unused counts towards the
  * quota, so that is given back before. */
 static int shared_ask(struct blkd *connection, size_t size_bytes)
 {
-    size_t arena_bytes = shared_arena_bytes(&connection->arenas, size_bytes);
-    int r = ring_add_arena(connection, arena_bytes);
+    size_t arena_bytes = buffers_arena_bytes(&connection->rings.shared.set, size_bytes);
+    int r = memory_add_arena(connection, arena_bytes);
     struct arena *spare;
 
     if (r != -EDQUOT && r != -ENOMEM && r != -ENOSPC)
         return r;
-    spare = shared_find_spare(&connection->arenas, NULL);
+    spare = buffers_find_spare(&connection->rings.shared.set, NULL);
     if (spare == NULL && (r == -ENOSPC || arena_bytes == size_bytes))
         return r;
-    if (spare != NULL && ring_remove_arena(connection, spare) < 0)
+    if (spare != NULL && memory_remove_arena(connection, spare) < 0)
         return r;
-    return ring_add_arena(connection, size_bytes);
+    return memory_add_arena(connection, size_bytes);
 }
 
 /* Mutex held, given up meanwhile. 0: there may be room now. */
@@ -189,8 +60,8 @@ static void *shared_alloc(struct blkd *connection, size_t size_bytes)
 {
     void *base = NULL;
 
-    while (!connection->lost) {
-        base = arena_alloc(&connection->arenas, size_bytes);
+    while (!connection_lost(connection)) {
+        base = arena_alloc(&connection->rings.shared.set, size_bytes);
         if (base != NULL || dispatch_inside(connection) || shared_grow(connection, size_bytes) < 0)
             break;
     }
@@ -207,8 +78,8 @@ static int buffer_alloc(struct blkd *connection, size_t size_bytes, void **ret_b
 
     *ret_stale_bytes = 0;
     if (base == NULL)
-        return private_alloc(&connection->buffers, size_bytes, ret_base);
-    *ret_stale_bytes = arena_stale_bytes(&connection->arenas, base, size_bytes);
+        return buffers_alloc_private(&connection->buffers, size_bytes, ret_base);
+    *ret_stale_bytes = arena_stale_bytes(&connection->rings.shared.set, base, size_bytes);
     *ret_base = base;
     return 0;
 }
@@ -216,19 +87,19 @@ static int buffer_alloc(struct blkd *connection, size_t size_bytes, void **ret_b
 static int buffer_check(const struct blkd *connection, size_t size_bytes, void *const *ret_buffer)
 {
     if (connection == NULL || ret_buffer == NULL)
-        return error_report(-EINVAL, "allocating a buffer without %s",
-                            connection == NULL ? "a connection" : "a place for its address");
+        return error_report(-EINVAL, "cannot allocate a buffer: %s is NULL",
+                            connection == NULL ? "connection" : "ret_buffer");
     if (size_bytes == 0)
-        return error_report(-EINVAL, "allocating a buffer of 0 bytes: it has at least one");
+        return error_report(-EINVAL, "cannot allocate a buffer of 0 bytes");
     /* Of the checks for a call only that for a child applies: callbacks may allocate. */
-    return forkguard_tripped(&connection->forkguard) ? call_check(connection, CALL_WAITS) : 0;
+    return forkguard_tripped(&connection->forkguard) ? verb_check(connection, CALL_WAITS) : 0;
 }
 
 static int buffer_report_memory(int error, size_t size_bytes)
 {
     return error_report(error,
-                        "allocating a buffer of %zu bytes: the process cannot have so much "
-                        "memory (free some, or raise its limits of memory and mappings)",
+                        "cannot allocate a buffer of %zu bytes: not enough memory (free some, "
+                        "or raise the limits on the memory and mappings of this process)",
                         size_bytes);
 }
 
@@ -263,12 +134,12 @@ void blkd_buffer_free(struct blkd *connection, void *buffer)
     if (connection == NULL || buffer == NULL || forkguard_tripped(&connection->forkguard))
         return;
     pthread_mutex_lock(&connection->mutex);
-    arena = arena_free(&connection->arenas, buffer);
+    arena = arena_free(&connection->rings.shared.set, buffer);
     if (arena == NULL)
-        private_buffer = private_take(&connection->buffers, buffer);
+        private_buffer = buffers_take_private(&connection->buffers, buffer);
     else if (arena->used_pages == 0)
         shared_keep_one_spare(connection, arena);
     pthread_mutex_unlock(&connection->mutex);
     if (private_buffer != NULL)
-        private_free(private_buffer);
+        private_buffer_free(private_buffer);
 }

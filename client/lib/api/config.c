@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
 #include "common/cleanup.h"
 #include "common/config_uri.h"
 #include "common/limits.h"
@@ -64,7 +64,7 @@ void blkd_config_free(struct blkd_config *config)
 int config_check_purpose(const char *purpose)
 {
     if (purpose != NULL && strlen(purpose) > PURPOSE_MAX)
-        return error_report(-EINVAL, "a purpose of %zu bytes: at most %d are possible",
+        return error_report(-EINVAL, "the purpose is %zu bytes long; the maximum is %d",
                             strlen(purpose), PURPOSE_MAX);
     return 0;
 }
@@ -72,12 +72,16 @@ int config_check_purpose(const char *purpose)
 int config_check(const struct blkd_config *config)
 {
     if ((unsigned int)config->sync > BLKD_SYNC_DRIVE)
-        return error_report(-EINVAL, "blkd_config.sync has no meaning: %d", (int)config->sync);
+        return error_report(-EINVAL,
+                            "blkd_config.sync is %d, which is not a value of enum blkd_sync",
+                            (int)config->sync);
     if ((unsigned int)config->access > BLKD_ACCESS_READ_WRITE)
-        return error_report(-EINVAL, "blkd_config.access has no meaning: %d", (int)config->access);
+        return error_report(-EINVAL,
+                            "blkd_config.access is %d, which is not a value of enum blkd_access",
+                            (int)config->access);
     if (config->sector_size != 0 && !range_is_sector_size(config->sector_size))
         return error_report(-EINVAL,
-                            "a sector size of %u bytes: it must be a power of two from %d "
+                            "the sector size is %u bytes; it must be a power of two from %d "
                             "to %d, or 0 for the device's own",
                             config->sector_size, SECTOR_SIZE_MIN, SECTOR_SIZE_MAX);
     return config_check_purpose(config->purpose);
@@ -122,23 +126,23 @@ int config_absolute_path(const char *path, char **ret_path)
     int length;
 
     if (path == NULL || path[0] == '\0')
-        return error_report(-EINVAL, "opening a device without a path");
+        return error_report(-EINVAL, "no path given");
     if (path[0] != '/') {
         directory = getcwd(NULL, 0);
         /* Outside of the process's root directory Linux gives "(unreachable)/...". */
         if (directory == NULL || directory[0] != '/')
-            return error_report(directory == NULL ? -errno : -ENOENT,
-                                "making %s absolute failed: the working directory has no path",
-                                path);
+            return error_report(
+                directory == NULL ? -errno : -ENOENT,
+                "cannot make the path %s absolute: the working directory has no path", path);
     }
     length =
         asprintf(&absolute, "%s%s%s", directory != NULL && directory[1] != '\0' ? directory : "",
                  directory != NULL ? "/" : "", path);
     if (length < 0)
-        return error_report(-ENOMEM, "no memory for the path %s", path);
+        return error_report(-ENOMEM, "not enough memory for the path %s", path);
     if (length >= PATH_BYTES_MAX) {
         free(absolute);
-        return error_report(-ENAMETOOLONG, "a path of %d bytes: at most %d are possible", length,
+        return error_report(-ENAMETOOLONG, "the path is %d bytes long; the maximum is %d", length,
                             PATH_BYTES_MAX - 1);
     }
     *ret_path = absolute;
@@ -154,7 +158,7 @@ static int config_from_uri(const char *text, struct blkd_config **ret_config)
     int r = config_uri_parse(text, &uri, &error);
 
     if (r < 0)
-        return error_report(r, "the configuration string \"%s\" is no good: %s", text,
+        return error_report(r, "the configuration string \"%s\" is invalid: %s", text,
                             error.message);
     values.buffered = uri.buffered;
     values.sync = (enum blkd_sync)uri.sync;
@@ -166,7 +170,7 @@ static int config_from_uri(const char *text, struct blkd_config **ret_config)
     values.purpose = uri.purpose;
     config = config_new(&values, uri.path, strlen(uri.path));
     if (config == NULL)
-        return error_report(-ENOMEM, "no memory for a configuration");
+        return error_report(-ENOMEM, "not enough memory for a configuration");
     *ret_config = config;
     return 0;
 }
@@ -174,7 +178,7 @@ static int config_from_uri(const char *text, struct blkd_config **ret_config)
 int blkd_config_parse(const char *text, struct blkd_config **ret_config)
 {
     if (text == NULL)
-        return error_report(-EINVAL, "no configuration string was given");
+        return error_report(-EINVAL, "no configuration string given");
     return config_from_uri(text, ret_config);
 }
 
@@ -184,15 +188,15 @@ int blkd_config_from_argument(const char *text, struct blkd_config **ret_config)
     struct blkd_config *config;
 
     if (text == NULL || text[0] == '\0')
-        return error_report(-EINVAL, "neither a path nor a configuration string was given");
+        return error_report(-EINVAL, "no path or configuration string given");
     if (config_uri_has_scheme(text))
         return config_from_uri(text, ret_config);
     if (strlen(text) >= PATH_BYTES_MAX)
-        return error_report(-ENAMETOOLONG, "a path of %zu bytes: at most %d are possible",
+        return error_report(-ENAMETOOLONG, "the path is %zu bytes long; the maximum is %d",
                             strlen(text), PATH_BYTES_MAX - 1);
     config = config_new(&values, text, strlen(text));
     if (config == NULL)
-        return error_report(-ENOMEM, "no memory for a configuration");
+        return error_report(-ENOMEM, "not enough memory for a configuration");
     *ret_config = config;
     return 0;
 }
@@ -204,9 +208,9 @@ static int config_to_uri(const struct blkd_config *config, struct config_uri *ur
     if (r < 0)
         return r;
     if (config->path == NULL || config->path[0] == '\0')
-        return error_report(-EINVAL, "a configuration without a path has no string");
+        return error_report(-EINVAL, "cannot format a configuration without a path");
     if (strlen(config->path) >= sizeof(uri->path))
-        return error_report(-ENAMETOOLONG, "a path of %zu bytes: at most %zu are possible",
+        return error_report(-ENAMETOOLONG, "the path is %zu bytes long; the maximum is %zu",
                             strlen(config->path), sizeof(uri->path) - 1);
     config_uri_init(uri);
     memcpy(uri->path, config->path, strlen(config->path) + 1);
@@ -230,14 +234,14 @@ int blkd_config_format(const struct blkd_config *config, char **ret_text)
     int r;
 
     if (config == NULL)
-        return error_report(-EINVAL, "no configuration was given");
+        return error_report(-EINVAL, "no configuration given");
     r = config_to_uri(config, &uri);
     if (r < 0)
         return r;
     size = config_uri_format(&uri, NULL, 0) + 1;
     text = malloc(size);
     if (text == NULL)
-        return error_report(-ENOMEM, "no memory for a configuration string");
+        return error_report(-ENOMEM, "not enough memory for a configuration string");
     (void)config_uri_format(&uri, text, size);
     *ret_text = text;
     return 0;

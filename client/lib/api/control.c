@@ -6,10 +6,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "client/lib/core/call.h"
+#include "client/lib/base/error.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/core/verb.h"
 #include "common/range.h"
 
 static void flush_build(const struct call *call, const struct request *part, Blkd__Request *message,
@@ -17,14 +17,14 @@ static void flush_build(const struct call *call, const struct request *part, Blk
 {
     (void)part;
     blkd__flush__init(&body->flush);
-    body->flush.session = call->device->session;
+    body->flush.session = call->session->number;
     message->op_case = BLKD__REQUEST__OP_FLUSH;
     message->flush = &body->flush;
 }
 
 static void flush_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "flush of %s", call->device->path);
+    (void)snprintf(text, size, "flush of %s", call->session->path);
 }
 
 static const struct operation flush_operation = {
@@ -38,20 +38,20 @@ static void discard_build(const struct call *call, const struct request *part,
 {
     (void)part;
     blkd__discard__init(&body->discard);
-    body->discard.session = call->device->session;
-    body->discard.offset_bytes = call->offset_bytes;
-    body->discard.length_bytes = call->length_bytes;
+    body->discard.session = call->session->number;
+    body->discard.offset_bytes = call->range.offset_bytes;
+    body->discard.length_bytes = call->range.length_bytes;
     message->op_case = BLKD__REQUEST__OP_DISCARD;
     message->discard = &body->discard;
 }
 
 static void control_describe(const struct call *call, const char *verb, char *text, size_t size)
 {
-    uint32_t sector_size = call->device->sector_size;
+    uint32_t sector_size = call->session->sector_size;
 
     (void)snprintf(text, size, "%s %" PRIu64 " sectors at sector %" PRIu64 " of %s", verb,
-                   call->length_bytes / sector_size, call->offset_bytes / sector_size,
-                   call->device->path);
+                   call->range.length_bytes / sector_size, call->range.offset_bytes / sector_size,
+                   call->session->path);
 }
 
 static void discard_describe(const struct call *call, char *text, size_t size)
@@ -70,10 +70,10 @@ static void zeroes_build(const struct call *call, const struct request *part,
 {
     (void)part;
     blkd__write_zeroes__init(&body->write_zeroes);
-    body->write_zeroes.session = call->device->session;
-    body->write_zeroes.offset_bytes = call->offset_bytes;
-    body->write_zeroes.length_bytes = call->length_bytes;
-    body->write_zeroes.flags = call->flags;
+    body->write_zeroes.session = call->session->number;
+    body->write_zeroes.offset_bytes = call->range.offset_bytes;
+    body->write_zeroes.length_bytes = call->range.length_bytes;
+    body->write_zeroes.flags = call->range.flags;
     message->op_case = BLKD__REQUEST__OP_WRITE_ZEROES;
     message->write_zeroes = &body->write_zeroes;
 }
@@ -95,16 +95,16 @@ static void resize_build(const struct call *call, const struct request *part,
 {
     (void)part;
     blkd__resize__init(&body->resize);
-    body->resize.session = call->device->session;
-    body->resize.size_bytes = call->length_bytes;
+    body->resize.session = call->session->number;
+    body->resize.size_bytes = call->range.length_bytes;
     message->op_case = BLKD__REQUEST__OP_RESIZE;
     message->resize = &body->resize;
 }
 
 static void resize_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "resizing %s to %" PRIu64 " sectors", call->device->path,
-                   call->length_bytes / call->device->sector_size);
+    (void)snprintf(text, size, "resizing %s to %" PRIu64 " sectors", call->session->path,
+                   call->range.length_bytes / call->session->sector_size);
 }
 
 static const struct operation resize_operation = {
@@ -116,8 +116,8 @@ static void seek_build(const struct call *call, Blkd__SeekTarget target, Blkd__R
                        union call_body *body)
 {
     blkd__seek__init(&body->seek);
-    body->seek.session = call->device->session;
-    body->seek.offset_bytes = call->offset_bytes;
+    body->seek.session = call->session->number;
+    body->seek.offset_bytes = call->range.offset_bytes;
     body->seek.target = target;
     message->op_case = BLKD__REQUEST__OP_SEEK;
     message->seek = &body->seek;
@@ -141,20 +141,20 @@ static int seek_reply(struct call *call, const Blkd__Reply *reply)
 {
     if (reply->body_case != BLKD__REPLY__BODY_SEEK)
         return -EPROTO;
-    *(uint64_t *)call->ret = reply->seek->offset_bytes / call->device->sector_size;
+    *(uint64_t *)call->asked.ret = reply->seek->offset_bytes / call->session->sector_size;
     return 0;
 }
 
 static void seek_mapped_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "looking for mapped sectors from sector %" PRIu64 " of %s",
-                   call->offset_bytes / call->device->sector_size, call->device->path);
+    (void)snprintf(text, size, "looking for allocated sectors from sector %" PRIu64 " of %s",
+                   call->range.offset_bytes / call->session->sector_size, call->session->path);
 }
 
 static void seek_unmapped_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "looking for unmapped sectors from sector %" PRIu64 " of %s",
-                   call->offset_bytes / call->device->sector_size, call->device->path);
+    (void)snprintf(text, size, "looking for a hole from sector %" PRIu64 " of %s",
+                   call->range.offset_bytes / call->session->sector_size, call->session->path);
 }
 
 static const struct operation seek_mapped_operation = {
@@ -185,14 +185,16 @@ static int control_bytes(const struct blkd_device *device, const struct control 
 {
     uint64_t offset_bytes, length_bytes, end_bytes;
 
-    if (__builtin_mul_overflow(control->sector, (uint64_t)device->sector_size, &offset_bytes) ||
-        __builtin_mul_overflow(control->count_sectors, (uint64_t)device->sector_size,
+    if (__builtin_mul_overflow(control->sector, (uint64_t)device->session.sector_size,
+                               &offset_bytes) ||
+        __builtin_mul_overflow(control->count_sectors, (uint64_t)device->session.sector_size,
                                &length_bytes) ||
         !range_end(offset_bytes, length_bytes, &end_bytes))
         return error_report(-EINVAL,
-                            "%s %" PRIu64 " sectors at sector %" PRIu64 " of %s: it would end "
-                            "beyond 2^63 - 1 bytes, which no device has",
-                            control->verb, control->count_sectors, control->sector, device->path);
+                            "%s %s: %" PRIu64 " sectors from sector %" PRIu64 " end beyond "
+                            "2^63 - 1 bytes, the maximum size of a device",
+                            control->verb, device->session.path, control->count_sectors,
+                            control->sector);
     *ret_offset_bytes = offset_bytes;
     *ret_length_bytes = length_bytes;
     return 0;
@@ -205,26 +207,26 @@ static int control_run(struct blkd_device *device, struct control control, struc
     int r;
 
     if (device == NULL)
-        return error_report(-EINVAL, "%s without a device", control.verb);
+        return error_report(-EINVAL, "device is NULL");
     if ((control.flags & ~(unsigned int)BLKD_WRITE_FUA) != 0)
-        return error_report(-EINVAL, "%s of %s with unknown flags 0x%x", control.verb, device->path,
-                            control.flags);
+        return error_report(-EINVAL, "%s %s: unknown flags 0x%x", control.verb,
+                            device->session.path, control.flags);
     r = control_bytes(device, &control, &offset_bytes, &length_bytes);
     if (r == 0)
-        r = call_begin(device->connection, device, control.operation, mode, &call);
+        r = verb_begin(device->connection, device, control.operation, mode, &call);
     if (r < 0)
         return r;
-    call->offset_bytes = offset_bytes;
-    call->length_bytes = length_bytes;
-    call->flags = control.flags;
-    call->ret = control.ret;
-    call->empty = control.empty && length_bytes == 0;
-    return call_run(call);
+    call->range.offset_bytes = offset_bytes;
+    call->range.length_bytes = length_bytes;
+    call->range.flags = control.flags;
+    call->asked.ret = control.ret;
+    call->range.empty = control.empty && length_bytes == 0;
+    return verb_run(call);
 }
 
 static int flush_run(struct blkd_device *device, struct call_mode mode)
 {
-    return control_run(device, (struct control){.operation = &flush_operation, .verb = "flush"},
+    return control_run(device, (struct control){.operation = &flush_operation, .verb = "flushing"},
                        mode);
 }
 
@@ -257,7 +259,7 @@ static int resize_run(struct blkd_device *device, uint64_t size_sectors, struct 
 {
     return control_run(device,
                        (struct control){.operation = &resize_operation,
-                                        .verb = "resizing to",
+                                        .verb = "resizing",
                                         .count_sectors = size_sectors},
                        mode);
 }
@@ -266,11 +268,11 @@ static int seek_run(struct blkd_device *device, const struct operation *operatio
                     uint64_t *ret_sector, struct call_mode mode)
 {
     if (ret_sector == NULL)
-        return error_report(-EINVAL, "looking for sectors without a place for the answer");
+        return error_report(-EINVAL, "cannot seek: ret_sector is NULL");
     return control_run(
         device,
         (struct control){
-            .operation = operation, .verb = "looking for", .sector = sector, .ret = ret_sector},
+            .operation = operation, .verb = "seeking in", .sector = sector, .ret = ret_sector},
         mode);
 }
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "client/blkd.h"
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
 #include "common/devprobe.h"
 
 int blkd_really_read(int fd, void *buffer, size_t length_bytes)
@@ -22,10 +22,11 @@ int blkd_really_read(int fd, void *buffer, size_t length_bytes)
             done += (size_t)n;
         else if (n == 0)
             return error_report(-ENODATA,
-                                "read of %zu bytes from descriptor %d: it ended after %zu",
+                                "read of %zu bytes from descriptor %d: end of file after %zu bytes",
                                 length_bytes, fd, done);
         else if (errno != EINTR)
-            return error_report(-errno, "read of %zu bytes from descriptor %d failed after %zu: %s",
+            return error_report(-errno,
+                                "read of %zu bytes from descriptor %d failed after %zu bytes: %s",
                                 length_bytes, fd, done, strerrordesc_np(errno));
     }
     return 0;
@@ -40,11 +41,12 @@ int blkd_really_write(int fd, const void *buffer, size_t length_bytes)
         if (n > 0)
             done += (size_t)n;
         else if (n == 0)
-            return error_report(-EIO,
-                                "write of %zu bytes to descriptor %d: it takes no more than %zu",
-                                length_bytes, fd, done);
+            return error_report(
+                -EIO, "write of %zu bytes to descriptor %d: it accepts no more than %zu bytes",
+                length_bytes, fd, done);
         else if (errno != EINTR)
-            return error_report(-errno, "write of %zu bytes to descriptor %d failed after %zu: %s",
+            return error_report(-errno,
+                                "write of %zu bytes to descriptor %d failed after %zu bytes: %s",
                                 length_bytes, fd, done, strerrordesc_np(errno));
     }
     return 0;
@@ -65,12 +67,12 @@ int blkd_ftruncate(int fd, uint64_t size_bytes)
 {
     if (size_bytes > INT64_MAX)
         return error_report(-EFBIG,
-                            "changing descriptor %d to %llu bytes: no file can be larger "
-                            "than 2^63 - 1 bytes",
+                            "resizing descriptor %d to %llu bytes: the maximum size of a file is "
+                            "2^63 - 1 bytes",
                             fd, (unsigned long long)size_bytes);
     while (ftruncate(fd, (off_t)size_bytes) < 0)
         if (errno != EINTR)
-            return error_report(-errno, "changing descriptor %d to %llu bytes failed: %s", fd,
+            return error_report(-errno, "resizing descriptor %d to %llu bytes failed: %s", fd,
                                 (unsigned long long)size_bytes, strerrordesc_np(errno));
     return 0;
 }

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/lib/core/call.h"
+#include "client/lib/base/error.h"
+#include "client/lib/call/request.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
-#include "client/lib/core/request.h"
+#include "client/lib/core/verb.h"
 #include "common/range.h"
 
 /* A range as the user gives it, checked and in bytes. */
@@ -25,14 +25,16 @@ struct io_range {
 /* For parts of a transfer: the daemon checks the bounds of the whole. */
 static uint64_t io_transfer_end(const struct call *call, const struct request *part)
 {
-    return part->length_bytes < call->length_bytes ? call->offset_bytes + call->length_bytes : 0;
+    return part->length_bytes < call->range.length_bytes
+               ? call->range.offset_bytes + call->range.length_bytes
+               : 0;
 }
 
 static void read_build(const struct call *call, const struct request *part, Blkd__Request *message,
                        union call_body *body)
 {
     blkd__read__init(&body->read);
-    body->read.session = call->device->session;
+    body->read.session = call->session->number;
     body->read.offset_bytes = part->offset_bytes;
     body->read.length_bytes = part->length_bytes;
     body->read.transfer_end_bytes = io_transfer_end(call, part);
@@ -44,9 +46,9 @@ static void write_build(const struct call *call, const struct request *part, Blk
                         union call_body *body)
 {
     blkd__write__init(&body->write);
-    body->write.session = call->device->session;
+    body->write.session = call->session->number;
     body->write.offset_bytes = part->offset_bytes;
-    body->write.flags = call->flags;
+    body->write.flags = call->range.flags;
     body->write.transfer_end_bytes = io_transfer_end(call, part);
     message->op_case = BLKD__REQUEST__OP_WRITE;
     message->write = &body->write;
@@ -54,12 +56,12 @@ static void write_build(const struct call *call, const struct request *part, Blk
 
 static void io_describe(const struct call *call, const char *verb, char *text, size_t size)
 {
-    const struct blkd_device *device = call->device;
+    const struct session *session = call->session;
 
     (void)snprintf(text, size,
                    "%s of %" PRIu64 " bytes at sector %" PRIu64 " (offset %" PRIu64 ") of %s", verb,
-                   call->length_bytes, call->offset_bytes / device->sector_size, call->offset_bytes,
-                   device->path);
+                   call->range.length_bytes, call->range.offset_bytes / session->sector_size,
+                   call->range.offset_bytes, session->path);
 }
 
 static void read_describe(const struct call *call, char *text, size_t size)
@@ -96,17 +98,19 @@ static int io_check_buffer(const struct blkd_device *device, const struct operat
 {
     const struct iovec *buffer = &buffers[index];
 
-    if (buffer->iov_len % device->sector_size != 0)
+    if (buffer->iov_len % device->session.sector_size != 0)
         return error_report(-EINVAL,
-                            "%s at sector %" PRIu64 " of %s: buffer %zu (from 0) has %zu bytes, "
+                            "%s at sector %" PRIu64
+                            " of %s: buffer %zu (counting from 0) is %zu bytes long, "
                             "which is not a whole number of sectors of %u bytes",
-                            io_verb(operation), sector, device->path, index, buffer->iov_len,
-                            device->sector_size);
+                            io_verb(operation), sector, device->session.path, index,
+                            buffer->iov_len, device->session.sector_size);
     if (buffer->iov_base == NULL && buffer->iov_len > 0)
-        return error_report(-EFAULT,
-                            "%s at sector %" PRIu64 " of %s: buffer %zu (from 0) has %zu bytes at "
-                            "no address",
-                            io_verb(operation), sector, device->path, index, buffer->iov_len);
+        return error_report(
+            -EFAULT,
+            "%s at sector %" PRIu64 " of %s: buffer %zu (counting from 0) is NULL but "
+            "%zu bytes long",
+            io_verb(operation), sector, device->session.path, index, buffer->iov_len);
     return 0;
 }
 
@@ -115,12 +119,12 @@ static int io_check_range(const struct blkd_device *device, const struct operati
 {
     uint64_t offset_bytes, end_bytes;
 
-    if (__builtin_mul_overflow(sector, (uint64_t)device->sector_size, &offset_bytes) ||
+    if (__builtin_mul_overflow(sector, (uint64_t)device->session.sector_size, &offset_bytes) ||
         !range_end(offset_bytes, length_bytes, &end_bytes))
         return error_report(-EINVAL,
-                            "%s of %" PRIu64 " bytes at sector %" PRIu64 " of %s: it would end "
-                            "beyond 2^63 - 1 bytes, which no device has",
-                            io_verb(operation), length_bytes, sector, device->path);
+                            "%s of %" PRIu64 " bytes at sector %" PRIu64 " of %s: the range ends "
+                            "beyond 2^63 - 1 bytes, the maximum size of a device",
+                            io_verb(operation), length_bytes, sector, device->session.path);
     *ret_range = (struct io_range){offset_bytes, length_bytes};
     return 0;
 }
@@ -132,8 +136,8 @@ static int io_check(const struct blkd_device *device, const struct operation *op
     uint64_t length_bytes = 0;
 
     if (device == NULL || (buffers == NULL && count > 0))
-        return error_report(-EINVAL, "%s without %s", io_verb(operation),
-                            device == NULL ? "a device" : "buffers");
+        return error_report(-EINVAL, "%s: %s is NULL", io_verb(operation),
+                            device == NULL ? "device" : "buffers");
     for (size_t i = 0; i < count; i++) {
         int r = io_check_buffer(device, operation, sector, buffers, i);
         if (r < 0)
@@ -147,12 +151,13 @@ static int io_check(const struct blkd_device *device, const struct operation *op
 /* The call gets a list of its own, for one that outlives the function that made it. */
 static int io_copy_list(struct call *call, const struct iovec *buffers, size_t count)
 {
-    call->iov_copy = count <= CALL_IOV_INLINE ? call->iov_inline : malloc(count * sizeof(*buffers));
-    if (call->iov_copy == NULL)
-        return error_report(-ENOMEM, "no memory for a list of %zu buffers", count);
+    call->buffers.copy =
+        count <= CALL_BUFFERS_FEW ? call->buffers.few : malloc(count * sizeof(*buffers));
+    if (call->buffers.copy == NULL)
+        return error_report(-ENOMEM, "not enough memory for a list of %zu buffers", count);
     if (count > 0)
-        memcpy(call->iov_copy, buffers, count * sizeof(*buffers));
-    cursor_init(&call->cursor, call->iov_copy);
+        memcpy(call->buffers.copy, buffers, count * sizeof(*buffers));
+    cursor_init(&call->progress.cursor, call->buffers.copy);
     return 0;
 }
 
@@ -167,19 +172,20 @@ static int io_transfer(struct blkd_device *device, const struct operation *opera
     if (r < 0)
         return r;
     if ((flags & ~(unsigned int)BLKD_WRITE_FUA) != 0)
-        return error_report(-EINVAL, "write to %s with unknown flags 0x%x", device->path, flags);
-    r = call_begin(device->connection, device, operation, mode, &call);
+        return error_report(-EINVAL, "write to %s: unknown flags 0x%x", device->session.path,
+                            flags);
+    r = verb_begin(device->connection, device, operation, mode, &call);
     if (r < 0)
         return r;
-    call->offset_bytes = range.offset_bytes;
-    call->length_bytes = range.length_bytes;
-    call->empty = range.length_bytes == 0;
-    call->flags = flags;
+    call->range.offset_bytes = range.offset_bytes;
+    call->range.length_bytes = range.length_bytes;
+    call->range.empty = range.length_bytes == 0;
+    call->range.flags = flags;
     if (mode.waits)
-        cursor_init(&call->cursor, buffers);
+        cursor_init(&call->progress.cursor, buffers);
     else
         r = io_copy_list(call, buffers, count);
-    return r < 0 ? call_abandon(call, r) : call_run(call);
+    return r < 0 ? verb_abandon(call, r) : verb_run(call);
 }
 
 int blkd_read(struct blkd_device *device, uint64_t sector, const struct iovec *buffers,

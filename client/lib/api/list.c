@@ -7,9 +7,10 @@
 
 #include "client/lib/api/info.h"
 #include "client/lib/api/pages.h"
-#include "client/lib/core/call.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/base/error.h"
+#include "client/lib/base/texts.h"
+#include "client/lib/core/connection.h"
+#include "client/lib/core/verb.h"
 
 /* ---- devices ---- */
 
@@ -22,7 +23,7 @@ struct device_list_block {
 static void devices_build(const struct call *call, const struct request *part,
                           Blkd__Request *message, union call_body *body)
 {
-    const struct device_list_block *block = call->ret;
+    const struct device_list_block *block = call->asked.ret;
 
     (void)part;
     blkd__list_devices__init(&body->list_devices);
@@ -44,7 +45,7 @@ static struct blkd_device_entry devices_entry(const Blkd__DeviceEntry *from, cha
 {
     return (struct blkd_device_entry){
         .device_number = from->device,
-        .path = pages_put(position, from->path.data, from->path.len),
+        .path = texts_put(position, from->path.data, from->path.len),
         .kind = (enum blkd_device_kind)from->kind,
         .major = from->major,
         .minor = from->minor,
@@ -60,7 +61,7 @@ static struct blkd_device_entry devices_entry(const Blkd__DeviceEntry *from, cha
         .lock = (enum blkd_lock_mode)from->lock,
         .discard = (enum blkd_discard_method)from->discard,
         .generation = from->generation,
-        .io_policy = pages_put(position, from->io_policy, strlen(from->io_policy)),
+        .io_policy = texts_put(position, from->io_policy, strlen(from->io_policy)),
         .counters = info_counters(from->counters),
         .sync = info_sync_state(from->sync),
         .locks = from->locks,
@@ -71,7 +72,7 @@ static struct blkd_device_entry devices_entry(const Blkd__DeviceEntry *from, cha
 static int devices_reply(struct call *call, const Blkd__Reply *reply)
 {
     const Blkd__DeviceList *from = reply->devices;
-    struct device_list_block *block = call->ret;
+    struct device_list_block *block = call->asked.ret;
     struct blkd_device_entry *entries;
     size_t count = block->list.count;
     char *position;
@@ -97,7 +98,7 @@ static int devices_reply(struct call *call, const Blkd__Reply *reply)
 static void devices_describe(const struct call *call, char *text, size_t size)
 {
     (void)call;
-    (void)snprintf(text, size, "listing blkd's devices");
+    (void)snprintf(text, size, "listing devices");
 }
 
 static const struct operation devices_operation = {
@@ -117,12 +118,12 @@ struct session_list_block {
 static void sessions_build(const struct call *call, const struct request *part,
                            Blkd__Request *message, union call_body *body)
 {
-    const struct session_list_block *block = call->ret;
+    const struct session_list_block *block = call->asked.ret;
 
     (void)part;
     blkd__list_sessions__init(&body->list_sessions);
     body->list_sessions.after_session = block->pages.after;
-    body->list_sessions.device = call->device_number;
+    body->list_sessions.device = call->asked.device_number;
     message->op_case = BLKD__REQUEST__OP_LIST_SESSIONS;
     message->list_sessions = &body->list_sessions;
 }
@@ -144,12 +145,12 @@ static struct blkd_session_entry sessions_entry(const Blkd__SessionEntry *from, 
         .session_number = from->session,
         .connection_number = from->connection,
         .device_number = from->device,
-        .path = pages_put(position, from->path.data, from->path.len),
+        .path = texts_put(position, from->path.data, from->path.len),
         .pid = from->pid,
         .uid = from->uid,
         .gid = from->gid,
-        .command = pages_put(position, from->command, strlen(from->command)),
-        .client_name = pages_put(position, from->client_name, strlen(from->client_name)),
+        .command = texts_put(position, from->command, strlen(from->command)),
+        .client_name = texts_put(position, from->client_name, strlen(from->client_name)),
         .read_write = from->read_write,
         .direct = from->direct,
         .sync = (enum blkd_sync)from->sync,
@@ -158,7 +159,7 @@ static struct blkd_session_entry sessions_entry(const Blkd__SessionEntry *from, 
         .in_flight = from->in_flight,
         .opened_unix_ms = from->opened_unix_ms,
         .counters = info_counters(from->counters),
-        .purpose = pages_put(position, from->purpose, strlen(from->purpose)),
+        .purpose = texts_put(position, from->purpose, strlen(from->purpose)),
         .unsynced_changes = from->unsynced_changes,
         .unsynced_since_unix_ms = from->unsynced_since_unix_ms,
         .lock_lost = from->lock_lost,
@@ -170,7 +171,7 @@ static struct blkd_session_entry sessions_entry(const Blkd__SessionEntry *from, 
 static int sessions_reply(struct call *call, const Blkd__Reply *reply)
 {
     const Blkd__SessionList *from = reply->sessions;
-    struct session_list_block *block = call->ret;
+    struct session_list_block *block = call->asked.ret;
     struct blkd_session_entry *entries;
     size_t count = block->list.count;
     char *position;
@@ -196,7 +197,7 @@ static int sessions_reply(struct call *call, const Blkd__Reply *reply)
 static void sessions_describe(const struct call *call, char *text, size_t size)
 {
     (void)call;
-    (void)snprintf(text, size, "listing blkd's sessions");
+    (void)snprintf(text, size, "listing sessions");
 }
 
 static const struct operation sessions_operation = {
@@ -214,7 +215,7 @@ int blkd_list_devices(struct blkd *connection, struct blkd_device_list **ret_lis
         return r;
     block = calloc(1, sizeof(*block));
     if (block == NULL)
-        return error_report(-ENOMEM, "no memory for a list of devices");
+        return error_report(-ENOMEM, "not enough memory for a list of devices");
     do
         r = pages_get(connection, &devices_operation, 0, block);
     while (r == 0 && block->pages.more);
@@ -236,7 +237,7 @@ int blkd_list_sessions(struct blkd *connection, uint64_t device_number,
         return r;
     block = calloc(1, sizeof(*block));
     if (block == NULL)
-        return error_report(-ENOMEM, "no memory for a list of sessions");
+        return error_report(-ENOMEM, "not enough memory for a list of sessions");
     do
         r = pages_get(connection, &sessions_operation, device_number, block);
     while (r == 0 && block->pages.more);

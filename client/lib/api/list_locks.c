@@ -6,8 +6,9 @@
 #include <string.h>
 
 #include "client/lib/api/pages.h"
-#include "client/lib/core/call.h"
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
+#include "client/lib/base/texts.h"
+#include "client/lib/core/verb.h"
 
 struct lock_list_block {
     struct blkd_lock_list list; /* first: what the user has */
@@ -18,12 +19,12 @@ struct lock_list_block {
 static void locks_build(const struct call *call, const struct request *part, Blkd__Request *message,
                         union call_body *body)
 {
-    const struct lock_list_block *block = call->ret;
+    const struct lock_list_block *block = call->asked.ret;
 
     (void)part;
     blkd__list_locks__init(&body->list_locks);
     body->list_locks.after_lock = block->pages.after;
-    body->list_locks.device = call->device_number;
+    body->list_locks.device = call->asked.device_number;
     message->op_case = BLKD__REQUEST__OP_LIST_LOCKS;
     message->list_locks = &body->list_locks;
 }
@@ -44,7 +45,7 @@ static struct blkd_lock_entry locks_entry(const Blkd__LockEntry *from, char **po
         .lock_number = from->lock,
         .device_number = from->device,
         .session_number = from->session,
-        .path = pages_put(position, from->path.data, from->path.len),
+        .path = texts_put(position, from->path.data, from->path.len),
         .mode = (enum blkd_lock_mode)from->mode,
         .wanted = (enum blkd_lock_mode)from->wanted,
         .position = from->position,
@@ -54,17 +55,17 @@ static struct blkd_lock_entry locks_entry(const Blkd__LockEntry *from, char **po
         .waits_outside = from->waits_outside,
         .token = from->token,
         .since_unix_ms = from->since_unix_ms,
-        .purpose = pages_put(position, from->purpose, strlen(from->purpose)),
+        .purpose = texts_put(position, from->purpose, strlen(from->purpose)),
         .pid = from->pid,
         .uid = from->uid,
-        .command = pages_put(position, from->command, strlen(from->command)),
+        .command = texts_put(position, from->command, strlen(from->command)),
     };
 }
 
 static int locks_reply(struct call *call, const Blkd__Reply *reply)
 {
     const Blkd__LockList *from = reply->locks;
-    struct lock_list_block *block = call->ret;
+    struct lock_list_block *block = call->asked.ret;
     struct blkd_lock_entry *entries;
     size_t count = block->list.count;
     char *position;
@@ -90,7 +91,7 @@ static int locks_reply(struct call *call, const Blkd__Reply *reply)
 static void locks_describe(const struct call *call, char *text, size_t size)
 {
     (void)call;
-    (void)snprintf(text, size, "listing blkd's locks");
+    (void)snprintf(text, size, "listing locks");
 }
 
 static const struct operation locks_operation = {
@@ -109,7 +110,7 @@ int blkd_list_locks(struct blkd *connection, uint64_t device_number,
         return r;
     block = calloc(1, sizeof(*block));
     if (block == NULL)
-        return error_report(-ENOMEM, "no memory for a list of locks");
+        return error_report(-ENOMEM, "not enough memory for a list of locks");
     do
         r = pages_get(connection, &locks_operation, device_number, block);
     while (r == 0 && block->pages.more);

@@ -9,10 +9,10 @@
 #include <string.h>
 
 #include "client/lib/api/config.h"
-#include "client/lib/core/call.h"
+#include "client/lib/base/error.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/core/verb.h"
 #include "common/range.h"
 
 _Static_assert((int)BLKD_LOST_BROKEN == (int)BLKD__LOCK_LOST__REASON__REASON_BROKEN &&
@@ -24,14 +24,14 @@ static void lock_build(const struct call *call, const struct request *part, Blkd
 {
     (void)part;
     blkd__lock__init(&body->lock);
-    body->lock.session = call->device->session;
-    body->lock.mode = (Blkd__LockMode)call->lock_mode;
-    body->lock.offset_bytes = call->offset_bytes;
-    body->lock.length_bytes = call->length_bytes;
-    body->lock.wait_ms = call->wait_ms;
-    body->lock.isolate = call->isolate;
-    if (call->text != NULL)
-        body->lock.purpose = call->text;
+    body->lock.session = call->session->number;
+    body->lock.mode = (Blkd__LockMode)call->asked.lock_mode;
+    body->lock.offset_bytes = call->range.offset_bytes;
+    body->lock.length_bytes = call->range.length_bytes;
+    body->lock.wait_ms = call->asked.wait_ms;
+    body->lock.isolate = call->asked.isolate;
+    if (call->asked.text != NULL)
+        body->lock.purpose = call->asked.text;
     message->op_case = BLKD__REQUEST__OP_LOCK;
     message->lock = &body->lock;
 }
@@ -40,29 +40,29 @@ static int lock_reply(struct call *call, const Blkd__Reply *reply)
 {
     if (reply->body_case != BLKD__REPLY__BODY_LOCK)
         return -EPROTO;
-    if (call->ret != NULL)
-        *(uint64_t *)call->ret = reply->lock->token;
+    if (call->asked.ret != NULL)
+        *(uint64_t *)call->asked.ret = reply->lock->token;
     return 0;
 }
 
 /* "all of /srv/a.img", "8 sectors at sector 16 of /srv/a.img" */
 static void lock_describe_range(const struct call *call, const char *verb, char *text, size_t size)
 {
-    uint32_t sector_size = call->device->sector_size;
+    uint32_t sector_size = call->session->sector_size;
 
-    if (call->length_bytes == 0)
-        (void)snprintf(text, size, "%s all of %s", verb, call->device->path);
+    if (call->range.length_bytes == 0)
+        (void)snprintf(text, size, "%s all of %s", verb, call->session->path);
     else
         (void)snprintf(text, size, "%s %" PRIu64 " sectors at sector %" PRIu64 " of %s", verb,
-                       call->length_bytes / sector_size, call->offset_bytes / sector_size,
-                       call->device->path);
+                       call->range.length_bytes / sector_size,
+                       call->range.offset_bytes / sector_size, call->session->path);
 }
 
 static void lock_describe(const struct call *call, char *text, size_t size)
 {
     lock_describe_range(
-        call, call->lock_mode == BLKD_LOCK_SHARED ? "shared lock on" : "exclusive lock on", text,
-        size);
+        call, call->asked.lock_mode == BLKD_LOCK_SHARED ? "shared lock on" : "exclusive lock on",
+        text, size);
 }
 
 static const struct operation lock_operation = {
@@ -76,9 +76,9 @@ static void unlock_build(const struct call *call, const struct request *part,
 {
     (void)part;
     blkd__unlock__init(&body->unlock);
-    body->unlock.session = call->device->session;
-    body->unlock.offset_bytes = call->offset_bytes;
-    body->unlock.length_bytes = call->length_bytes;
+    body->unlock.session = call->session->number;
+    body->unlock.offset_bytes = call->range.offset_bytes;
+    body->unlock.length_bytes = call->range.length_bytes;
     message->op_case = BLKD__REQUEST__OP_UNLOCK;
     message->unlock = &body->unlock;
 }
@@ -102,16 +102,19 @@ static int lock_range(const struct blkd_device *device, uint64_t first_sector,
 
     if (count_sectors == 0 && first_sector != 0)
         return error_report(-EINVAL,
-                            "a lock of no sectors at sector %" PRIu64 " of %s: 0 sectors mean the "
-                            "whole device, and only from sector 0 on",
-                            first_sector, device->path);
-    if (__builtin_mul_overflow(first_sector, (uint64_t)device->sector_size, &offset_bytes) ||
-        __builtin_mul_overflow(count_sectors, (uint64_t)device->sector_size, &length_bytes) ||
+                            "a lock of 0 sectors at sector %" PRIu64
+                            " of %s: 0 sectors stand for the "
+                            "whole device, which starts at sector 0",
+                            first_sector, device->session.path);
+    if (__builtin_mul_overflow(first_sector, (uint64_t)device->session.sector_size,
+                               &offset_bytes) ||
+        __builtin_mul_overflow(count_sectors, (uint64_t)device->session.sector_size,
+                               &length_bytes) ||
         !range_end(offset_bytes, length_bytes, &end_bytes))
         return error_report(-EINVAL,
-                            "a lock of %" PRIu64 " sectors at sector %" PRIu64 " of %s would end "
-                            "beyond 2^63 - 1 bytes, which no device has",
-                            count_sectors, first_sector, device->path);
+                            "a lock of %" PRIu64 " sectors at sector %" PRIu64 " of %s ends "
+                            "beyond 2^63 - 1 bytes, the maximum size of a device",
+                            count_sectors, first_sector, device->session.path);
     *ret_offset_bytes = offset_bytes;
     *ret_length_bytes = length_bytes;
     return 0;
@@ -123,30 +126,35 @@ static int lock_check(const struct blkd_device *device, const struct blkd_lock_r
         return error_report(-EINVAL,
                             "blkd_lock_request.mode for %s is neither shared nor "
                             "exclusive: %d",
-                            device->path, (int)request->mode);
+                            device->session.path, (int)request->mode);
     if (request->isolate && request->mode != BLKD_LOCK_EXCLUSIVE)
-        return error_report(-EINVAL,
-                            "a shared lock of %s cannot keep others from reading: isolate needs an "
-                            "exclusive one",
-                            device->path);
+        return error_report(
+            -EINVAL,
+            "a shared lock on %s cannot keep others from reading: isolate requires an "
+            "exclusive lock",
+            device->session.path);
     if (request->wait_ms < BLKD_WAIT_FOREVER)
-        return error_report(-EINVAL, "waiting for a lock of %s for %d ms has no meaning",
-                            device->path, request->wait_ms);
+        return error_report(
+            -EINVAL,
+            "blkd_lock_request.wait_ms for %s is %d; it must be 0 or more, or BLKD_WAIT_FOREVER",
+            device->session.path, request->wait_ms);
     return config_check_purpose(request->purpose);
 }
 
 static int lock_fill(struct call *call, const struct blkd_lock_request *request)
 {
-    call->lock_mode = request->mode;
-    call->isolate = request->isolate;
-    call->wait_ms = request->wait_ms == BLKD_WAIT_FOREVER
-                        ? (uint32_t)BLKD__LOCK_WAIT__LOCK_WAIT_FOREVER
-                        : (uint32_t)request->wait_ms;
-    call->parked = request->wait_ms != 0;
+    call->asked.lock_mode = request->mode;
+    call->asked.isolate = request->isolate;
+    call->asked.wait_ms = request->wait_ms == BLKD_WAIT_FOREVER
+                              ? (uint32_t)BLKD__LOCK_WAIT__LOCK_WAIT_FOREVER
+                              : (uint32_t)request->wait_ms;
+    call->asked.parked = request->wait_ms != 0;
     if (request->purpose == NULL || request->purpose[0] == '\0')
         return 0;
-    call->text = strdup(request->purpose);
-    return call->text != NULL ? 0 : error_report(-ENOMEM, "no memory for the purpose of a lock");
+    call->asked.text = strdup(request->purpose);
+    return call->asked.text != NULL
+               ? 0
+               : error_report(-ENOMEM, "not enough memory for the purpose of a lock");
 }
 
 static int lock_run(struct blkd_device *device, const struct blkd_lock_request *request,
@@ -158,7 +166,7 @@ static int lock_run(struct blkd_device *device, const struct blkd_lock_request *
     int r;
 
     if (device == NULL)
-        return error_report(-EINVAL, "locking without a device");
+        return error_report(-EINVAL, "cannot lock: device is NULL");
     if (request == NULL)
         request = &defaults;
     r = lock_check(device, request);
@@ -166,14 +174,14 @@ static int lock_run(struct blkd_device *device, const struct blkd_lock_request *
         r = lock_range(device, request->first_sector, request->count_sectors, &offset_bytes,
                        &length_bytes);
     if (r == 0)
-        r = call_begin(device->connection, device, &lock_operation, mode, &call);
+        r = verb_begin(device->connection, device, &lock_operation, mode, &call);
     if (r != 0)
         return r;
-    call->offset_bytes = offset_bytes;
-    call->length_bytes = length_bytes;
-    call->ret = ret_token;
+    call->range.offset_bytes = offset_bytes;
+    call->range.length_bytes = length_bytes;
+    call->asked.ret = ret_token;
     r = lock_fill(call, request);
-    return r < 0 ? call_abandon(call, r) : call_run(call);
+    return r < 0 ? verb_abandon(call, r) : verb_run(call);
 }
 
 static int unlock_run(struct blkd_device *device, uint64_t first_sector, uint64_t count_sectors,
@@ -184,15 +192,15 @@ static int unlock_run(struct blkd_device *device, uint64_t first_sector, uint64_
     int r;
 
     if (device == NULL)
-        return error_report(-EINVAL, "unlocking without a device");
+        return error_report(-EINVAL, "cannot unlock: device is NULL");
     r = lock_range(device, first_sector, count_sectors, &offset_bytes, &length_bytes);
     if (r == 0)
-        r = call_begin(device->connection, device, &unlock_operation, mode, &call);
+        r = verb_begin(device->connection, device, &unlock_operation, mode, &call);
     if (r < 0)
         return r;
-    call->offset_bytes = offset_bytes;
-    call->length_bytes = length_bytes;
-    return call_run(call);
+    call->range.offset_bytes = offset_bytes;
+    call->range.length_bytes = length_bytes;
+    return verb_run(call);
 }
 
 int blkd_lock(struct blkd_device *device, const struct blkd_lock_request *request,

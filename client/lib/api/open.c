@@ -14,10 +14,10 @@
 
 #include "client/lib/api/config.h"
 #include "client/lib/api/openpath.h"
-#include "client/lib/core/call.h"
+#include "client/lib/base/error.h"
+#include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/core/verb.h"
 #include "common/cleanup.h"
 #include "common/limits.h"
 #include "common/range.h"
@@ -25,40 +25,50 @@
 static void open_build(const struct call *call, const struct request *part, Blkd__Request *message,
                        union call_body *body)
 {
+    const struct blkd_device *opening = call->asked.context;
+
     (void)part;
     blkd__open__init(&body->open.open);
-    config_to_wire(&call->opening->config, &body->open.config);
+    config_to_wire(&opening->config, &body->open.config);
     body->open.open.config = &body->open.config;
-    body->open.open.descriptor = call->descriptor;
+    body->open.open.descriptor = call->passing.asked;
     message->op_case = BLKD__REQUEST__OP_OPEN;
     message->open = &body->open.open;
 }
 
 static int open_reply(struct call *call, const Blkd__Reply *reply)
 {
-    struct blkd_device *device = call->opening;
+    struct blkd_device *device = call->asked.context;
 
     if (reply->body_case != BLKD__REPLY__BODY_OPEN || reply->open->info == NULL ||
         !range_is_sector_size(reply->open->info->sector_size))
         return -EPROTO;
-    device->session = reply->open->session;
-    device->sector_size = reply->open->info->sector_size;
-    LIST_INSERT_HEAD(&call->connection->devices, device, link);
-    *(struct blkd_device **)call->ret = device;
-    call->opening = NULL;
+    device->session.number = reply->open->session;
+    device->session.sector_size = reply->open->info->sector_size;
+    LIST_INSERT_HEAD(&device->connection->devices, device, link);
+    *(struct blkd_device **)call->asked.ret = device;
+    call->asked.context = NULL;
     return 0;
 }
 
 static void open_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "opening %s",
-                   call->opening != NULL ? call->opening->path : "a device");
+    const struct blkd_device *opening = call->asked.context;
+
+    (void)snprintf(text, size, "opening %s", opening != NULL ? opening->session.path : "a device");
 }
 
 /* The daemon does not open paths for this user: it may take what the user can open. */
 static bool open_retry(struct call *call)
 {
-    return openpath_retry(call, call->opening->path, call->opening->config.access);
+    const struct blkd_device *opening = call->asked.context;
+
+    return openpath_retry(call, opening->session.path, opening->config.access);
+}
+
+static void open_release(void *context)
+{
+    device_free(context);
 }
 
 static const struct operation open_operation = {
@@ -66,30 +76,8 @@ static const struct operation open_operation = {
     .on_reply = open_reply,
     .describe = open_describe,
     .retry = open_retry,
+    .release = open_release,
 };
-
-static struct blkd_device *open_new_device(struct blkd *connection,
-                                           const struct blkd_config *config, const char *path)
-{
-    struct blkd_device *device = calloc(1, sizeof(*device));
-
-    if (device == NULL)
-        return NULL;
-    device->connection = connection;
-    device->config = *config;
-    device->path = strdup(path != NULL ? path : "");
-    device->config.path = device->path;
-    if (config->purpose != NULL)
-        device->purpose = strdup(config->purpose);
-    device->config.purpose = device->purpose;
-    device->close_call = call_new(connection);
-    if (device->path == NULL || (config->purpose != NULL && device->purpose == NULL) ||
-        device->close_call == NULL) {
-        device_free(device);
-        return NULL;
-    }
-    return device;
-}
 
 /* Takes over `fd`, also on failure; -1: there is none. */
 static int open_start(struct blkd *connection, const struct blkd_config *config, const char *path,
@@ -97,17 +85,17 @@ static int open_start(struct blkd *connection, const struct blkd_config *config,
 {
     CLEANUP_CLOSE int passed = fd;
     struct call *call;
-    int r = call_begin(connection, NULL, &open_operation, mode, &call);
+    int r = verb_begin(connection, NULL, &open_operation, mode, &call);
 
     if (r < 0)
         return r;
-    call->opening = open_new_device(connection, config, path);
-    if (call->opening == NULL)
-        return call_abandon(call, error_report(-ENOMEM, "no memory to open %s", path));
-    call->descriptor = passed >= 0;
-    call->fd = TAKE_FD(passed);
-    call->ret = ret_device;
-    return call_run(call);
+    call->asked.context = device_new(connection, &connection->calls, config, path);
+    if (call->asked.context == NULL)
+        return verb_abandon(call, error_report(-ENOMEM, "not enough memory to open %s", path));
+    call->passing.asked = passed >= 0;
+    call->passing.fd = TAKE_FD(passed);
+    call->asked.ret = ret_device;
+    return verb_run(call);
 }
 
 static int open_by_path(struct blkd *connection, const struct blkd_config *config,
@@ -117,10 +105,10 @@ static int open_by_path(struct blkd *connection, const struct blkd_config *confi
     int r;
 
     if (connection == NULL || config == NULL || ret_device == NULL)
-        return error_report(-EINVAL, "opening a device without %s",
-                            connection == NULL ? "a connection"
-                            : config == NULL   ? "a configuration"
-                                               : "a place for the handle");
+        return error_report(-EINVAL, "cannot open a device: %s is NULL",
+                            connection == NULL ? "connection"
+                            : config == NULL   ? "config"
+                                               : "ret_device");
     r = config_check(config);
     if (r == 0)
         r = config_absolute_path(config->path, &path);
@@ -156,8 +144,8 @@ static int open_by_fd(struct blkd *connection, int fd, const struct blkd_config 
     int r;
 
     if (connection == NULL || ret_device == NULL)
-        return error_report(-EINVAL, "opening a device without %s",
-                            connection == NULL ? "a connection" : "a place for the handle");
+        return error_report(-EINVAL, "cannot open a device: %s is NULL",
+                            connection == NULL ? "connection" : "ret_device");
     if (config == NULL)
         config = &defaults;
     r = config_check(config);

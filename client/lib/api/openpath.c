@@ -31,15 +31,15 @@ bool openpath_retry(struct call *call, const char *path, enum blkd_access access
 {
     int fd;
 
-    if (call->result != -EACCES || call->descriptor)
+    if (call->result.error != -EACCES || call->passing.asked)
         return false;
     fd = openpath_open(path, access);
     if (fd < 0) {
         call_set_failure(call, fd,
-                         "by this program itself, since blkd opens no paths for its user");
+                         "blkd opens paths only for root, so this program tried to open it itself");
         return false;
     }
-    call->fd = fd;
-    call->descriptor = true;
+    call->passing.fd = fd;
+    call->passing.asked = true;
     return true;
 }

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 #include "client/blkd.h"
-#include "client/lib/core/call.h"
+#include "client/lib/call/call.h"
 
 /* A descriptor, or a negative errno. BLKD_ACCESS_AUTO: for reading only where writing is refused.
  * Does not block on a FIFO. */

@@ -4,9 +4,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
+#include "client/lib/core/verb.h"
 
 char *pages_add_text(struct pages *pages, size_t bytes)
 {
@@ -28,34 +28,23 @@ void pages_free_texts(struct pages *pages)
     }
 }
 
-const char *pages_put(char **position, const void *bytes, size_t length)
-{
-    char *text = *position;
-
-    if (length > 0)
-        memcpy(text, bytes, length);
-    text[length] = '\0';
-    *position += length + 1;
-    return text;
-}
-
 int pages_get(struct blkd *connection, const struct operation *operation, uint64_t device_number,
               void *block)
 {
     struct call *call;
-    int r = call_begin(connection, NULL, operation, CALL_WAITS, &call);
+    int r = verb_begin(connection, NULL, operation, CALL_WAITS, &call);
 
     if (r < 0)
         return r;
-    call->device_number = device_number;
-    call->ret = block;
-    return call_run(call);
+    call->asked.device_number = device_number;
+    call->asked.ret = block;
+    return verb_run(call);
 }
 
 int pages_check(const struct blkd *connection, const void *ret_list)
 {
     if (connection != NULL && ret_list != NULL)
         return 0;
-    return error_report(-EINVAL, "a list without %s",
-                        connection == NULL ? "a connection" : "a place for it");
+    return error_report(-EINVAL, "cannot get a list: %s is NULL",
+                        connection == NULL ? "connection" : "the place for it");
 }

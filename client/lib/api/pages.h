@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "client/lib/core/call.h"
+#include "client/lib/call/call.h"
 
 /* One page's strings. */
 struct pages_text {
@@ -28,9 +28,6 @@ struct pages {
 /* Room for a page's strings, freed with the pages. NULL: no memory. */
 char *pages_add_text(struct pages *pages, size_t bytes);
 void pages_free_texts(struct pages *pages);
-
-/* Copies `length` bytes and a NUL to *position and moves it behind them. */
-const char *pages_put(char **position, const void *bytes, size_t length);
 
 /* Waits for one page; its reply extends `block`, the call's `ret`. */
 int pages_get(struct blkd *connection, const struct operation *operation, uint64_t device_number,

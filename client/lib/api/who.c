@@ -11,9 +11,10 @@
 #include "client/lib/api/config.h"
 #include "client/lib/api/openpath.h"
 #include "client/lib/api/pages.h"
-#include "client/lib/core/call.h"
-#include "client/lib/core/error.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/base/error.h"
+#include "client/lib/base/texts.h"
+#include "client/lib/core/connection.h"
+#include "client/lib/core/verb.h"
 #include "common/cleanup.h"
 
 _Static_assert((int)BLKD_HOLDER_SESSION == (int)BLKD__HOLDER_KIND__HOLDER_KIND_SESSION &&
@@ -32,8 +33,8 @@ static void who_build(const struct call *call, const struct request *part, Blkd_
 {
     (void)part;
     blkd__who__init(&body->who);
-    body->who.path = (ProtobufCBinaryData){strlen(call->text), (uint8_t *)call->text};
-    body->who.descriptor = call->descriptor;
+    body->who.path = (ProtobufCBinaryData){strlen(call->asked.text), (uint8_t *)call->asked.text};
+    body->who.descriptor = call->passing.asked;
     message->op_case = BLKD__REQUEST__OP_WHO;
     message->who = &body->who;
 }
@@ -58,10 +59,10 @@ static struct blkd_holder who_entry(const Blkd__Holder *from, char **position)
         .waiting = from->waiting,
         .pid = from->pid,
         .uid = from->uid,
-        .command = pages_put(position, from->command, strlen(from->command)),
-        .detail = pages_put(position, from->detail.data, from->detail.len),
+        .command = texts_put(position, from->command, strlen(from->command)),
+        .detail = texts_put(position, from->detail.data, from->detail.len),
         .session_number = from->session,
-        .purpose = pages_put(position, from->purpose, strlen(from->purpose)),
+        .purpose = texts_put(position, from->purpose, strlen(from->purpose)),
         .lock = (enum blkd_lock_mode)from->lock,
         .since_unix_ms = from->since_unix_ms,
     };
@@ -90,19 +91,19 @@ static int who_reply(struct call *call, const Blkd__Reply *reply)
         .failed = from->failed,
         .safe = from->safe,
     };
-    *(struct blkd_holders **)call->ret = &block->holders;
+    *(struct blkd_holders **)call->asked.ret = &block->holders;
     return 0;
 }
 
 static void who_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "asking who has %s", call->text);
+    (void)snprintf(text, size, "asking who has %s open", call->asked.text);
 }
 
 /* As open_retry, but that reading is enough. */
 static bool who_retry(struct call *call)
 {
-    return openpath_retry(call, call->text, BLKD_ACCESS_READ_ONLY);
+    return openpath_retry(call, call->asked.text, BLKD_ACCESS_READ_ONLY);
 }
 
 static const struct operation who_operation = {
@@ -121,12 +122,12 @@ int blkd_who(struct blkd *connection, const char *path, struct blkd_holders **re
     if (r == 0)
         r = config_absolute_path(path, &absolute);
     if (r == 0)
-        r = call_begin(connection, NULL, &who_operation, CALL_WAITS, &call);
+        r = verb_begin(connection, NULL, &who_operation, CALL_WAITS, &call);
     if (r != 0)
         return r;
-    call->text = TAKE_PTR(absolute);
-    call->ret = ret_holders;
-    return call_run(call);
+    call->asked.text = TAKE_PTR(absolute);
+    call->asked.ret = ret_holders;
+    return verb_run(call);
 }
 
 void blkd_who_free(struct blkd_holders *holders)

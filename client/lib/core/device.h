@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An open device: a session of the daemon's, as the user holds it. Constant from open to close but
- * for the count of its calls. A close is sent when the calls before it are done, but for those that
- * wait for a lock (`parked`), which it ends; the handle is freed when the close and they are
- * answered (or the daemon is gone). The call that closes is made beforehand, so that closing cannot
- * fail.
+ * An open device: a session of the daemon's, as the user holds it. A close is sent when the calls
+ * before it are done, except those that wait for a lock (`parked`), which it ends; the handle is
+ * freed when the close and they are answered (or the daemon is gone). The call that closes is made
+ * beforehand, so that closing cannot fail.
  */
 #ifndef BLKD_CLIENT_LIB_CORE_DEVICE_H
 #define BLKD_CLIENT_LIB_CORE_DEVICE_H
@@ -14,35 +13,42 @@
 #include <sys/queue.h>
 
 #include "client/blkd.h"
+#include "client/lib/call/call.h"
+#include "client/lib/call/session.h"
 
-struct call;
+/* Under the connection's mutex. */
+struct device_closing {
+    struct call *call; /* NULL once it is submitted */
+    bool asked;        /* the user has closed the device */
+    bool answered;     /* the daemon has answered */
+};
 
 struct blkd_device {
-    LIST_ENTRY(blkd_device) link;
-    struct blkd *connection;
-    struct call *close_call;
-    bool closing;
-    bool closed;      /* the daemon has answered the close */
-    uint32_t pending; /* calls that are not done */
-    uint32_t parked;  /* those of them that a close does not wait for */
-    uint64_t session;
-    uint32_t sector_size;
-    struct blkd_config config; /* as asked; `path` is the device's name in messages */
-    char *path;
-    char *purpose; /* may be NULL */
+    LIST_ENTRY(blkd_device) link; /* under the mutex, as the list */
+    struct blkd *connection;      /* this and what follows: constant once it is open */
+    struct blkd_config config;    /* as asked; its texts are session.path and `purpose` */
+    char *purpose;                /* may be NULL */
+    struct session session;
+    struct device_closing closing;
 };
 
 LIST_HEAD(device_list, blkd_device);
 
-/* One of the device's calls is submitted, or done; the latter may free a device that is being
- * closed. Mutex held. */
-void device_call_began(struct blkd_device *device, bool parked);
-void device_call_ended(struct blkd_device *device, bool parked);
+/* A handle that is in no list yet. NULL: no memory. */
+struct blkd_device *device_new(struct blkd *connection, struct call_table *calls,
+                               const struct blkd_config *config, const char *path);
 
 /* Frees the handle; NULL is allowed. Mutex held if it is in the connection's list. */
 void device_free(struct blkd_device *device);
 
 /* The open device of this session or NULL. Mutex held. */
-struct blkd_device *device_find(struct blkd *connection, uint64_t session);
+struct blkd_device *device_find(const struct device_list *devices, uint64_t session_number);
+
+/* Begins to close the device: the call goes out when its other calls are done or parked. Returns
+ * the call. What comes of it may free the device at once when nobody waits. Mutex held. */
+struct call *device_close_start(struct blkd_device *device, struct call_mode mode);
+
+/* One of the device's calls is done; this may free a device that is being closed. Mutex held. */
+void device_call_ended(struct blkd_device *device);
 
 #endif

@@ -2,15 +2,9 @@
 /* See dispatch.h. */
 #include "client/lib/core/dispatch.h"
 
-#include <errno.h>
-#include <sys/eventfd.h>
+#include <stdlib.h>
 
-#include "client/lib/core/error.h"
-#include "client/lib/core/event.h"
-#include "client/lib/core/handle.h"
-#include "client/lib/core/wait.h"
-#include "client/lib/link/sender.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/core/connection.h"
 
 /* The connections whose callbacks the thread is inside of, innermost first. */
 struct dispatch_frame {
@@ -32,44 +26,26 @@ bool dispatch_inside(const struct blkd *connection)
 
 bool dispatch_pending(const struct blkd *connection)
 {
-    return !TAILQ_EMPTY(&connection->calls.done) || !STAILQ_EMPTY(&connection->events);
+    return !TAILQ_EMPTY(&connection->done) || !STAILQ_EMPTY(&connection->events.queue);
 }
 
 void dispatch_announce(struct blkd *connection)
 {
-    struct waiter *waiter;
-
-    if (!connection->announced) {
-        connection->announced = true;
-        (void)eventfd_write(connection->event_fd, 1);
-    }
-    TAILQ_FOREACH (waiter, &connection->waiters, link)
-        if (waiter->dispatches)
-            pthread_cond_signal(&waiter->wake);
-    if (connection->reading && connection->reader_role == WAIT_TO_DISPATCH)
-        wait_kick(connection);
-}
-
-static void dispatch_unannounce(struct blkd *connection)
-{
-    eventfd_t count;
-
-    if (connection->announced)
-        (void)eventfd_read(connection->event_fd, &count);
-    connection->announced = false;
+    readiness_announce(&connection->readiness);
+    lead_wake_dispatchers(&connection->lead);
 }
 
 /* Runs one callback; the mutex is not held. False: the call goes another round instead. */
 static bool dispatch_call(struct blkd *connection, struct call *call)
 {
-    if (call->result < 0 && call->operation->retry != NULL && call->operation->retry(call)) {
+    if (call->result.error < 0 && call->operation->retry != NULL && call->operation->retry(call)) {
         pthread_mutex_lock(&connection->mutex);
         call_submit(call);
         pthread_mutex_unlock(&connection->mutex);
         return false;
     }
     call_tell_message(call);
-    call->mode.callback(call->mode.user_data, call->result);
+    call->mode.callback(call->mode.user_data, call->result.error);
     return true;
 }
 
@@ -96,58 +72,48 @@ static int dispatch_calls(struct blkd *connection, struct call_list *batch)
     return count;
 }
 
+/* Fills in the device. False: it is closed, nobody wants to know. */
+static bool dispatch_find_device(const struct blkd *connection, struct event *event)
+{
+    if (event->session == 0)
+        return true;
+    event->content.device = device_find(&connection->devices, event->session);
+    return event->content.device != NULL;
+}
+
+/* Runs the event callback for each event; mutex held, given up meanwhile. */
+static int dispatch_events(struct blkd *connection)
+{
+    struct event *event;
+    int count = 0;
+
+    while ((event = event_take(&connection->events)) != NULL) {
+        blkd_event_callback *callback = connection->events.callback;
+        void *user_data = connection->events.user_data;
+
+        if (callback != NULL && dispatch_find_device(connection, event)) {
+            pthread_mutex_unlock(&connection->mutex);
+            callback(user_data, &event->content);
+            pthread_mutex_lock(&connection->mutex);
+            count++;
+        }
+        free(event);
+    }
+    return count;
+}
+
 int dispatch_run(struct blkd *connection)
 {
     struct dispatch_frame frame = {connection, dispatch_frames};
     struct call_list batch = TAILQ_HEAD_INITIALIZER(batch);
     int count = 0;
 
-    dispatch_unannounce(connection);
-    TAILQ_CONCAT(&batch, &connection->calls.done, link);
+    readiness_take_back(&connection->readiness);
+    TAILQ_CONCAT(&batch, &connection->done, link);
     dispatch_frames = &frame;
     if (!TAILQ_EMPTY(&batch))
         count += dispatch_calls(connection, &batch);
-    count += event_deliver(connection);
+    count += dispatch_events(connection);
     dispatch_frames = frame.outer;
     return count;
-}
-
-/* Until there are callbacks to run or there is no more to wait for. A look at the socket is taken
- * in any case, if the last is not just over, so that a program that submits in every callback also
- * receives. */
-static void dispatch_wait(struct blkd *connection, uint64_t deadline_ns)
-{
-    int r = 0;
-
-    if (!connection->reading) {
-        rings_wake(&connection->rings);
-        rings_advance(connection);
-    }
-    if (dispatch_pending(connection)) {
-        if (!connection->reading && !connection->lost && wait_socket_due(connection))
-            (void)wait_step(connection, NULL, WAIT_TO_DISPATCH, 0);
-        return;
-    }
-    while (r == 0 && !connection->lost && !dispatch_pending(connection))
-        r = wait_step(connection, NULL, WAIT_TO_DISPATCH, deadline_ns);
-}
-
-int blkd_dispatch(struct blkd *connection, int timeout_ms)
-{
-    int r = call_check(connection, CALL_WAITS);
-    int count;
-
-    if (r < 0)
-        return r;
-    pthread_mutex_lock(&connection->mutex);
-    sender_push(connection);
-    dispatch_wait(connection, wait_deadline_ns(timeout_ms));
-    wait_hand_over(connection);
-    count = dispatch_run(connection);
-    sender_push(connection);
-    wait_leave(connection);
-    if (count == 0 && connection->lost && !dispatch_pending(connection))
-        r = error_report(-ENOTCONN, "not connected to blkd any more: %s", connection->lost_reason);
-    pthread_mutex_unlock(&connection->mutex);
-    return r < 0 ? r : count;
 }

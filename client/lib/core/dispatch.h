@@ -15,8 +15,8 @@ bool dispatch_inside(const struct blkd *connection);
 /* Whether callbacks wait to be run. Mutex held. */
 bool dispatch_pending(const struct blkd *connection);
 
-/* Something was queued for blkd_dispatch by somebody else: makes the pollable descriptor readable
- * and wakes threads that wait in blkd_dispatch. Mutex held. */
+/* Something was queued by another thread: makes the pollable descriptor readable and wakes threads
+ * that wait in blkd_dispatch. Mutex held. */
 void dispatch_announce(struct blkd *connection);
 
 /* Runs what waits to be run; returns how many callbacks. Mutex held, given up meanwhile. */

@@ -11,8 +11,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "client/lib/core/error.h"
-#include "client/lib/core/wait.h"
+#include "client/lib/base/clock.h"
+#include "client/lib/base/error.h"
 #include "common/cleanup.h"
 
 static const char system_socket[] = "/run/blkd/blkd.sock";
@@ -26,11 +26,11 @@ static int address_set(const char *directory, const char *path, struct sockaddr_
     int length = snprintf(address.sun_path, sizeof(address.sun_path), "%s%s", directory, path);
 
     if (length <= 0)
-        return error_report(-EINVAL, "the path of blkd's socket is empty");
+        return error_report(-EINVAL, "the path of the socket of blkd is empty");
     if ((size_t)length >= sizeof(address.sun_path))
         return error_report(-ENAMETOOLONG,
-                            "the path of blkd's socket, %s%s, is longer than the %zu bytes that a "
-                            "Unix socket's may have",
+                            "the socket path %s%s is longer than %zu bytes, the maximum for a Unix "
+                            "socket",
                             directory, path, sizeof(address.sun_path) - 1);
     *ret_address = address;
     return 0;
@@ -58,15 +58,15 @@ static const char *address_advice(int error)
     switch (error) {
     case -ENOENT:
     case -ECONNREFUSED:
-        return "blkd does not run there: start it (systemctl start blkd), or name its socket in "
-               "$BLKD_SOCKET";
+        return "blkd is not running: start it (systemctl enable --now blkd.socket), or set "
+               "$BLKD_SOCKET to the path of its socket";
     case -EACCES:
     case -EPERM:
-        return "this user may not connect: join the group blkd, or ask an administrator to";
+        return "you may not connect: join the group blkd and log in again, or ask an administrator";
     case -ETIMEDOUT:
-        return "blkd took no new connection in time: it is overloaded or stopped";
+        return "blkd did not accept the connection in time: it is overloaded or stopped";
     default:
-        return "the daemon was not reached";
+        return "blkd could not be reached";
     }
 }
 
@@ -80,11 +80,11 @@ static int address_fail(const struct sockaddr_un *address, int error)
  */
 static int address_set_timeout(int fd, uint64_t deadline_ns)
 {
-    uint64_t now_ns = wait_clock_ns();
+    uint64_t now_ns = clock_now_ns();
     struct timeval timeout;
     uint64_t left_us;
 
-    if (deadline_ns == WAIT_NO_DEADLINE)
+    if (deadline_ns == CLOCK_NO_DEADLINE)
         return 0;
     if (now_ns >= deadline_ns)
         return -ETIMEDOUT;
@@ -111,7 +111,7 @@ int address_connect(const struct sockaddr_un *address, uint64_t deadline_ns, int
     int r;
 
     if (fd < 0)
-        return error_report(-errno, "making a socket to connect to blkd failed: %s",
+        return error_report(-errno, "creating a socket to connect to blkd failed: %s",
                             strerrordesc_np(errno));
     r = address_try(fd, address, deadline_ns);
     if (r == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)

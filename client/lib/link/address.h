@@ -8,8 +8,9 @@
 #include <stdint.h>
 #include <sys/un.h>
 
-/* Sets *ret_address to `path` or, if that is NULL, to the place where a daemon is looked for
- * (DESIGN 5). Returns 0 or -ENAMETOOLONG or -EINVAL, with the thread's message. */
+/* Sets *ret_address to `path` or, if that is NULL, to the place where a daemon is looked for:
+ * $BLKD_SOCKET, then blkd.sock in $XDG_RUNTIME_DIR if that exists, then the system's. Returns 0 or
+ * -ENAMETOOLONG or -EINVAL, with the thread's message. */
 int address_find(const char *path, struct sockaddr_un *ret_address);
 
 /* Connects, waiting until the deadline while the daemon's queue of new clients is full. The

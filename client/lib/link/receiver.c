@@ -6,188 +6,163 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include "client/lib/core/handle.h"
-#include "client/lib/core/reply.h"
-#include "client/lib/core/request.h"
 #include "common/frame.h"
 
-int receiver_init(struct receiver *receiver)
+int receiver_init(struct receiver *receiver, int socket, const struct replies *replies)
 {
-    receiver->received.count = receiver->fd_count = 0;
-    receiver->buffer = malloc(RECEIVER_BUFFER_BYTES);
-    return receiver->buffer != NULL ? 0 : -ENOMEM;
-}
-
-int receiver_claim_fd(struct receiver *receiver)
-{
-    int fd;
-
-    if (receiver->fd_count == 0)
-        return -1;
-    fd = receiver->fds[0];
-    receiver->fd_count--;
-    memmove(receiver->fds, receiver->fds + 1, receiver->fd_count * sizeof(fd));
-    return fd;
-}
-
-static void receiver_close_fds(struct receiver *receiver)
-{
-    while (receiver->fd_count > 0)
-        (void)close(receiver->fds[--receiver->fd_count]);
-}
-
-/* No two replies that are at hand at once bring more than there is room for. */
-static void receiver_take_fds(struct receiver *receiver)
-{
-    for (size_t i = 0; i < receiver->received.count; i++) {
-        if (receiver->fd_count < FDPASS_MAX)
-            receiver->fds[receiver->fd_count++] = receiver->received.fds[i];
-        else
-            (void)close(receiver->received.fds[i]);
-    }
-    receiver->received.count = 0;
+    receiver->socket = socket;
+    receiver->replies = *replies;
+    receiver->step.received.count = receiver->descriptors.count = 0;
+    receiver->bytes.buffer = malloc(RECEIVER_BUFFER_BYTES);
+    return receiver->bytes.buffer != NULL ? 0 : -ENOMEM;
 }
 
 void receiver_deinit(struct receiver *receiver)
 {
-    receiver_close_fds(receiver);
+    descriptors_close(&receiver->descriptors);
     wire_arena_deinit(&receiver->arena);
-    free(receiver->buffer);
-    receiver->buffer = NULL;
+    free(receiver->bytes.buffer);
+    receiver->bytes.buffer = NULL;
 }
 
-void receiver_aim(struct receiver *receiver, struct request *request)
+/* The payload that comes next is this request's. */
+static void receiver_aim(struct receiver *receiver, struct request *request)
 {
-    receiver->target = request;
-    receiver->cursor = request->payload;
-    receiver->target_left_bytes = request->length_bytes;
+    receiver->target.request = request;
+    receiver->target.cursor = request->payload;
+    receiver->target.left_bytes = request->length_bytes;
 }
 
 /* What stands unused in the buffer moves to its beginning: at most one incomplete header. */
 static void receiver_compact(struct receiver *receiver)
 {
-    size_t kept = receiver->end - receiver->begin;
+    size_t kept = receiver->bytes.end - receiver->bytes.begin;
 
-    if (receiver->begin > 0 && kept > 0)
-        memmove(receiver->buffer, receiver->buffer + receiver->begin, kept);
-    receiver->begin = 0;
-    receiver->end = kept;
+    if (receiver->bytes.begin > 0 && kept > 0)
+        memmove(receiver->bytes.buffer, receiver->bytes.buffer + receiver->bytes.begin, kept);
+    receiver->bytes.begin = 0;
+    receiver->bytes.end = kept;
 }
 
-static size_t receiver_room(const struct blkd *connection)
+static size_t receiver_room(const struct receiver *receiver)
 {
-    const struct receiver *receiver = &connection->receiver;
-    size_t room = RECEIVER_BUFFER_BYTES - receiver->end;
+    size_t room = RECEIVER_BUFFER_BYTES - receiver->bytes.end;
     size_t useful = RECEIVER_SMALL_BYTES;
 
-    if (connection->requests.large_reads_in_flight == 0)
+    if (receiver->replies.requests->large_reads_in_flight == 0)
         return room;
-    if (useful < receiver->wanted_bytes)
-        useful = receiver->wanted_bytes;
+    if (useful < receiver->bytes.wanted)
+        useful = receiver->bytes.wanted;
     return useful < room ? useful : room;
 }
 
-void receiver_prepare(struct blkd *connection)
+void receiver_prepare(struct receiver *receiver)
 {
-    struct receiver *receiver = &connection->receiver;
 
     receiver_compact(receiver);
-    receiver->iov_count = 0;
-    receiver->direct_bytes = 0;
-    if (receiver->target != NULL)
-        receiver->iov_count = cursor_view(&receiver->cursor, receiver->target_left_bytes,
-                                          receiver->iov, IOV_MAX - 1, &receiver->direct_bytes);
-    if (receiver->direct_bytes == receiver->target_left_bytes)
-        receiver->iov[receiver->iov_count++] =
-            (struct iovec){receiver->buffer + receiver->end, receiver_room(connection)};
+    receiver->step.iov_count = 0;
+    receiver->step.direct_bytes = 0;
+    if (receiver->target.request != NULL)
+        receiver->step.iov_count =
+            cursor_view(&receiver->target.cursor, receiver->target.left_bytes, receiver->step.iov,
+                        IOV_MAX - 1, &receiver->step.direct_bytes);
+    if (receiver->step.direct_bytes == receiver->target.left_bytes)
+        receiver->step.iov[receiver->step.iov_count++] =
+            (struct iovec){receiver->bytes.buffer + receiver->bytes.end, receiver_room(receiver)};
 }
 
-ssize_t receiver_receive(struct blkd *connection)
+ssize_t receiver_receive(struct receiver *receiver)
 {
-    struct receiver *receiver = &connection->receiver;
-    struct msghdr message = {.msg_iov = receiver->iov, .msg_iovlen = receiver->iov_count};
+    struct msghdr message = {.msg_iov = receiver->step.iov, .msg_iovlen = receiver->step.iov_count};
 
-    return fdpass_receive(connection->socket, &message, MSG_DONTWAIT, &receiver->received);
+    return fdpass_receive(receiver->socket, &message, MSG_DONTWAIT, &receiver->step.received);
 }
 
 /* Payload that came into the buffer with what was before it. */
 static void receiver_copy_payload(struct receiver *receiver)
 {
-    size_t here = receiver->end - receiver->begin;
+    size_t here = receiver->bytes.end - receiver->bytes.begin;
 
-    if (here > receiver->target_left_bytes)
-        here = receiver->target_left_bytes;
-    cursor_fill(&receiver->cursor, receiver->buffer + receiver->begin, here);
-    receiver->begin += here;
-    receiver->target_left_bytes -= here;
+    if (here > receiver->target.left_bytes)
+        here = receiver->target.left_bytes;
+    cursor_fill(&receiver->target.cursor, receiver->bytes.buffer + receiver->bytes.begin, here);
+    receiver->bytes.begin += here;
+    receiver->target.left_bytes -= here;
 }
 
-static bool receiver_step_payload(struct blkd *connection)
+static bool receiver_step_payload(struct receiver *receiver)
 {
-    struct receiver *receiver = &connection->receiver;
-    struct request *request = receiver->target;
+    struct request *request = receiver->target.request;
 
     receiver_copy_payload(receiver);
-    if (receiver->target_left_bytes > 0)
+    if (receiver->target.left_bytes > 0)
         return false;
-    receiver->target = NULL;
-    reply_finish(connection, request);
+    receiver->target.request = NULL;
+    reply_finish(&receiver->replies, request);
     return true;
 }
 
-static bool receiver_step_header(struct blkd *connection)
+static bool receiver_step_header(struct receiver *receiver)
 {
-    struct receiver *receiver = &connection->receiver;
-    const uint8_t *bytes = receiver->buffer + receiver->begin;
-    size_t here = receiver->end - receiver->begin;
+    const uint8_t *bytes = receiver->bytes.buffer + receiver->bytes.begin;
+    size_t here = receiver->bytes.end - receiver->bytes.begin;
     struct frame_prefix prefix;
     const Blkd__Reply *reply;
+    struct request *target;
     size_t whole;
     int r;
 
-    receiver->wanted_bytes = 0;
+    receiver->bytes.wanted = 0;
     if (here < FRAME_PREFIX_BYTES)
         return false;
     r = frame_decode(bytes, &prefix);
     if (r < 0) {
-        handle_lose(connection, "the daemon sent a frame of impossible size");
+        call_table_lose(receiver->replies.calls, "the daemon sent a frame of invalid size");
         return false;
     }
     whole = FRAME_PREFIX_BYTES + prefix.header_bytes;
     if (here < whole) {
-        receiver->wanted_bytes = whole - here;
+        receiver->bytes.wanted = whole - here;
         return false;
     }
     r = wire_unpack_reply(&receiver->arena, bytes + FRAME_PREFIX_BYTES, prefix.header_bytes,
                           &reply);
     if (r < 0) {
-        handle_lose(connection, "the daemon sent a reply that cannot be decoded (%s)",
-                    blkd_strerror(r));
+        call_table_lose(receiver->replies.calls,
+                        "the daemon sent a reply that cannot be decoded (%s)", blkd_strerror(r));
         return false;
     }
-    receiver->begin += whole;
-    return reply_take(connection, reply, prefix.payload_bytes);
+    receiver->bytes.begin += whole;
+    if (!reply_take(&receiver->replies, reply, prefix.payload_bytes, &target))
+        return false;
+    if (target != NULL)
+        receiver_aim(receiver, target);
+    return true;
 }
 
-void receiver_take(struct blkd *connection, size_t bytes)
+void receiver_take(struct receiver *receiver, size_t bytes)
 {
-    struct receiver *receiver = &connection->receiver;
-    size_t direct = bytes < receiver->direct_bytes ? bytes : receiver->direct_bytes;
+    size_t direct = bytes < receiver->step.direct_bytes ? bytes : receiver->step.direct_bytes;
 
-    receiver_take_fds(receiver);
-    if (connection->lost) {
-        receiver_close_fds(receiver);
+    descriptors_take(&receiver->descriptors, &receiver->step.received);
+    if (receiver->replies.calls->lost) {
+        descriptors_close(&receiver->descriptors);
         return;
     }
     if (direct > 0)
-        cursor_advance(&receiver->cursor, direct);
-    receiver->target_left_bytes -= direct;
-    receiver->end += bytes - direct;
-    while (receiver->target != NULL ? receiver_step_payload(connection)
-                                    : receiver_step_header(connection))
+        cursor_advance(&receiver->target.cursor, direct);
+    receiver->target.left_bytes -= direct;
+    receiver->bytes.end += bytes - direct;
+    while (receiver->target.request != NULL ? receiver_step_payload(receiver)
+                                            : receiver_step_header(receiver))
         ;
-    if (receiver->begin == receiver->end)
-        receiver_close_fds(receiver);
+    if (receiver->bytes.begin == receiver->bytes.end)
+        descriptors_close(&receiver->descriptors);
+}
+
+void receiver_lose(struct receiver *receiver)
+{
+    receiver->target.request = NULL;
+    receiver->bytes.begin = receiver->bytes.end = 0;
 }

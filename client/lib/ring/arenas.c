@@ -1,50 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Memory that the daemon shares: how it comes and goes. The daemon makes it and seals it, so that
- * it cannot shrink under a mapping.
- */
+/* See arenas.h. */
+#include "client/lib/ring/arenas.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
-#include "client/lib/core/call.h"
-#include "client/lib/core/dispatch.h"
-#include "client/lib/core/handle.h"
-#include "client/lib/core/wait.h"
-#include "client/lib/link/receiver.h"
-#include "client/lib/link/sender.h"
-#include "client/lib/ring/ring.h"
-#include "common/cleanup.h"
+#include "client/lib/ring/map.h"
 
-int ring_map(int fd, size_t size_bytes, void **ret_memory)
+void arenas_init(struct arenas *arenas, struct call_table *calls, struct descriptors *descriptors,
+                 void (*on_answer)(struct arenas *, const struct call_result *))
 {
-    CLEANUP_CLOSE int memfd = fd;
-    struct stat status;
-    void *memory;
-
-    if (memfd < 0)
-        return -EPROTO;
-    if (fstat(memfd, &status) < 0)
-        return -errno;
-    if (status.st_size < 0 || (uint64_t)status.st_size < size_bytes)
-        return -EPROTO;
-    memory = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
-    if (memory == MAP_FAILED)
-        return -errno;
-    if (madvise(memory, size_bytes, MADV_DONTFORK) < 0) {
-        int error = -errno;
-        ring_unmap(memory, size_bytes);
-        return error;
-    }
-    *ret_memory = memory;
-    return 0;
+    arena_set_init(&arenas->set);
+    arenas->calls = calls;
+    arenas->descriptors = descriptors;
+    arenas->on_answer = on_answer;
 }
 
-void ring_unmap(void *memory, size_t size_bytes)
+void arenas_deinit(struct arenas *arenas)
 {
-    (void)munmap(memory, size_bytes);
+    arena_set_deinit(&arenas->set, map_remove);
 }
 
 /* ---- AddArena ---- */
@@ -54,107 +29,61 @@ static void add_build(const struct call *call, const struct request *part, Blkd_
 {
     (void)part;
     blkd__add_arena__init(&body->add_arena);
-    body->add_arena.size_bytes = call->length_bytes;
+    body->add_arena.size_bytes = call->range.length_bytes;
     message->op_case = BLKD__REQUEST__OP_ADD_ARENA;
     message->add_arena = &body->add_arena;
 }
 
-static int add_take(struct call *call, const Blkd__Reply *reply, struct arena_set *set)
+static int add_reply(struct call *call, const Blkd__Reply *reply)
 {
+    struct arenas *arenas = call->asked.context;
     const Blkd__ArenaReply *arena = reply->arena;
     void *memory;
     int r;
 
-    if (reply->body_case != BLKD__REPLY__BODY_ARENA || arena->size_bytes < call->length_bytes ||
-        arena->size_bytes % ARENA_PAGE_BYTES != 0)
+    if (reply->body_case != BLKD__REPLY__BODY_ARENA ||
+        arena->size_bytes < call->range.length_bytes || arena->size_bytes % ARENA_PAGE_BYTES != 0)
         return -EPROTO;
-    r = ring_map(receiver_claim_fd(&call->connection->receiver), arena->size_bytes, &memory);
+    r = map_shared(descriptors_claim(arenas->descriptors), arena->size_bytes, &memory);
     if (r < 0)
         return r;
-    r = arena_add(set, arena->arena, memory, arena->size_bytes);
+    r = arena_add(&arenas->set, arena->arena, memory, arena->size_bytes);
     if (r < 0)
-        ring_unmap(memory, arena->size_bytes);
+        map_remove(memory, arena->size_bytes);
     return r;
-}
-
-static int add_reply(struct call *call, const Blkd__Reply *reply)
-{
-    return add_take(call, reply, &call->connection->arenas);
-}
-
-static int bounce_reply(struct call *call, const Blkd__Reply *reply)
-{
-    return add_take(call, reply, &call->connection->rings.bounce);
 }
 
 static void add_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "asking for %" PRIu64 " bytes of shared memory", call->length_bytes);
+    (void)snprintf(text, size, "asking for %" PRIu64 " bytes of shared memory",
+                   call->range.length_bytes);
 }
 
-static void bounce_done(struct call *call)
+static void add_done(struct call *call)
 {
-    rings_answered(call->connection, call->result, call->message);
+    struct arenas *arenas = call->asked.context;
+
+    if (arenas->on_answer != NULL)
+        arenas->on_answer(arenas, &call->result);
 }
 
 static const struct operation add_operation = {
     .build = add_build,
     .on_reply = add_reply,
     .describe = add_describe,
+    .on_done = add_done,
 };
 
-static const struct operation bounce_operation = {
-    .build = add_build,
-    .on_reply = bounce_reply,
-    .describe = add_describe,
-    .on_done = bounce_done,
-};
-
-struct call *ring_new_bounce_call(struct blkd *connection)
+struct call *arenas_new_call(struct arenas *arenas, size_t size_bytes)
 {
-    struct call *call = call_new(connection);
+    struct call *call = call_new(arenas->calls);
 
     if (call == NULL)
         return NULL;
-    call->operation = &bounce_operation;
-    call->length_bytes = RINGS_BOUNCE_BYTES;
-    return call;
-}
-
-/* The daemon answers for the rings' set-up first, or at least refuses both. */
-static int arena_wait(struct blkd *connection, size_t size_bytes)
-{
-    struct call *call = call_new(connection);
-    int result;
-
-    if (call == NULL)
-        return -ENOMEM;
     call->operation = &add_operation;
-    call->mode = CALL_WAITS;
-    call->length_bytes = size_bytes;
-    call_submit(call);
-    sender_push(connection);
-    (void)wait_for_call(call, WAIT_NO_DEADLINE);
-    result = call->result;
-    call_release(call);
-    return result;
-}
-
-int ring_add_arena(struct blkd *connection, size_t size_bytes)
-{
-    struct rings *rings = &connection->rings;
-    size_t left = size_bytes % ARENA_PAGE_BYTES;
-
-    if (connection->lost)
-        return -ENOTCONN;
-    if (rings->tier == BLKD_TIER_SOCKET)
-        return -EOPNOTSUPP;
-    (void)rings_choose(connection);
-    if (rings->state == RINGS_REFUSED)
-        return -EOPNOTSUPP;
-    if (left != 0 && __builtin_add_overflow(size_bytes, ARENA_PAGE_BYTES - left, &size_bytes))
-        return -ENOMEM;
-    return arena_wait(connection, size_bytes);
+    call->asked.context = arenas;
+    call->range.length_bytes = size_bytes;
+    return call;
 }
 
 /* ---- RemoveArena ---- */
@@ -164,14 +93,14 @@ static void remove_build(const struct call *call, const struct request *part,
 {
     (void)part;
     blkd__remove_arena__init(&body->remove_arena);
-    body->remove_arena.arena = (uint32_t)call->offset_bytes;
+    body->remove_arena.arena = (uint32_t)call->range.offset_bytes;
     message->op_case = BLKD__REQUEST__OP_REMOVE_ARENA;
     message->remove_arena = &body->remove_arena;
 }
 
 static void remove_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "giving back arena %" PRIu64, call->offset_bytes);
+    (void)snprintf(text, size, "returning arena %" PRIu64, call->range.offset_bytes);
 }
 
 /* Its number stands in offset_bytes. */
@@ -180,20 +109,16 @@ static const struct operation remove_operation = {
     .describe = remove_describe,
 };
 
-int ring_remove_arena(struct blkd *connection, struct arena *arena)
+int arenas_remove(struct arenas *arenas, struct arena *arena)
 {
-    struct call *call = call_new(connection);
+    struct call *call = call_new(arenas->calls);
 
     if (call == NULL)
         return -ENOMEM;
     call->operation = &remove_operation;
-    call->offset_bytes = arena->number;
-    ring_unmap(arena->base, arena->size_bytes);
-    arena_remove(&connection->arenas, arena);
+    call->range.offset_bytes = arena->number;
+    map_remove(arena->base, arena->size_bytes);
+    arena_remove(&arenas->set, arena);
     call_submit(call);
-    if (!dispatch_inside(connection)) {
-        sender_push(connection);
-        wait_leave(connection);
-    }
     return 0;
 }

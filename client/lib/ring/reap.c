@@ -5,20 +5,15 @@
  */
 #include <string.h>
 
-#include "client/lib/core/call.h"
-#include "client/lib/core/dispatch.h"
-#include "client/lib/core/handle.h"
-#include "client/lib/core/request.h"
-#include "client/lib/link/sender.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/rings.h"
 #include "common/status.h"
 
 /* The daemon's words about a failure. */
-static void reap_failure(const struct rings *rings, const struct request *request, int error,
-                         const struct ring_completion *completion, uint32_t place)
+static void reap_failure(const struct rings_memory *memory, const struct request *request,
+                         int error, const struct ring_completion *completion, uint32_t place)
 {
     const uint8_t *words =
-        rings->memory + rings->layout.messages + (size_t)place * RING_MESSAGE_BYTES;
+        memory->base + memory->layout.messages + (size_t)place * RING_MESSAGE_BYTES;
     uint32_t length = completion->message_bytes;
     char message[RING_MESSAGE_BYTES];
 
@@ -29,81 +24,66 @@ static void reap_failure(const struct rings *rings, const struct request *reques
     call_part_failed(request->call, request->offset_bytes, error, message);
 }
 
-static void reap_bounce(struct rings *rings, struct request *request, bool failed)
+static void reap_bounce(struct arena_set *bounce, struct request *request, bool failed)
 {
     if (!failed && request->call->operation->payload == CALL_PAYLOAD_IN)
         cursor_fill(&request->payload, request->bounce, request->length_bytes);
-    (void)arena_free(&rings->bounce, request->bounce);
+    (void)arena_free(bounce, request->bounce);
 }
 
 /* False: the connection is lost by it. */
-static bool reap_one(struct blkd *connection)
+static bool reap_one(struct rings *rings)
 {
-    struct rings *rings = &connection->rings;
+    struct rings_memory *memory = &rings->memory;
     struct ring_completion completion;
-    uint32_t place = ring_consumer_take(&rings->completions, &completion);
-    struct request *request = request_find(&connection->requests, completion.id);
+    uint32_t place = ring_consumer_take(&memory->completions, &completion);
+    struct request *request = request_find(rings->requests, completion.id);
     struct call *call;
     int error = 0;
 
     if (request == NULL || !request->by_ring) {
-        handle_lose(connection, "the daemon completed a submission that is not in flight");
+        call_table_lose(rings->calls, "the daemon completed a submission that is not in flight");
         return false;
     }
     if (completion.status != BLKD__STATUS__STATUS_OK) {
         error = status_to_errno((Blkd__Status)completion.status);
-        reap_failure(rings, request, error, &completion, place);
+        reap_failure(memory, request, error, &completion, place);
     }
     if (request->bounce != NULL)
-        reap_bounce(rings, request, error < 0);
+        reap_bounce(&rings->bounce.set, request, error < 0);
     call = request->call;
-    rings->in_flight--;
-    request_free(&connection->requests, request);
+    memory->in_flight--;
+    request_free(rings->requests, request);
     call_part_ended(call);
     return true;
 }
 
-void rings_reap(struct blkd *connection)
+void rings_reap(struct rings *rings)
 {
-    struct rings *rings = &connection->rings;
+    struct rings_memory *memory = &rings->memory;
     uint32_t ready;
 
-    if (!rings_ready(rings) || connection->lost)
+    if (!rings_ready(rings) || rings->calls->lost)
         return;
-    if (rings->broken || ring_consumer_look(&rings->completions, &ready) < 0) {
-        handle_lose(connection, "the daemon wrote nonsense into the rings' shared memory");
+    if (memory->broken || ring_consumer_look(&memory->completions, &ready) < 0) {
+        call_table_lose(rings->calls, "the daemon wrote invalid data into the shared rings");
         return;
     }
-    while (ready > 0 && reap_one(connection))
+    while (ready > 0 && reap_one(rings))
         ready--;
-    ring_consumer_release(&rings->completions);
+    ring_consumer_release(&memory->completions);
+}
+
+bool rings_sleep(struct rings *rings)
+{
+    rings->memory.asleep = ring_consumer_sleep(&rings->memory.completions);
+    return rings->memory.asleep;
 }
 
 void rings_wake(struct rings *rings)
 {
-    if (!rings->asleep)
+    if (!rings->memory.asleep)
         return;
-    rings->asleep = false;
-    ring_consumer_wake(&rings->completions);
-}
-
-void rings_advance(struct blkd *connection)
-{
-    rings_reap(connection);
-    if (!connection->lost && call_table_waits(&connection->calls))
-        sender_push(connection);
-}
-
-void rings_rest(struct blkd *connection)
-{
-    struct rings *rings = &connection->rings;
-
-    if (!rings_ready(rings) || connection->reading)
-        return;
-    while (rings->in_flight > 0 && !rings->asleep && !connection->lost) {
-        rings->asleep = ring_consumer_sleep(&rings->completions);
-        if (rings->asleep)
-            return;
-        rings_advance(connection);
-    }
+    rings->memory.asleep = false;
+    ring_consumer_wake(&rings->memory.completions);
 }

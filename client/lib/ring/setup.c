@@ -1,76 +1,89 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a connection gets its rings (ring.h), and when calls take them.
+ * How a connection gets its rings (rings.h), and when calls take them.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#include "client/lib/core/call.h"
-#include "client/lib/core/handle.h"
-#include "client/lib/link/receiver.h"
-#include "client/lib/ring/ring.h"
+#include "client/lib/ring/map.h"
+#include "client/lib/ring/rings.h"
+#include "common/container.h"
 #include "common/limits.h"
-
-void rings_init(struct rings *rings, enum blkd_tier tier)
-{
-    *rings = (struct rings){.tier = tier, .doorbell = -1};
-    arena_set_init(&rings->bounce);
-}
-
-void rings_deinit(struct rings *rings)
-{
-    if (rings->memory != NULL)
-        ring_unmap(rings->memory, rings->layout.size_bytes);
-    rings->memory = NULL;
-    arena_set_deinit(&rings->bounce, ring_unmap);
-}
-
-void rings_lose(struct rings *rings)
-{
-    rings->in_flight = 0;
-}
 
 /* ---- what the daemon says ---- */
 
-static void rings_fail_backlog(struct blkd *connection)
+static void rings_fail_backlog(struct rings *rings)
 {
-    const struct rings *rings = &connection->rings;
     struct call *call;
 
-    while ((call = TAILQ_FIRST(&connection->calls.ring_backlog)) != NULL) {
+    while ((call = TAILQ_FIRST(&rings->calls->ring_backlog)) != NULL) {
         call_part_started(call, false);
-        call_part_failed(call, call->offset_bytes, rings->error, rings->reason);
+        call_part_failed(call, call->range.offset_bytes, rings->setup.error, rings->setup.reason);
         call_part_ended(call);
     }
 }
 
 /* On a lost connection every call ends anyway, and says why. */
-static void rings_refuse(struct blkd *connection, int error, const char *reason)
+static void rings_refuse(struct rings *rings, int error, const char *reason)
 {
-    struct rings *rings = &connection->rings;
+    struct rings_setup *setup = &rings->setup;
 
-    rings->state = RINGS_REFUSED;
-    rings->error = error;
-    (void)snprintf(rings->reason, sizeof(rings->reason), "%s",
+    setup->state = RINGS_REFUSED;
+    setup->error = error;
+    (void)snprintf(setup->reason, sizeof(setup->reason), "%s",
                    reason != NULL ? reason : blkd_strerror(error));
-    if (!connection->lost)
-        rings_fail_backlog(connection);
+    if (!rings->calls->lost)
+        rings_fail_backlog(rings);
 }
 
-void rings_answered(struct blkd *connection, int error, const char *reason)
+/* One of the answers that READY needs has come. */
+static void rings_answered(struct rings *rings, const struct call_result *result)
 {
-    struct rings *rings = &connection->rings;
+    struct rings_setup *setup = &rings->setup;
 
-    if (rings->state != RINGS_ASKED)
+    if (setup->state != RINGS_ASKED)
         return;
-    if (error < 0) {
-        rings_refuse(connection, error, reason);
+    if (result->error < 0) {
+        rings_refuse(rings, result->error, result->message);
         return;
     }
-    rings->answers_awaited--;
-    if (rings->answers_awaited == 0)
-        rings->state = RINGS_READY;
+    setup->answers_awaited--;
+    if (setup->answers_awaited == 0)
+        setup->state = RINGS_READY;
+}
+
+static void on_bounce_answer(struct arenas *bounce, const struct call_result *result)
+{
+    rings_answered(CONTAINER_OF(bounce, struct rings, bounce), result);
+}
+
+/* ---- life ---- */
+
+void rings_init(struct rings *rings, enum blkd_tier tier, struct call_table *calls,
+                struct request_table *requests, struct descriptors *descriptors)
+{
+    rings->calls = calls;
+    rings->requests = requests;
+    rings->descriptors = descriptors;
+    rings->setup = (struct rings_setup){.tier = tier};
+    rings->memory = (struct rings_memory){.doorbell = -1};
+    arenas_init(&rings->shared, calls, descriptors, NULL);
+    arenas_init(&rings->bounce, calls, descriptors, on_bounce_answer);
+}
+
+void rings_deinit(struct rings *rings)
+{
+    if (rings->memory.base != NULL)
+        map_remove(rings->memory.base, rings->memory.layout.size_bytes);
+    rings->memory.base = NULL;
+    arenas_deinit(&rings->bounce);
+    arenas_deinit(&rings->shared);
+}
+
+void rings_lose(struct rings *rings)
+{
+    rings->memory.in_flight = 0;
 }
 
 /* ---- SetupRing ---- */
@@ -86,22 +99,23 @@ static void setup_build(const struct call *call, const struct request *part, Blk
     message->setup_ring = &body->setup_ring;
 }
 
-static void setup_take_memory(struct rings *rings, uint8_t *memory)
+static void setup_take_memory(struct rings_memory *rings, uint8_t *base,
+                              const struct ring_layout *layout)
 {
-    struct ring_words *words = (struct ring_words *)memory;
-    uint32_t entries = rings->layout.entries;
+    struct ring_words *words = (struct ring_words *)base;
+    uint32_t entries = layout->entries;
 
-    rings->memory = memory;
-    ring_producer_init(&rings->submissions, &words[0], memory + rings->layout.submissions, entries,
+    rings->base = base;
+    rings->layout = *layout;
+    ring_producer_init(&rings->submissions, &words[0], base + layout->submissions, entries,
                        sizeof(struct ring_submission));
-    ring_consumer_init(&rings->completions, &words[1], memory + rings->layout.completions, entries,
+    ring_consumer_init(&rings->completions, &words[1], base + layout->completions, entries,
                        sizeof(struct ring_completion));
 }
 
 static int setup_reply(struct call *call, const Blkd__Reply *reply)
 {
-    struct rings *rings = &call->connection->rings;
-    struct receiver *receiver = &call->connection->receiver;
+    struct rings *rings = call->asked.context;
     struct ring_layout layout;
     void *memory;
     int fd, r;
@@ -110,14 +124,13 @@ static int setup_reply(struct call *call, const Blkd__Reply *reply)
         ring_layout(reply->ring->entries, &layout) < 0 ||
         reply->ring->size_bytes < layout.size_bytes)
         return -EPROTO;
-    fd = receiver_claim_fd(receiver);
-    rings->doorbell = receiver_claim_fd(receiver);
-    r = ring_map(fd, layout.size_bytes, &memory);
+    fd = descriptors_claim(rings->descriptors);
+    rings->memory.doorbell = descriptors_claim(rings->descriptors);
+    r = map_shared(fd, layout.size_bytes, &memory);
     if (r < 0)
         return r;
-    rings->layout = layout;
-    setup_take_memory(rings, memory);
-    return rings->doorbell >= 0 ? 0 : -EPROTO;
+    setup_take_memory(&rings->memory, memory, &layout);
+    return rings->memory.doorbell >= 0 ? 0 : -EPROTO;
 }
 
 static void setup_describe(const struct call *call, char *text, size_t size)
@@ -128,7 +141,7 @@ static void setup_describe(const struct call *call, char *text, size_t size)
 
 static void setup_done(struct call *call)
 {
-    rings_answered(call->connection, call->result, call->message);
+    rings_answered(call->asked.context, &call->result);
 }
 
 static const struct operation setup_operation = {
@@ -138,41 +151,41 @@ static const struct operation setup_operation = {
     .on_done = setup_done,
 };
 
-static void rings_ask(struct blkd *connection)
+static void rings_ask(struct rings *rings)
 {
-    struct rings *rings = &connection->rings;
     struct call *setup, *bounce;
 
-    if (!rings->offered) {
-        rings_refuse(connection, -EOPNOTSUPP, "this daemon has no rings in shared memory");
+    if (!rings->setup.offered) {
+        rings_refuse(rings, -EOPNOTSUPP, "this daemon does not offer rings in shared memory");
         return;
     }
-    setup = call_new(connection);
-    bounce = setup != NULL ? ring_new_bounce_call(connection) : NULL;
+    setup = call_new(rings->calls);
+    bounce = setup != NULL ? arenas_new_call(&rings->bounce, RINGS_BOUNCE_BYTES) : NULL;
     if (bounce == NULL) {
         if (setup != NULL)
             call_release(setup);
-        rings_refuse(connection, -ENOMEM, "no memory for setting up rings");
+        rings_refuse(rings, -ENOMEM, "not enough memory to set up rings");
         return;
     }
     setup->operation = &setup_operation;
-    rings->state = RINGS_ASKED;
-    rings->answers_awaited = 2;
+    setup->asked.context = rings;
+    rings->setup.state = RINGS_ASKED;
+    rings->setup.answers_awaited = 2;
     call_submit(setup);
     call_submit(bounce);
 }
 
-int rings_choose(struct blkd *connection)
+int rings_choose(struct rings *rings)
 {
-    struct rings *rings = &connection->rings;
+    const struct rings_setup *setup = &rings->setup;
 
     if (rings_ready(rings))
         return 1;
-    if (rings->tier == BLKD_TIER_SOCKET)
+    if (setup->tier == BLKD_TIER_SOCKET)
         return 0;
-    if (rings->state == RINGS_NONE)
-        rings_ask(connection);
-    if (rings->tier == BLKD_TIER_AUTO)
+    if (setup->state == RINGS_NONE)
+        rings_ask(rings);
+    if (setup->tier == BLKD_TIER_AUTO)
         return 0;
-    return rings->state == RINGS_REFUSED ? rings->error : 1;
+    return setup->state == RINGS_REFUSED ? setup->error : 1;
 }

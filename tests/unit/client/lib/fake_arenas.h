@@ -9,17 +9,16 @@
 #include <sched.h>
 #include <sys/mman.h>
 
-#include "client/lib/api/buffer.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/core/connection.h"
+#include "client/lib/core/memory.h"
 #include "client/lib/ring/arena.h"
-#include "client/lib/ring/ring.h"
 #include "tests/unit/client/lib/fake_daemon.h"
 #include "tests/unit/suite.h"
 
 enum { PAGE = ARENA_PAGE_BYTES, MIB = 1024 * 1024 };
 
-int __wrap_ring_add_arena(struct blkd *of, size_t size_bytes);
-int __wrap_ring_remove_arena(struct blkd *of, struct arena *arena);
+int __wrap_memory_add_arena(struct blkd *of, size_t size_bytes);
+int __wrap_memory_remove_arena(struct blkd *of, struct arena *arena);
 
 static struct fake fake;
 static struct blkd *connection;
@@ -53,7 +52,7 @@ static inline void wait_asleep(pid_t thread)
     }
 }
 
-int __wrap_ring_add_arena(struct blkd *of, size_t size_bytes)
+int __wrap_memory_add_arena(struct blkd *of, size_t size_bytes)
 {
     pid_t sleeper = world.until_asleep;
     void *base;
@@ -68,28 +67,28 @@ int __wrap_ring_add_arena(struct blkd *of, size_t size_bytes)
     }
     (void)sched_yield();
     pthread_mutex_lock(&of->mutex);
-    if (world.error != 0 || of->lost)
-        return of->lost ? -ENOTCONN : world.error;
+    if (world.error != 0 || of->calls.lost)
+        return of->calls.lost ? -ENOTCONN : world.error;
     if (size_bytes > world.quota_bytes - world.bytes)
         return -EDQUOT;
     base = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED)
         abort();
-    r = arena_add(&of->arenas, world.asks, base, size_bytes);
+    r = arena_add(&of->rings.shared.set, world.asks, base, size_bytes);
     if (r < 0)
         abort();
     world.bytes += size_bytes;
     return 0;
 }
 
-int __wrap_ring_remove_arena(struct blkd *of, struct arena *arena)
+int __wrap_memory_remove_arena(struct blkd *of, struct arena *arena)
 {
     if (arena->used_pages != 0)
         abort();
     world.bytes -= arena->size_bytes;
     world.removed++;
     (void)munmap(arena->base, arena->size_bytes);
-    arena_remove(&of->arenas, arena);
+    arena_remove(&of->rings.shared.set, arena);
     return 0;
 }
 
@@ -128,7 +127,7 @@ static inline bool is_shared(const void *pointer)
     bool shared;
 
     pthread_mutex_lock(&connection->mutex);
-    shared = arena_find(&connection->arenas, pointer, 1, &place, &foreign) == 1;
+    shared = arena_find(&connection->rings.shared.set, pointer, 1, &place, &foreign) == 1;
     pthread_mutex_unlock(&connection->mutex);
     return shared;
 }

@@ -10,7 +10,8 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
-#include "client/lib/core/handle.h"
+#include "client/lib/core/connection.h"
+#include "client/lib/core/memory.h"
 #include "common/ring.h"
 #include "tests/unit/client/lib/fake_daemon.h"
 
@@ -399,8 +400,8 @@ static inline uint8_t *fake_shared_memory(struct blkd *connection, size_t size_b
     uint8_t *memory;
 
     pthread_mutex_lock(&connection->mutex);
-    ck_assert_int_eq(ring_add_arena(connection, size_bytes), 0);
-    memory = arena_alloc(&connection->arenas, size_bytes);
+    ck_assert_int_eq(memory_add_arena(connection, size_bytes), 0);
+    memory = arena_alloc(&connection->rings.shared.set, size_bytes);
     pthread_mutex_unlock(&connection->mutex);
     ck_assert_ptr_nonnull(memory);
     return memory;

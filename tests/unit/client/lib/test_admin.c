@@ -198,7 +198,7 @@ START_TEST(administration_asks_for_what_it_was_told)
     ck_assert_uint_eq(asked.break_wait_ms, BLKD__LOCK_WAIT__LOCK_WAIT_FOREVER);
     ck_assert_int_eq(blkd_evict(connection, 21), -ENOENT);
     ck_assert_uint_eq(asked.evicted, 21);
-    ck_assert_ptr_nonnull(strstr(blkd_error_message(), "throwing out session 21"));
+    ck_assert_ptr_nonnull(strstr(blkd_error_message(), "evicting session 21"));
     ck_assert_int_eq(blkd_recover(connection, "/srv/../srv/a.img", 0, &recovery), 0);
     ck_assert_str_eq(asked.recover_path, "/srv/../srv/a.img");
     ck_assert_uint_eq(asked.recover_device, 0);

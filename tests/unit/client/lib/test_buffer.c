@@ -169,12 +169,12 @@ START_TEST(freeing_what_is_no_buffer_does_nothing)
     blkd_buffer_free(connection, ordinary + PAGE);
     ck_assert(is_shared(shared) && is_mapped(ordinary));
     shared[0] = ordinary[0] = 1;
-    ck_assert_uint_eq(connection->arenas.arenas[0].used_pages, 2);
+    ck_assert_uint_eq(connection->rings.shared.set.arenas[0].used_pages, 2);
     for (int i = 0; i < 2; i++) {
         blkd_buffer_free(connection, shared);
         blkd_buffer_free(connection, ordinary);
     }
-    ck_assert_uint_eq(connection->arenas.arenas[0].used_pages, 0);
+    ck_assert_uint_eq(connection->rings.shared.set.arenas[0].used_pages, 0);
     ck_assert(!is_mapped(ordinary));
 }
 END_TEST
@@ -192,7 +192,7 @@ static void check_refused(struct blkd *of, size_t size_bytes, int error, const c
 START_TEST(impossible_sizes_are_refused)
 {
     check_refused(connection, 0, -EINVAL, "0 bytes");
-    check_refused(NULL, 1, -EINVAL, "without a connection");
+    check_refused(NULL, 1, -EINVAL, "connection is NULL");
     ck_assert_int_eq(blkd_buffer_alloc(connection, 1, NULL), -EINVAL);
     check_refused(connection, SIZE_MAX, -ENOMEM, "18446744073709551615");
     check_refused(connection, SIZE_MAX / 2, -ENOMEM, "buffer of");

@@ -79,8 +79,8 @@ START_TEST(threads_allocate_and_free_together)
         ck_assert_ptr_null(failed);
     }
     ck_assert_ptr_null(connection->buffers.privates);
-    for (uint32_t i = 0; i < connection->arenas.count; i++)
-        ck_assert_uint_eq(connection->arenas.arenas[i].used_pages, 0);
+    for (uint32_t i = 0; i < connection->rings.shared.set.count; i++)
+        ck_assert_uint_eq(connection->rings.shared.set.arenas[i].used_pages, 0);
     ck_assert_uint_gt(world.asks, 0);
 }
 END_TEST

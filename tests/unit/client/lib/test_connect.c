@@ -67,7 +67,7 @@ START_TEST(refused_connection_names_socket_and_remedy)
     options.socket_path = fake.path;
     ck_assert_int_eq(blkd_connect(&options, &connection), -ECONNREFUSED);
     ck_assert_ptr_nonnull(strstr(blkd_error_message(), fake.path));
-    ck_assert_ptr_nonnull(strstr(blkd_error_message(), "systemctl start blkd"));
+    ck_assert_ptr_nonnull(strstr(blkd_error_message(), "systemctl enable --now blkd.socket"));
     ck_assert_int_eq(unlink(fake.path), 0);
     ck_assert_int_eq(blkd_connect(&options, &connection), -ENOENT);
     ck_assert_ptr_nonnull(strstr(blkd_error_message(), fake.path));

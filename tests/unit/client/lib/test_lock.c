@@ -78,13 +78,13 @@ START_TEST(impossible_requests_are_refused_without_the_daemon)
     check_refused(&request, "neither shared nor exclusive");
     request.mode = BLKD_LOCK_SHARED;
     request.isolate = true;
-    check_refused(&request, "isolate needs an exclusive one");
+    check_refused(&request, "isolate requires an exclusive lock");
     request = (struct blkd_lock_request)BLKD_LOCK_REQUEST_INIT;
     request.wait_ms = -2;
-    check_refused(&request, "-2 ms");
+    check_refused(&request, "wait_ms for /srv/a.img is -2");
     request.wait_ms = 0;
     request.first_sector = 1;
-    check_refused(&request, "no sectors at sector 1");
+    check_refused(&request, "0 sectors at sector 1");
     request.count_sectors = UINT64_MAX;
     check_refused(&request, "2^63 - 1");
     request.first_sector = INT64_MAX / FAKE_SECTOR;

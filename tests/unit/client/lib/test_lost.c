@@ -60,7 +60,7 @@ START_TEST(daemon_ends)
 {
     begin_with(hang_up);
     ck_assert_int_eq(blkd_flush(device), -ENOTCONN);
-    assert_lost("ended or closed the connection");
+    assert_lost("exited or closed the connection");
 }
 END_TEST
 
@@ -84,7 +84,7 @@ START_TEST(daemon_is_gone_before_the_call)
     ck_assert_int_eq(blkd_ping(connection), 0);
     ck_assert(fake_is_readable(connection, -1));
     ck_assert_int_eq(blkd_write(device, 0, &iov, 1, 0), -ENOTCONN);
-    assert_lost("ended or closed the connection");
+    assert_lost("exited or closed the connection");
     free(bytes);
 }
 END_TEST
@@ -130,19 +130,19 @@ static void assert_raw_loses(const void *bytes, size_t length, const char *reaso
 
 START_TEST(frame_without_header)
 {
-    assert_raw_loses("\0\0\0\0\0\0\0\0", 8, "impossible size");
+    assert_raw_loses("\0\0\0\0\0\0\0\0", 8, "invalid size");
 }
 END_TEST
 
 START_TEST(frame_with_huge_header)
 {
-    assert_raw_loses("\xff\xff\xff\x7f\0\0\0\0", 8, "impossible size");
+    assert_raw_loses("\xff\xff\xff\x7f\0\0\0\0", 8, "invalid size");
 }
 END_TEST
 
 START_TEST(frame_with_huge_payload)
 {
-    assert_raw_loses("\2\0\0\0\xff\xff\xff\xff", 8, "impossible size");
+    assert_raw_loses("\2\0\0\0\xff\xff\xff\xff", 8, "invalid size");
 }
 END_TEST
 
@@ -192,7 +192,7 @@ START_TEST(connection_closed_in_the_middle)
     fake.user_data = &percent;
     begin_with(cut_short);
     ck_assert_int_eq(blkd_read(device, 0, &iov, 1), -ENOTCONN);
-    assert_lost("ended or closed the connection");
+    assert_lost("exited or closed the connection");
 }
 END_TEST
 

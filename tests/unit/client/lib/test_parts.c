@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/lib/core/cursor.h"
+#include "client/lib/base/cursor.h"
 #include "common/spin.h"
 #include "tests/unit/suite.h"
 

@@ -288,10 +288,11 @@ START_TEST(arenas_come_and_go)
     memory = fake_shared_memory(connection, 5000); /* sets up rings, too */
     ck_assert_int_eq(fake_tier(connection), BLKD_TIER_RING);
     pthread_mutex_lock(&connection->mutex);
-    ck_assert_uint_eq(connection->arenas.arenas[0].size_bytes, 8192);
-    ck_assert_int_eq(ring_add_arena(connection, 4096), -EDQUOT);
-    ck_assert_int_eq(ring_remove_arena(connection, arena_free(&connection->arenas, memory)), 0);
-    ck_assert_uint_eq(connection->arenas.count, 0);
+    ck_assert_uint_eq(connection->rings.shared.set.arenas[0].size_bytes, 8192);
+    ck_assert_int_eq(memory_add_arena(connection, 4096), -EDQUOT);
+    ck_assert_int_eq(
+        memory_remove_arena(connection, arena_free(&connection->rings.shared.set, memory)), 0);
+    ck_assert_uint_eq(connection->rings.shared.set.count, 0);
     pthread_mutex_unlock(&connection->mutex);
     ck_assert_int_eq(madvise(memory, 4096, MADV_NORMAL), -1); /* unmapped */
     ck_assert_int_eq(read_sector(5), 0);

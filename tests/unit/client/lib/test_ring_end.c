@@ -34,8 +34,9 @@ START_TEST(lost_with_parts_in_flight)
     ck_assert_int_eq(blkd_read(device, 0, list, 2), -ENOTCONN);
     memset(memory, 0x22, 4096); /* still memory */
     pthread_mutex_lock(&connection->mutex);
-    ck_assert_int_eq(ring_add_arena(connection, 4096), -ENOTCONN);
-    ck_assert_int_eq(ring_remove_arena(connection, arena_free(&connection->arenas, memory)), 0);
+    ck_assert_int_eq(memory_add_arena(connection, 4096), -ENOTCONN);
+    ck_assert_int_eq(
+        memory_remove_arena(connection, arena_free(&connection->rings.shared.set, memory)), 0);
     pthread_mutex_unlock(&connection->mutex);
     end();
 }

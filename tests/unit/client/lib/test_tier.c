@@ -37,7 +37,7 @@ START_TEST(tier_socket_asks_for_nothing)
         ck_assert_int_eq(read_sector(2), 0);
     ck_assert_int_eq(fake_tier(connection), BLKD_TIER_SOCKET);
     pthread_mutex_lock(&connection->mutex);
-    ck_assert_int_eq(ring_add_arena(connection, 4096), -EOPNOTSUPP);
+    ck_assert_int_eq(memory_add_arena(connection, 4096), -EOPNOTSUPP);
     pthread_mutex_unlock(&connection->mutex);
     end();
     ck_assert_uint_eq(fake.client_features, 0);
@@ -67,7 +67,7 @@ static void assert_refused_in_auto(void)
         ck_assert_int_eq(fake_tier(connection), BLKD_TIER_SOCKET);
     }
     pthread_mutex_lock(&connection->mutex);
-    ck_assert_int_eq(ring_add_arena(connection, 4096), -EOPNOTSUPP);
+    ck_assert_int_eq(memory_add_arena(connection, 4096), -EOPNOTSUPP);
     pthread_mutex_unlock(&connection->mutex);
     end();
     ck_assert_uint_eq(fake.reads, 3);
@@ -128,7 +128,7 @@ END_TEST
 START_TEST(daemon_without_rings_in_ring)
 {
     fake.features = 0;
-    assert_refused_in_ring(-EOPNOTSUPP, "has no rings");
+    assert_refused_in_ring(-EOPNOTSUPP, "does not offer rings");
 }
 END_TEST
 

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* See happening.h. */
-#include "client/lib/api/happening.h"
+#include "client/lib/core/happening.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/lib/api/pages.h"
-#include "client/lib/core/event.h"
-#include "client/lib/core/handle.h"
+#include "client/lib/base/texts.h"
 #include "common/status.h"
 
 _Static_assert((int)BLKD_HAPPENING_SESSION_OPENED ==
@@ -30,12 +28,12 @@ static struct blkd_happening happening_from_wire(const Blkd__Happening *from, ch
         .what = (enum blkd_happening_what)from->what,
         .device_number = from->device,
         .session_number = from->session,
-        .path = pages_put(position, from->path.data, from->path.len),
+        .path = texts_put(position, from->path.data, from->path.len),
         .unix_ms = from->unix_ms,
         .pid = from->pid,
         .uid = from->uid,
-        .command = pages_put(position, from->command, strlen(from->command)),
-        .purpose = pages_put(position, from->purpose, strlen(from->purpose)),
+        .command = texts_put(position, from->command, strlen(from->command)),
+        .purpose = texts_put(position, from->purpose, strlen(from->purpose)),
         .mode = (enum blkd_lock_mode)from->mode,
         .offset_bytes = from->offset_bytes,
         .length_bytes = from->length_bytes,
@@ -66,20 +64,19 @@ static struct happening_event *happening_new(const Blkd__Event *message)
     return event;
 }
 
-void happening_received(struct blkd *connection, const Blkd__Event *message)
+void happening_received(struct events *events, const Blkd__Event *message)
 {
     struct happening_event *event = NULL;
 
-    if (connection->event_callback == NULL)
+    if (events->callback == NULL)
         return;
-    if (connection->happenings_queued < EVENT_HAPPENINGS_MAX)
+    if (events->happenings_queued < EVENT_HAPPENINGS_MAX)
         event = happening_new(message);
     if (event == NULL) {
-        connection->happenings_left_out += 1 + message->happening->left_out;
+        events->happenings_left_out += 1 + message->happening->left_out;
         return;
     }
-    event->happening.left_out += connection->happenings_left_out;
-    connection->happenings_left_out = 0;
-    connection->happenings_queued++;
-    event_append(connection, &event->event);
+    event->happening.left_out += events->happenings_left_out;
+    events->happenings_left_out = 0;
+    event_append(events, &event->event);
 }

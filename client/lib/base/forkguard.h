@@ -4,8 +4,8 @@
  * child zeroed (MADV_WIPEONFORK, madvise(2)). A child must not use its parent's connection: both
  * would read parts of one stream.
  */
-#ifndef BLKD_CLIENT_LIB_LINK_FORKGUARD_H
-#define BLKD_CLIENT_LIB_LINK_FORKGUARD_H
+#ifndef BLKD_CLIENT_LIB_BASE_FORKGUARD_H
+#define BLKD_CLIENT_LIB_BASE_FORKGUARD_H
 
 #include <stdbool.h>
 #include <stdint.h>

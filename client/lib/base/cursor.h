@@ -4,8 +4,8 @@
  * The list belongs to somebody else and must outlive the cursor; nobody moves a cursor past its
  * end.
  */
-#ifndef BLKD_CLIENT_LIB_CORE_CURSOR_H
-#define BLKD_CLIENT_LIB_CORE_CURSOR_H
+#ifndef BLKD_CLIENT_LIB_BASE_CURSOR_H
+#define BLKD_CLIENT_LIB_BASE_CURSOR_H
 
 #include <stddef.h>
 #include <stdint.h>

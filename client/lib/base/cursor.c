@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See cursor.h. */
-#include "client/lib/core/cursor.h"
+#include "client/lib/base/cursor.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See forkguard.h. */
-#include "client/lib/link/forkguard.h"
+#include "client/lib/base/forkguard.h"
 
 #include <errno.h>
 #include <sys/mman.h>

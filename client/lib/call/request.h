@@ -5,15 +5,17 @@
  * number of times that the place was used, so that an answer finds its request without a search and
  * an answer to nothing is noticed.
  */
-#ifndef BLKD_CLIENT_LIB_CORE_REQUEST_H
-#define BLKD_CLIENT_LIB_CORE_REQUEST_H
+#ifndef BLKD_CLIENT_LIB_CALL_REQUEST_H
+#define BLKD_CLIENT_LIB_CALL_REQUEST_H
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "client/lib/core/call.h"
-#include "client/lib/core/cursor.h"
+#include "client/lib/base/cursor.h"
+#include "common/ring.h"
+
+struct call;
 
 enum {
     REQUESTS_MAX = 1024, /* in flight at once, whatever more the daemon allows */
@@ -25,26 +27,32 @@ enum {
     REQUEST_LARGE_BYTES = 32 * 1024, /* a read this large is worth receiving without a copy */
 };
 
+/* Its frame, while it is sent through the socket. */
+struct request_frame {
+    uint8_t *header; /* `header_inline` or allocated; NULL: none */
+    uint32_t header_bytes;
+    uint32_t header_sent_bytes;
+    uint32_t payload_unsent_bytes;
+    bool queued;   /* in the send queue */
+    bool answered; /* while it is still being sent: ends when it is sent */
+    uint8_t header_inline[REQUEST_HEADER_INLINE];
+};
+
 struct request {
     STAILQ_ENTRY(request) link; /* in the send queue or the free list */
     struct call *call;          /* NULL: free */
     uint32_t generation;
     bool by_ring;
-    bool in_send_queue;
-    bool answered; /* while still being sent: ends when it is sent */
     uint64_t offset_bytes;
     uint32_t length_bytes; /* of its payload, in either direction */
-    uint8_t *bounce;       /* by ring: shared memory that the payload is copied through, or NULL */
     struct cursor payload; /* OUT: what is still to send. IN: where it goes */
-    uint32_t payload_unsent_bytes;
-    uint8_t *header;
-    uint32_t header_bytes;
-    uint32_t header_sent_bytes;
-    uint8_t header_inline[REQUEST_HEADER_INLINE];
+    uint8_t *bounce;       /* by ring: shared memory that the payload is copied through, or NULL */
+    struct request_frame frame;
 };
 
 STAILQ_HEAD(request_queue, request);
 
+/* Under the connection's mutex. */
 struct request_table {
     struct request *requests;
     struct request_queue free;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* See request.h. */
-#include "client/lib/core/request.h"
+#include "client/lib/call/request.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "client/lib/core/device.h"
+#include "client/lib/call/call.h"
 #include "common/limits.h"
 #include "common/wire.h"
 
@@ -50,12 +50,12 @@ struct request *request_find(struct request_table *table, uint64_t id)
 /* How much of the call its next part takes: as much as one request may carry in whole sectors. */
 static uint32_t request_part_bytes(const struct request_table *table, const struct call *call)
 {
-    uint64_t left = call->length_bytes - call->started_bytes;
+    uint64_t left = call->range.length_bytes - call->progress.started_bytes;
     uint32_t most;
 
     if (call->operation->payload == CALL_PAYLOAD_NONE)
         return 0;
-    most = table->max_io_bytes - table->max_io_bytes % call->device->sector_size;
+    most = table->max_io_bytes - table->max_io_bytes % call->session->sector_size;
     return left < most ? (uint32_t)left : most;
 }
 
@@ -89,6 +89,7 @@ static struct request *request_place(struct request_table *table)
 
 static int request_pack(const struct request_table *table, struct request *request)
 {
+    struct request_frame *frame = &request->frame;
     Blkd__Request message = BLKD__REQUEST__INIT;
     union call_body body;
     size_t size;
@@ -96,13 +97,11 @@ static int request_pack(const struct request_table *table, struct request *reque
     message.id = request_id(table, request);
     request->call->operation->build(request->call, request, &message, &body);
     size = wire_request_size(&message);
-    request->header = request->header_inline;
-    if (size > sizeof(request->header_inline))
-        request->header = malloc(size);
-    if (request->header == NULL)
+    frame->header = size <= sizeof(frame->header_inline) ? frame->header_inline : malloc(size);
+    if (frame->header == NULL)
         return -ENOMEM;
-    request->header_bytes = (uint32_t)size;
-    wire_pack_request(&message, request->payload_unsent_bytes, request->header);
+    frame->header_bytes = (uint32_t)size;
+    wire_pack_request(&message, frame->payload_unsent_bytes, frame->header);
     return 0;
 }
 
@@ -120,11 +119,11 @@ static struct request *request_make(struct request_table *table, struct call *ca
     struct request *request = request_place(table);
 
     request->call = call;
-    request->by_ring = call->by_ring;
-    request->answered = false;
-    request->header_sent_bytes = 0;
-    request->payload = call->cursor;
-    request->offset_bytes = call->offset_bytes + call->started_bytes;
+    request->by_ring = call->progress.by_ring;
+    request->frame.answered = false;
+    request->frame.header_sent_bytes = 0;
+    request->payload = call->progress.cursor;
+    request->offset_bytes = call->range.offset_bytes + call->progress.started_bytes;
     request->length_bytes = length_bytes;
     request->bounce = NULL;
     return request;
@@ -133,10 +132,11 @@ static struct request *request_make(struct request_table *table, struct call *ca
 /* The call's next part is what follows. */
 static void request_move_call(const struct request *request, struct call *call)
 {
-    call->started = true;
-    call->started_bytes += request->length_bytes;
-    if (request->length_bytes > 0 && call->started_bytes < call->length_bytes)
-        cursor_advance(&call->cursor, request->length_bytes);
+    struct call_progress *progress = &call->progress;
+
+    progress->started_bytes += request->length_bytes;
+    if (request->length_bytes > 0 && progress->started_bytes < call->range.length_bytes)
+        cursor_advance(&progress->cursor, request->length_bytes);
 }
 
 int request_start(struct request_table *table, struct call *call, struct request **ret_request)
@@ -144,7 +144,7 @@ int request_start(struct request_table *table, struct call *call, struct request
     struct request *request = request_make(table, call, request_part_bytes(table, call));
     int r;
 
-    request->payload_unsent_bytes =
+    request->frame.payload_unsent_bytes =
         call->operation->payload == CALL_PAYLOAD_OUT ? request->length_bytes : 0;
     request_count(table, request);
     r = request_pack(table, request);
@@ -172,9 +172,9 @@ static void request_uncount(struct request_table *table, struct request *request
     table->bytes_in_flight -= request->length_bytes;
     if (request_is_large_read(request))
         table->large_reads_in_flight--;
-    if (request->header != request->header_inline)
-        free(request->header);
-    request->header = NULL;
+    if (request->frame.header != request->frame.header_inline)
+        free(request->frame.header);
+    request->frame.header = NULL;
 }
 
 void request_free(struct request_table *table, struct request *request)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See error.h. */
-#include "client/lib/core/error.h"
+#include "client/lib/base/error.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -18,22 +18,22 @@ static const struct {
     const char *words;
 } block_words[] = {
     {ENOTCONN, "Not connected to blkd"},
-    {EOPNOTSUPP, "Not implemented for this device"},
+    {EOPNOTSUPP, "Not supported for this device"},
     {EROFS, "Device is read-only"},
     {EBADF, "Device is not open"},
     {EBUSY, "Device is in use or locked"},
-    {ENOTBLK, "Neither a regular file nor a block device"},
-    {EDEADLK, "Waiting here would never end"},
-    {EDQUOT, "A limit of blkd is reached"},
+    {ENOTBLK, "Not a regular file or block device"},
+    {EDEADLK, "Waiting here would deadlock"},
+    {EDQUOT, "A limit of blkd was reached"},
     {ESTALE, "The lock was taken away"},
     {EPROTO, "Protocol error between program and blkd"},
-    {EBADMSG, "Undecodable message between program and blkd"},
+    {EBADMSG, "Malformed message between program and blkd"},
     {EMSGSIZE, "Message between program and blkd too large"},
     {E2BIG, "Message between program and blkd too large when decoded"},
     {ESHUTDOWN, "blkd is shutting down"},
     {ECANCELED, "Canceled"},
     {ETIMEDOUT, "Timed out"},
-    {EALREADY, "Nothing to do, or being done already"},
+    {EALREADY, "Already done or in progress"},
 };
 
 void error_set(const char *format, ...)

@@ -2,8 +2,8 @@
 /*
  * The message that goes with an error: one for each thread, of its last failed call.
  */
-#ifndef BLKD_CLIENT_LIB_CORE_ERROR_H
-#define BLKD_CLIENT_LIB_CORE_ERROR_H
+#ifndef BLKD_CLIENT_LIB_BASE_ERROR_H
+#define BLKD_CLIENT_LIB_BASE_ERROR_H
 
 enum { ERROR_MESSAGE_MAX = 1024 };
 
