@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How long to poll for something to do before going to sleep: adaptive polling (DESIGN 4), the same
+ * How long to poll for something to do before going to sleep: adaptive polling, the same
  * on both sides. A wake-up costs more than a quick answer takes; a slow answer is not worth a spin.
  * So the budget follows what spinning brought: it covers twice what the last answers took, and at
  * least what a wake-up takes, is nothing after a spin that found nothing, and is then tried again,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Packing and bounded unpacking of the wire's messages. Unpacking takes its memory from an arena
- * whose size follows from the frame's (CONTRACT, bad input), so that no sequence of bytes makes a
+ * whose size follows from the frame's (contract, bad input), so that no sequence of bytes makes a
  * message that is large in memory out of one that is small on the wire.
  */
 #ifndef BLKD_COMMON_WIRE_H

@@ -29,7 +29,7 @@ struct commons {
     struct state *state;
     struct user_table *users;
     struct happening_sink *sink;
-    struct io_loop **loops; /* of all threads that do I/O: each pins the guards (CONTRACT R3) */
+    struct io_loop **loops; /* of all threads that do I/O: each pins the guards (contract R3) */
     unsigned int loop_count;
     unsigned int locks_per_uid;
 

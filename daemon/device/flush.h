@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A device's syncs (CONTRACT S3 to S5): the ledger (sync/sync.h) decides which flush is covered by
+ * A device's syncs (contract S3 to S5): the ledger (sync/sync.h) decides which flush is covered by
  * which sync; here they are started, and those who wait are told. A sync belongs to the device, not
  * to the flush that started it.
  *
@@ -45,7 +45,7 @@ struct flushing {
 void flush_init(struct device *device);
 
 /*
- * Makes everything stable that was acknowledged before now (CONTRACT S3). Returns 0: it is so
+ * Makes everything stable that was acknowledged before now (contract S3). Returns 0: it is so
  * already; 1: flush->on_done will tell; or the negative errno that the device failed with.
  */
 int flush_begin(struct device *device, struct flush *flush);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What keeps the outside world out of a device (CONTRACT L3) as its lock table demands: one change
+ * What keeps the outside world out of a device (contract L3) as its lock table demands: one change
  * at a time, for all who wait for one. The engines of all loops keep the guard's descriptors too
  * (R3).
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether a device's size was changed behind blkd's back (CONTRACT S9): somebody truncates the
+ * Whether a device's size was changed behind blkd's back (contract S9): somebody truncates the
  * image, or a disk grows. Looked at each second, and before a transfer is refused because of the
  * bounds, so that who has just grown it can use it at once.
  *

@@ -72,7 +72,7 @@ bool registry_evict(struct registry *registry, uint64_t number, struct session_e
 
 /*
  * Takes back one registry_claim. When it was the last one, the device is synced if something
- * unsynced was written to it (CONTRACT S7), closed and forgotten, all of it later, on `loop` and on
+ * unsynced was written to it (contract S7), closed and forgotten, all of it later, on `loop` and on
  * `user`'s share of the helper pool.
  */
 void registry_release(struct registry *registry, struct device *device, struct io_loop *loop,

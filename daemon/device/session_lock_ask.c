@@ -175,7 +175,7 @@ static int session_lock_hold_entered(struct session_lock *held)
 }
 
 /* From here on nobody else's conflicting I/O begins; what began before ends before the answer
- * (CONTRACT L2). */
+ * (contract L2). */
 static void session_lock_hold(struct session_lock *held, uint64_t token)
 {
     struct device *device = held->session->device;

@@ -344,7 +344,7 @@ static bool worker_is_done(struct worker *worker)
            mailbox_shut(&worker->io.base.mailbox);
 }
 
-/* A successor is to wait for this engine's I/O also if the process is killed (CONTRACT R3). */
+/* A successor is to wait for this engine's I/O also if the process is killed (contract R3). */
 static void worker_pin_state(struct worker *worker)
 {
     const int fd = state_lock_fd(worker->server->state);

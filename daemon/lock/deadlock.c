@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Does an owner wait for itself? (CONTRACT L7)
+ * Does an owner wait for itself? (contract L7)
  *
  * While an owner (a session) waits, it keeps what it has, and so does its party (the connection)
  * with what it has on other devices: whoever takes two devices one after the other is one client

@@ -9,7 +9,7 @@
  * owner's request that conflicts with it is reserved any more), then *held* (other owners' I/O is
  * refused). An upgrade is the same two steps on a lock that stays held as shared meanwhile.
  *
- * Fairness (CONTRACT L1). Requests that wait stand in one order: upgrades before all others, else
+ * Fairness (contract L1). Requests that wait stand in one order: upgrades before all others, else
  * in the order in which they came. A request waits if it conflicts with what another owner has
  * reserved or holds, or with any request that stands before it (its own owner's too). So a stream
  * of shared lockers cannot starve a writer. Locks of one owner never conflict with each other.

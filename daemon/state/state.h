@@ -28,7 +28,7 @@ enum {
     STATE_MESSAGE_MAX = 512, /* why something failed, for a person */
 };
 
-/* Names a device across restarts so that no other is meant by it (CONTRACT L8); letters, digits and
+/* Names a device across restarts so that no other is meant by it (contract L8); letters, digits and
  * "._:-" only. */
 struct state_key {
     char text[STATE_KEY_MAX]; /* empty: the device cannot be named so, and nothing is remembered */
@@ -43,7 +43,7 @@ struct state_failure {
 /*
  * Opens (and makes, mode 0700, with its parents' last component only) the directory, takes its
  * lock, reads what is there and reserves the first block of tokens. Blocks: also as long as the I/O
- * of a killed daemon is still landing, whose rings keep the lock (CONTRACT R3).
+ * of a killed daemon is still landing, whose rings keep the lock (contract R3).
  *
  * -EBUSY: another daemon uses it and lives, half a second later still; -EUCLEAN: a file in it is
  * damaged; or another negative errno; the reason in message.

@@ -100,7 +100,7 @@ struct device_identity {
 
 enum { BACKEND_KEY_MAX = 192 };
 
-/* Names a device across restarts so that no other is meant by it (CONTRACT L8); letters, digits and
+/* Names a device across restarts so that no other is meant by it (contract L8); letters, digits and
  * "._:-" only. Files: st_dev, inode, birth time. Block devices: the serial or WWN (with the number
  * of a partition), else disk sequence number and boot id. */
 struct backend_key {
@@ -184,7 +184,7 @@ static inline const char *backend_policy(const struct backend *backend)
 /*
  * Called on the thread of each engine that does I/O for the device, after IO_GUARD has succeeded:
  * what keeps the outside world out stays in place until the engine's last transfer has landed, also
- * when the process is killed (CONTRACT R3). Replaces what was pinned before. Does not block.
+ * when the process is killed (contract R3). Replaces what was pinned before. Does not block.
  */
 static inline void backend_pin(struct backend *backend, struct engine *engine)
 {

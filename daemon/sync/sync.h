@@ -6,7 +6,7 @@
  *
  * Changes (writes, discards, zeroings, resizes) are numbered as they are acknowledged. A flush is
  * satisfied when every change acknowledged before it came is covered by a sync that began after
- * that acknowledgement and succeeded (CONTRACT S3). While one sync runs, flushes that it does not
+ * that acknowledgement and succeeded (contract S3). While one sync runs, flushes that it does not
  * cover wait together for the next one (S4). A failed sync fails the device for good: the pages it
  * could not write are marked clean, and a later fsync would say 0 (S5).
  */

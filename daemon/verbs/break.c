@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What only an administrator may do to others: break locks (CONTRACT L6) and evict sessions.
+ * What only an administrator may do to others: break locks (contract L6) and evict sessions.
  *
  * Breaking: the holders' changes are refused from the first moment on; when what they have in
  * flight has ended, their locks fall and the next in the queue has them. That goes on whether or

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Flush (CONTRACT S3, S4). */
+/* Flush (contract S3, S4). */
 #include <errno.h>
 
 #include "common/container.h"

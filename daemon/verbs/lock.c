@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lock and Unlock (CONTRACT L1). A request that waits is answered when it is granted or refused;
+ * Lock and Unlock (contract L1). A request that waits is answered when it is granted or refused;
  * the connection goes on meanwhile.
  */
 #include <errno.h>
@@ -155,7 +155,7 @@ static void on_weaken_drained(struct drain *drain)
     session_lock_weaken(call->held, &call->guard);
 }
 
-/* The session's own transfers that rely on the lock end first (CONTRACT L5). */
+/* The session's own transfers that rely on the lock end first (contract L5). */
 static void lock_drain(struct lock_call *call, void (*on_done)(struct drain *drain))
 {
     struct session *session = call->request->session;

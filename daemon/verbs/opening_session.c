@@ -91,7 +91,7 @@ static void on_opening_locked(struct session_lock *held, int result)
 }
 
 /* As the block interface has it: exclusive for read/write, shared for read-only, without waiting
- * (CONTRACT L1). */
+ * (contract L1). */
 static void opening_lock(struct opening *opening)
 {
     struct session *session = opening->session;

@@ -36,7 +36,7 @@ void page_deinit(struct page *page);
 ProtobufCBinaryData page_path(const struct page *page, size_t index);
 
 /* Paths and purposes tell of files: who may not name paths is told only those that its own user
- * gave (CONTRACT, bad input). */
+ * gave (contract, bad input). */
 bool page_tells(const struct session *session, const struct peer *viewer);
 
 void page_fill_counters(Blkd__Counters *counters, const struct stats *stats);

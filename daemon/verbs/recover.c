@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Recover (CONTRACT S5): an administrator accepts what a failed sync has lost. The device is opened
+ * Recover (contract S5): an administrator accepts what a failed sync has lost. The device is opened
  * and claimed as for a session; when nobody else has it, its cache is dropped, so that what is read
  * from now on is what the storage has, it is closed, its mark is taken away, and it is forgotten:
  * whoever opens it next begins anew, with a new generation.

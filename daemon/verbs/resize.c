@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Resize (CONTRACT S9). It is a task of the device: one at a time. Growing: the file first, then
+ * Resize (contract S9). It is a task of the device: one at a time. Growing: the file first, then
  * the bound. Shrinking: the bound first, so that nothing new begins in the part that goes away;
  * then what began before ends; then the file.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who has a file or block device (CONTRACT L4): the world outside is looked at on a helper thread,
+ * Who has a file or block device (contract L4): the world outside is looked at on a helper thread,
  * where that may block, then the sessions of the device, and of what shares bytes with it, on the
  * worker. Nothing is opened but by O_PATH: to ask changes nothing, and wakes no tape.
  *

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is compared, and what is demanded of blkd: the table of DESIGN section 8.
+"""What is compared, and what is demanded of blkd: the goals of docs/performance.md.
 
 A row is one workload on one kind of image; a demand compares two contestants of the row, or one with a
 fixed bound. Adding a row here is all that it takes to measure it.

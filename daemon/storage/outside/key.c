@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The name of a device across restarts (CONTRACT L8). Numbers are reused: of inodes, so the birth
+ * The name of a device across restarts (contract L8). Numbers are reused: of inodes, so the birth
  * time goes with them; of loop devices and disks, so a serial does, or else the disk's sequence
  * number, which never comes again until the machine is booted again.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The world outside blkd: who else has a file or block device, and which other devices share bytes
- * with it, as far as /proc and /sys tell (CONTRACT L3, L4). Nothing here takes a lock or changes
+ * with it, as far as /proc and /sys tell (contract L3, L4). Nothing here takes a lock or changes
  * anything. Runs on helper threads; may block as /proc and /sys do, never on the device itself.
  */
 #ifndef BLKD_DAEMON_STORAGE_OUTSIDE_OUTSIDE_H
@@ -93,7 +93,7 @@ void outside_describe(const struct device_identity *identity, char *text, size_t
  * so that no sync saves them from a power cut. */
 bool outside_is_volatile(int fd, const struct device_identity *identity);
 
-/* The key by which the device is remembered across restarts (CONTRACT L8); `fd` is a descriptor of
+/* The key by which the device is remembered across restarts (contract L8); `fd` is a descriptor of
  * it. Empty if it has none. Does not block on a hung device. */
 void outside_key(int fd, const struct device_identity *identity, struct backend_key *ret_key);
 

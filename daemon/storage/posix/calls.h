@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The calls on a device's descriptors that can hang, or whose result must not die with the daemon
- * (CONTRACT S10): opening, closing, locking, syncing and allocating. Everything in this room makes
+ * (contract S10): opening, closing, locking, syncing and allocating. Everything in this room makes
  * them through this interface, on helper threads. `posix_calls_here` makes them in the thread that
  * asks; a process that outlives the daemon can make them instead, by another implementation.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keeping other programs out (CONTRACT L3), with descriptors of its own:
+ * Keeping other programs out (contract L3), with descriptors of its own:
  *
  * - guard: carries flock, which mirage-block-unix and udev look at, and on files QEMU's byte locks.
  * - exclusive, on block devices: O_EXCL while the mode is exclusive. mount, swap, device mapper and

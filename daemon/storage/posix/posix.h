@@ -9,8 +9,8 @@
  * - guard: while a lock is held, carries flock and QEMU's byte locks; beside it, on block devices
  * that are locked exclusively, one with O_EXCL. The kernel zeroes the device through that one only.
  *
- * How reads and writes go is decided at open (DESIGN 4): inline on the worker where that cannot
- * block, with RWF_NOWAIT where it can be tried without blocking, else by the engine.
+ * How reads and writes go is decided at open (ARCHITECTURE.md): inline on the worker where that
+ * cannot block, with RWF_NOWAIT where it can be tried without blocking, else by the engine.
  */
 #ifndef BLKD_DAEMON_STORAGE_POSIX_POSIX_H
 #define BLKD_DAEMON_STORAGE_POSIX_POSIX_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making a range read as zeroes (CONTRACT S8). BLKDISCARD is not used: it promises nothing about
+ * Making a range read as zeroes (contract S8). BLKDISCARD is not used: it promises nothing about
  * contents. On a block device the kernel's hole punch is a zeroing one that fails rather than write
  * (fallocate(2), blkdev_issue_zeroout); zero-range may write. Both get EBUSY through any descriptor
  * but the exclusive one, while there is one.

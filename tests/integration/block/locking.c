@@ -154,7 +154,7 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* CONTRACT L5: within a second. */
+/* contract L5: within a second. */
 static void expect_released_soon(void)
 {
     const struct blkd_config config = with(true, BLKD_ACCESS_AUTO);

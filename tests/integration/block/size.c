@@ -117,7 +117,7 @@ START_TEST(loop_device_has_the_size_of_its_file)
 END_TEST
 
 /* Another program cuts the file off. A read over its new end begins well, and cannot be finished:
- * it fails (CONTRACT S1), and what is still there can be read. */
+ * it fails (contract S1), and what is still there can be read. */
 START_TEST(read_of_a_file_cut_off_by_another_program_fails)
 {
     if (!open_row(_i, 4 * MIB))

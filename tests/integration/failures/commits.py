@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Flushes share syncs (CONTRACT S4): how many are really issued, as the daemon counts them and as they
+"""Flushes share syncs (contract S4): how many are really issued, as the daemon counts them and as they
 are seen from outside. Nothing here is about speed, but that a sync takes its time."""
 
 import unittest

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""The failure path on real storage that fails (CONTRACT S5, S7, L8): who is told, and for how long."""
+"""The failure path on real storage that fails (contract S5, S7, L8): who is told, and for how long."""
 
 import contextlib
 import os
@@ -272,7 +272,7 @@ class NthWrite(failing.FailingTest):
 
 
 class DyingClient(failing.FailingTest):
-    """A client that writes and is killed, or closes, without a flush (CONTRACT S7)."""
+    """A client that writes and is killed, or closes, without a flush (contract S7)."""
 
     exit_status = 0
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""How a failed device ends (CONTRACT S5): recovered once nobody has it open, its mark kept until then."""
+"""How a failed device ends (contract S5): recovered once nobody has it open, its mark kept until then."""
 
 import os
 import signal

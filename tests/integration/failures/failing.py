@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Storage that fails a sync, and what everybody is to see from then on (CONTRACT S5)."""
+"""Storage that fails a sync, and what everybody is to see from then on (contract S5)."""
 
 import os
 import re

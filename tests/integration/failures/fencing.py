@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Tokens, broken locks and sessions thrown out (CONTRACT L5, L6)."""
+"""Tokens, broken locks and sessions thrown out (contract L5, L6)."""
 
 import os
 import signal

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""A daemon that is killed while its direct writes are in flight (CONTRACT R3): whoever comes after it, by
+"""A daemon that is killed while its direct writes are in flight (contract R3): whoever comes after it, by
 flock or O_EXCL, comes after the last write has landed."""
 
 import fcntl

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""How locks end (CONTRACT L7): whoever goes, the queue goes on, and nobody is granted a lock before the
+"""How locks end (contract L7): whoever goes, the queue goes on, and nobody is granted a lock before the
 writes of the one before have landed."""
 
 import os

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Waiting for locks (CONTRACT L5): limits, the order of the queue, changing a mode, deadlocks."""
+"""Waiting for locks (contract L5): limits, the order of the queue, changing a mode, deadlocks."""
 
 import time
 import unittest

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Locks (CONTRACT L1, L2, L4): which conflict, what they keep others from, ranges, and requests that make
+"""Locks (contract L1, L2, L4): which conflict, what they keep others from, ranges, and requests that make
 no sense."""
 
 import os

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Programs that know nothing of blkd (CONTRACT L3, L4): flock(1), QEMU, mounts, and devices that share
+"""Programs that know nothing of blkd (contract L3, L4): flock(1), QEMU, mounts, and devices that share
 bytes."""
 
 import fcntl

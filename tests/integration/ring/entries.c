@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a submission may ask for: each one that is wrong is answered by an error of its own, and the
- * connection lives (CONTRACT, bad input). */
+ * connection lives (contract, bad input). */
 #include "scene.h"
 
 #include <fcntl.h>

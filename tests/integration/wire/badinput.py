@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""CONTRACT's bad input, as far as frames, sessions and ranges go: one test for each case."""
+"""the contract's bad input, as far as frames, sessions and ranges go: one test for each case."""
 
 import os
 import struct

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""CONTRACT's bad input, as far as paths and passed descriptors go."""
+"""the contract's bad input, as far as paths and passed descriptors go."""
 
 import array
 import contextlib

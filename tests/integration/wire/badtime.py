@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""CONTRACT's bad input, as far as time and memory go: the slow, the silent, the unreading."""
+"""the contract's bad input, as far as time and memory go: the slow, the silent, the unreading."""
 
 import select
 import threading

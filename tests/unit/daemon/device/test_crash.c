@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Never a flush that returned before its writes were covered (CONTRACT S3, S5): random schedules of
+ * Never a flush that returned before its writes were covered (contract S3, S5): random schedules of
  * a real device over storage that knows what a crash would take away at each moment
  * (crash_backend.h). Sessions on two workers, whose mailboxes the test drains, change and flush; in
  * what order things end, and whether a sync or a FUA write fails, is chance, from the schedule's

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that is killed while its direct writes are in flight (CONTRACT R3): whoever waits for
+ * A process that is killed while its direct writes are in flight (contract R3): whoever waits for
  * its lock, or for its end of a pipe, gets it after the last write has landed. The device is a loop
  * device on a FUSE file (nbdfuse) whose server takes its time for each write. The fixtures run in
  * the parent of the tests, so that nothing is left behind whatever becomes of them.

@@ -4,7 +4,7 @@
  * by itself with a state of its own, each sync a list of the changes that are in it, each flush a
  * list of the changes that it speaks of. It numbers no changes and knows no boundaries; all that
  * the ledger says is worked out again from the lists after each step. When an episode is over, its
- * history is looked through for a flush that broke CONTRACT S3, without asking how it came to it.
+ * history is looked through for a flush that broke contract S3, without asking how it came to it.
  */
 #include "daemon/sync/sync.h"
 
