@@ -23,7 +23,7 @@ struct user {
     unsigned int pieces;   /* of memory shared with its clients */
     uint64_t memory_bytes; /* of all of them */
     struct helper_share helper_share;
-    struct helper_share look_share; /* looks that nobody waits for (device/look.h) */
+    struct helper_share look_share; /* looks that nobody waits for (device/size_check.h) */
     UT_hash_handle hh;
 };
 

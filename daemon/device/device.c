@@ -34,7 +34,7 @@ static void device_init(struct device *device, const struct backend_info *info)
     TAILQ_INIT(&device->sessions);
     STAILQ_INIT(&device->tasks);
     drain_gate_init(&device->transfers);
-    looks_init(&device->looks);
+    size_checks_init(&device->looks);
 }
 
 static void device_free_parts(struct device *device)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A channel's life, its completions and its sleep. What is submitted is taken in submissions.c. */
+/* A channel's life, its completions and its sleep. What is submitted is taken in
+ * channel_submissions.c. */
 #include "daemon/link/channel.h"
 
 #include <assert.h>

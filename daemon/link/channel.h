@@ -101,7 +101,7 @@ void channel_hold(struct channel *channel);
 void channel_resume(struct channel *channel);
 
 /* Takes what is submitted, some of it if it is much; whether anything was. The connection may be
- * closed by it. submissions.c */
+ * closed by it. channel_submissions.c */
 bool channel_poll(struct channel *channel);
 
 /* Whether memory of it has gone (sigbus.h): the connection is to be closed. */

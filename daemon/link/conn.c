@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What everybody who works for a connection needs of it. How it starts, is served, and ends is in
- * start.c, round.c and closing.c. */
+ * conn_start.c, conn_round.c and conn_close.c. */
 #include "daemon/link/conn.h"
 
 #include "common/cleanup.h"

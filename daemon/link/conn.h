@@ -35,7 +35,7 @@ LIST_HEAD(request_id_list, request);
 
 enum { CONN_ID_BUCKETS = 32 };
 
-/* What comes (receive.c). */
+/* What comes (conn_receive.c). */
 struct conn_input {
     struct event *event;
     uint8_t *stash; /* bytes that came and are not parsed yet: a part of a frame, or what waits for
@@ -50,7 +50,7 @@ struct conn_input {
     uint64_t frames; /* complete ones */
 };
 
-/* What goes (send.c). */
+/* What goes (conn_send.c). */
 struct conn_output {
     struct event *event; /* while the socket takes no more */
     struct outgoing_queue queue;
@@ -61,7 +61,8 @@ struct conn_output {
     bool events_held;    /* sessions or the watcher have some that wait for the client to read */
 };
 
-/* Since when what waits for the client has waited (timer.c); in clock_ms, 0: it does not wait. */
+/* Since when what waits for the client has waited (conn_timer.c); in clock_ms, 0: it does not wait.
+ */
 struct conn_times {
     struct event *timer;
     uint64_t due_ms; /* when the timer fires */
@@ -125,7 +126,7 @@ struct conn {
     struct watcher *watcher; /* NULL: it does not watch */
 };
 
-/* ---- start.c ---- */
+/* ---- conn_start.c ---- */
 
 /* On the main thread: a connection of an accepted socket, which becomes its own. 0 or a negative
  * errno (the socket is then still the caller's). It starts when conn_start's letter reaches its
@@ -134,7 +135,7 @@ int conn_new(struct worker *worker, struct user *user, const struct peer *peer, 
              struct conn **ret_conn);
 void conn_start(struct conn *conn);
 
-/* ---- closing.c ---- */
+/* ---- conn_close.c ---- */
 
 /* Closes the socket and lets go of everything, as far as I/O in flight allows. */
 void conn_close(struct conn *conn);
@@ -146,7 +147,7 @@ void conn_drain(struct conn *conn);
 void conn_refuse(struct conn *conn, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* ---- round.c ---- */
+/* ---- conn_round.c ---- */
 
 /* What is to be done for a connection that was touched, at the end of the round; nothing else frees
  * a connection. */
@@ -191,7 +192,7 @@ void conn_number_event(struct conn *conn, Blkd__Event *event, Blkd__Reply *reply
 /* The descriptor that came with the Open that is parsed now, for the caller to close; -1: none. */
 int conn_take_descriptor(struct conn *conn);
 
-/* ---- send.c ---- */
+/* ---- conn_send.c ---- */
 
 /* Sends what the socket takes now. 0, or the negative errno of a socket that takes no more; closing
  * the connection is left to the end of the round, because who has a reply sent still works with the

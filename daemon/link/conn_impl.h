@@ -7,12 +7,12 @@
 
 #include "daemon/link/conn.h"
 
-/* receive.c: the socket has something. */
+/* conn_receive.c: the socket has something. */
 void on_conn_readable(evutil_socket_t fd, short what, void *user_data);
 /* There is room again for what the client sends, if there is. */
 void conn_resume(struct conn *conn);
 
-/* timer.c: sees to it that the nearest of the connection's time limits is watched. */
+/* conn_timer.c: sees to it that the nearest of the connection's time limits is watched. */
 void conn_watch_time(struct conn *conn);
 /* The timer has fired: whether a limit has passed, and what was waited for; if not, it is set
  * again. */

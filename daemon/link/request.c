@@ -13,7 +13,7 @@
 #include "common/text.h"
 #include "daemon/link/channel.h"
 #include "daemon/link/conn.h"
-#include "daemon/link/spare.h"
+#include "daemon/link/request_pool.h"
 
 enum {
     /* So much that is ready leaves before the end of the round: while it is in the cache, and so
@@ -34,7 +34,7 @@ static void request_release(struct request *request)
         free(request->extra);
     request->extra = NULL;
     conn_credit(conn, request);
-    spare_put(&conn->worker->memory, request);
+    request_pool_put(&conn->worker->memory, request);
 }
 
 static void on_request_sent(struct outgoing *outgoing)

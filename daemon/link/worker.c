@@ -14,9 +14,9 @@
 #include "daemon/base/log.h"
 #include "daemon/base/sigbus.h"
 #include "daemon/base/thread.h"
-#include "daemon/device/look.h"
+#include "daemon/device/size_check.h"
 #include "daemon/link/conn.h"
-#include "daemon/link/spare.h"
+#include "daemon/link/request_pool.h"
 #include "daemon/state/state.h"
 
 enum {
@@ -72,7 +72,7 @@ static void on_worker_look(evutil_socket_t fd, short what, void *user_data)
     (void)fd;
     (void)what;
     if (!worker->stopping)
-        look_all(&worker->server->registry, &worker->io);
+        size_check_all(&worker->server->registry, &worker->io);
 }
 
 static int worker_add_look_timer(struct worker *worker)
@@ -406,7 +406,7 @@ void worker_join(struct worker *worker)
 
 void worker_deinit(struct worker *worker)
 {
-    spare_deinit(&worker->memory);
+    request_pool_deinit(&worker->memory);
     if (worker->look_timer != NULL)
         event_free(worker->look_timer);
     if (worker->engine_event != NULL)

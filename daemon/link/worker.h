@@ -67,7 +67,7 @@ struct worker {
 
     struct event *engine_event;
     struct event *mailbox_event;
-    struct event *look_timer;    /* the first worker's: look_all */
+    struct event *look_timer;    /* the first worker's: size_check_all */
     struct engine_pin state_pin; /* the state directory's lock stays with the engine's last I/O */
     struct conn_list conns;
     struct conn_touched_list touched; /* to be looked at at the end of the round */

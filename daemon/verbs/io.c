@@ -197,7 +197,7 @@ static bool io_look(struct request *request, enum io_op op)
     look->wait = (struct look_wait){.loop = &conn->worker->io,
                                     .user_share = &conn->user->helper_share,
                                     .on_done = on_io_looked};
-    look_ask(request->session->device, &look->wait);
+    size_check_ask(request->session->device, &look->wait);
     return true;
 }
 

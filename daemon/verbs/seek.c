@@ -63,7 +63,7 @@ static bool seek_look(struct request *request)
     look->wait = (struct look_wait){.loop = &conn->worker->io,
                                     .user_share = &conn->user->helper_share,
                                     .on_done = on_seek_looked};
-    look_ask(request->session->device, &look->wait);
+    size_check_ask(request->session->device, &look->wait);
     return true;
 }
 

@@ -20,7 +20,7 @@
 #include "daemon/link/dispatch.h"
 #include "daemon/link/disposal.h"
 #include "daemon/link/request.h"
-#include "daemon/link/spare.h"
+#include "daemon/link/request_pool.h"
 
 enum {
     /* With large payloads coming, no more than this of the next one is received with the end of
@@ -159,7 +159,7 @@ static struct request *conn_make_request(struct conn *conn, const uint8_t *heade
     const struct operation *operation = dispatch_find(worker->server->operations, message);
     if (!conn_admit(conn, message, operation))
         return NULL;
-    struct request *request = spare_get(&conn->worker->memory);
+    struct request *request = request_pool_get(&conn->worker->memory);
     if (request == NULL) {
         conn_refuse(conn, -ENOMEM, "no memory for a request");
         return NULL;

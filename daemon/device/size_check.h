@@ -9,8 +9,8 @@
  * who asks. Those who ask while one runs wait together for the next, because theirs has to begin
  * after they came.
  */
-#ifndef BLKD_DAEMON_DEVICE_LOOK_H
-#define BLKD_DAEMON_DEVICE_LOOK_H
+#ifndef BLKD_DAEMON_DEVICE_SIZE_CHECK_H
+#define BLKD_DAEMON_DEVICE_SIZE_CHECK_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -50,7 +50,7 @@ struct looks {
     bool failed;                   /* the last one; it is logged once */
 };
 
-static inline void looks_init(struct looks *looks)
+static inline void size_checks_init(struct looks *looks)
 {
     TAILQ_INIT(&looks->current);
     TAILQ_INIT(&looks->next);
@@ -58,10 +58,10 @@ static inline void looks_init(struct looks *looks)
 
 /* wait->on_done follows, when a look that began after this call has ended and the device's size is
  * what it saw. On the waiter's loop, for a session of the device that stays until then. */
-void look_ask(struct device *device, struct look_wait *wait);
+void size_check_ask(struct device *device, struct look_wait *wait);
 
 /* Has all open devices looked at, but those whose last timed look has not come back, and those that
  * have failed, whose recovery it would stand in the way of. */
-void look_all(struct registry *registry, struct io_loop *loop);
+void size_check_all(struct registry *registry, struct io_loop *loop);
 
 #endif

@@ -3,7 +3,7 @@
  * A connection's time limits: for its Hello, for the rest of a frame that has begun, for reading
  * its replies. They are looked at only when the timer fires, so that keeping them costs the way of
  * a request nothing. Time in which the daemon did not read does not count: pauses shift the limits
- * (receive.c), and a timer that comes late lets the limits begin anew, since nobody knows how
+ * (conn_receive.c), and a timer that comes late lets the limits begin anew, since nobody knows how
  * much of the time before it was the daemon's own. A connection that holds a lock has no limits but
  * the first, until the daemon stops: then each has half of the time for that to read its replies.
  */

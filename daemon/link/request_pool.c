@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/link/spare.h"
+#include "daemon/link/request_pool.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include "daemon/link/request.h"
 #include "daemon/link/worker.h"
 
-struct request *spare_get(struct worker_memory *memory)
+struct request *request_pool_get(struct worker_memory *memory)
 {
     struct request *request = STAILQ_FIRST(&memory->spare_requests);
     if (request == NULL)
@@ -19,7 +19,7 @@ struct request *spare_get(struct worker_memory *memory)
     return request;
 }
 
-void spare_put(struct worker_memory *memory, struct request *request)
+void request_pool_put(struct worker_memory *memory, struct request *request)
 {
     if (memory->spare_count >= WORKER_SPARE_REQUESTS) {
         free(request);
@@ -29,7 +29,7 @@ void spare_put(struct worker_memory *memory, struct request *request)
     memory->spare_count++;
 }
 
-void spare_deinit(struct worker_memory *memory)
+void request_pool_deinit(struct worker_memory *memory)
 {
     while (!STAILQ_EMPTY(&memory->spare_requests)) {
         struct request *request = STAILQ_FIRST(&memory->spare_requests);

@@ -7,7 +7,7 @@
 #include "daemon/link/conn.h"
 #include "daemon/link/dispatch.h"
 #include "daemon/link/request.h"
-#include "daemon/link/spare.h"
+#include "daemon/link/request_pool.h"
 
 enum {
     /* A channel gives the others their turn after so many submissions. */
@@ -100,7 +100,7 @@ static bool channel_take(struct channel *channel)
                               : "more submissions than the rings have places for completions");
         return false;
     }
-    struct request *request = spare_get(&conn->worker->memory);
+    struct request *request = request_pool_get(&conn->worker->memory);
     if (request == NULL) {
         conn_refuse(conn, -ENOMEM, "no memory for a request");
         return false;

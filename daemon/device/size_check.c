@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/device/look.h"
+#include "daemon/device/size_check.h"
 
 #include <errno.h>
 #include <string.h>
@@ -137,7 +137,7 @@ static void on_asked_look(struct io *io, int result)
     look_tell(&told);
 }
 
-void look_ask(struct device *device, struct look_wait *wait)
+void size_check_ask(struct device *device, struct look_wait *wait)
 {
     pthread_mutex_lock(&device->mutex);
     TAILQ_INSERT_TAIL(&device->looks.next, wait, link);
@@ -195,7 +195,7 @@ static bool look_timed(struct device *device, struct io_loop *loop)
     return true;
 }
 
-void look_all(struct registry *registry, struct io_loop *loop)
+void size_check_all(struct registry *registry, struct io_loop *loop)
 {
     struct device *devices[LOOK_BATCH];
     uint64_t after = 0;
