@@ -91,7 +91,7 @@ static int config_set_text(char *target, size_t size, const char *key, const cha
                            char message[CONFIG_MESSAGE_MAX])
 {
     if (*value == '\0' || strlen(value) >= size) {
-        (void)snprintf(message, CONFIG_MESSAGE_MAX, "%s: expected 1 to %zu bytes, got %zu", key,
+        (void)snprintf(message, CONFIG_MESSAGE_MAX, "%s: must be 1 to %zu bytes long, is %zu", key,
                        size - 1, strlen(value));
         return -EINVAL;
     }
@@ -139,7 +139,7 @@ int config_set(struct config *config, const char *section, const char *key, cons
         return config_set_engine(config, value, message);
     if (strcmp(section, "daemon") == 0 && strcmp(key, "log-level") == 0)
         return config_set_log_level(config, value, message);
-    (void)snprintf(message, CONFIG_MESSAGE_MAX, "[%s] %s: no such key", section, key);
+    (void)snprintf(message, CONFIG_MESSAGE_MAX, "[%s] %s: unknown key", section, key);
     return -EINVAL;
 }
 
@@ -157,7 +157,7 @@ static int on_config_key(void *user, const char *section, const char *name, cons
 int config_read_file(struct config *config, const char *path, bool required,
                      char message[CONFIG_MESSAGE_MAX])
 {
-    char reason[CONFIG_MESSAGE_MAX] = "not of the form `key = value` or `[section]`";
+    char reason[CONFIG_MESSAGE_MAX] = "expected 'key = value' or '[section]'";
     struct config_reading reading = {.config = config, .message = reason};
 
     FILE *file = fopen(path, "re");

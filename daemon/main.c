@@ -52,22 +52,23 @@ static const char usage_text[] =
     "\n"
     "  --socket PATH        listen here (default: $BLKD_SOCKET, else /run/blkd/blkd.sock for\n"
     "                       root, else $XDG_RUNTIME_DIR/blkd.sock)\n"
-    "  --state-dir DIR      remember here what must outlive the daemon; each needs its own "
-    "(default:\n"
-    "                       $STATE_DIRECTORY, else /var/lib/blkd for root, else\n"
-    "                       $XDG_STATE_HOME/blkd, else ~/.local/state/blkd)\n"
-    "  --config FILE        read this configuration (default: " CONFIG_DEFAULT_FILE ", if there)\n"
+    "  --state-dir DIR      keep persistent state here, not shared with another daemon\n"
+    "                       (default: $STATE_DIRECTORY, else /var/lib/blkd for root,\n"
+    "                       else $XDG_STATE_HOME/blkd, else ~/.local/state/blkd)\n"
+    "  --config FILE        read this configuration file (default: " CONFIG_DEFAULT_FILE ",\n"
+    "                       if it exists)\n"
     "  --workers N          threads that serve clients (default: half the CPUs, at least 1)\n"
     "  --engine NAME        auto, io_uring or threads (default: auto)\n"
-    "  --busy-poll-us N     poll for at most so long before sleeping; 0: never (default: 100)\n"
+    "  --busy-poll-us N     poll for at most N microseconds before sleeping; 0: do not poll\n"
+    "                       (default: 100)\n"
     "  --log-level LEVEL    error, warning, notice, info or debug (default: info)\n"
-    "  --check-config       check options and configuration, and exit\n"
-    "  --version            print the version, and exit\n"
-    "  --help               print this, and exit\n"
+    "  --check-config       check options and configuration and exit\n"
+    "  --version            print the version and exit\n"
+    "  --help               print this help and exit\n"
     "\n"
-    "Exit codes: 0 ended by a signal, all flushed; 1 failed; 2 options or configuration are "
-    "wrong;\n"
-    "3 another daemon has the socket or the state directory.  See blkd(8), blkd.conf(5).\n";
+    "Exit codes: 0 stopped by a signal, all data flushed; 1 failure; 2 invalid options or\n"
+    "configuration; 3 another daemon uses the socket or the state directory.\n"
+    "See blkd(8), blkd.conf(5).\n";
 
 enum { OPTION_CHECK = 256, OPTION_VERSION, OPTION_HELP, OPTION_CONFIG, OPTION_KEY };
 
@@ -87,8 +88,15 @@ static const struct option long_options[] = {
 
 static _Noreturn void usage_exit(const char *message)
 {
-    (void)fprintf(stderr, "blkd: %s\nTry `blkd --help`.\n", message);
+    (void)fprintf(stderr, "blkd: %s\nSee 'blkd --help'.\n", message);
     exit(EXIT_USAGE);
+}
+
+static _Noreturn void unexpected_argument(const char *argument)
+{
+    char message[CONFIG_MESSAGE_MAX];
+    (void)snprintf(message, sizeof(message), "unexpected argument '%.400s'", argument);
+    usage_exit(message);
 }
 
 /* The options that are keys of the configuration too, over what the file said. */
@@ -126,12 +134,12 @@ static const char *parse_options(int argc, char **argv, bool *ret_check)
             (void)fputs(usage_text, stdout);
             exit(0);
         default:
-            (void)fputs("Try `blkd --help`.\n", stderr);
+            (void)fputs("See 'blkd --help'.\n", stderr);
             exit(EXIT_USAGE);
         }
     }
     if (optind < argc)
-        usage_exit("takes no arguments, only options");
+        unexpected_argument(argv[optind]);
     return config_path;
 }
 
@@ -145,12 +153,18 @@ static void configure(struct config *config, int argc, char **argv)
         0)
         usage_exit(message);
     parse_keys(config, argc, argv);
-    if (config->socket_path[0] == '\0' && config_default_socket(config->socket_path) < 0)
-        usage_exit("no socket: set $BLKD_SOCKET or $XDG_RUNTIME_DIR, or use --socket");
-    if (config->state_dir[0] == '\0' && config_default_state(config->state_dir) < 0)
-        usage_exit("no state directory: set $XDG_STATE_HOME or $HOME, or use --state-dir");
+    int error = config->socket_path[0] == '\0' ? config_default_socket(config->socket_path) : 0;
+    if (error < 0)
+        usage_exit(error == -ENAMETOOLONG
+                       ? "the default socket path is too long: use --socket"
+                       : "no socket path: use --socket, or set $BLKD_SOCKET or $XDG_RUNTIME_DIR");
+    error = config->state_dir[0] == '\0' ? config_default_state(config->state_dir) : 0;
+    if (error < 0)
+        usage_exit(error == -ENAMETOOLONG
+                       ? "the path of the default state directory is too long: use --state-dir"
+                       : "no state directory: use --state-dir, or set $XDG_STATE_HOME or $HOME");
     if (check) {
-        (void)printf("blkd: the configuration is good; the socket is %s, the state directory %s\n",
+        (void)printf("blkd: the configuration is valid; socket: %s, state directory: %s\n",
                      config->socket_path, config->state_dir);
         exit(0);
     }
@@ -180,8 +194,8 @@ static void on_drain_timeout(evutil_socket_t fd, short what, void *user_data)
     (void)fd;
     (void)what;
     log_message(LOG_LEVEL_ERROR, "stop-timeout",
-                "%u of %u workers still wait for I/O after %u ms; exiting without it: what it "
-                "would have written may be lost",
+                "%u of %u workers still have I/O in flight after %u ms; exiting without waiting, "
+                "data may be lost",
                 process->workers_running, process->server.worker_count,
                 process->config.limits.drain_timeout_ms);
     give_up(process);
@@ -194,7 +208,7 @@ static void stop(struct process *process)
                                   .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
     process->stopping = true;
     service_stopping();
-    log_message(LOG_LEVEL_NOTICE, "stopping", "finishing what is in flight");
+    log_message(LOG_LEVEL_NOTICE, "stopping", "completing the requests in flight");
     listener_stop(&process->listener);
     for (unsigned int i = 0; i < process->server.worker_count; i++)
         worker_stop(&process->server.workers[i]);
@@ -207,7 +221,7 @@ static void on_signal(evutil_socket_t number, short what, void *user_data)
     (void)number;
     (void)what;
     if (process->stopping) {
-        log_message(LOG_LEVEL_ERROR, "stopped", "told twice: exiting without waiting for I/O");
+        log_message(LOG_LEVEL_ERROR, "stopped", "second signal: exiting without waiting for I/O");
         give_up(process);
     }
     stop(process);
@@ -320,8 +334,8 @@ static int take_places(struct process *process)
     int passed_fd = service_socket();
     if (passed_fd < 0 && passed_fd != -ENOENT) {
         error = passed_fd;
-        (void)snprintf(message, sizeof(message),
-                       "systemd passed something else than one Unix socket: %s", strerror(-error));
+        (void)snprintf(message, sizeof(message), "systemd did not pass exactly one Unix socket: %s",
+                       strerror(-error));
     } else {
         error = listener_open(&process->listener, process->config.socket_path, passed_fd, message);
     }
@@ -346,8 +360,8 @@ int main(int argc, char **argv)
         return code;
     int error = start(&process);
     if (error < 0) {
-        log_message(LOG_LEVEL_ERROR, "start-failed", "engine %s: %s", process.config.engine,
-                    strerror(-error));
+        log_message(LOG_LEVEL_ERROR, "start-failed", "cannot start with engine %s: %s",
+                    process.config.engine, strerror(-error));
         listener_close(&process.listener);
         return EXIT_FAILED;
     }
@@ -357,10 +371,10 @@ int main(int argc, char **argv)
     tear_down(&process);
     if (failed) {
         log_message(LOG_LEVEL_ERROR, "stopped",
-                    "everything in flight has ended, but a sync failed: acknowledged writes may be "
-                    "lost (see device-failed)");
+                    "all requests are complete, but a sync failed: acknowledged writes may be lost "
+                    "(see event=device-failed)");
         return EXIT_FAILED;
     }
-    log_message(LOG_LEVEL_NOTICE, "stopped", "everything in flight has ended");
+    log_message(LOG_LEVEL_NOTICE, "stopped", "all requests are complete");
     return 0;
 }

@@ -25,5 +25,5 @@ void service_ready(const char *status)
 
 void service_stopping(void)
 {
-    (void)sd_notify(0, "STOPPING=1\nSTATUS=Finishing what is in flight");
+    (void)sd_notify(0, "STOPPING=1\nSTATUS=Completing the requests in flight");
 }

@@ -17,9 +17,10 @@ static int gate_refuse_bounds(const struct device *device, enum io_op op, uint64
                               struct gate_refusal *refusal)
 {
     refusal->bounds = true;
-    (void)snprintf(refusal->text, sizeof(refusal->text),
-                   "it ends at %llu, past the device's end at %llu bytes; nothing was transferred",
-                   (unsigned long long)end_bytes, (unsigned long long)device->size_bytes);
+    (void)snprintf(
+        refusal->text, sizeof(refusal->text),
+        "it ends at byte %llu, beyond the end of the device at %llu; nothing was transferred",
+        (unsigned long long)end_bytes, (unsigned long long)device->size_bytes);
     return op == IO_READ ? -EINVAL : -ENOSPC;
 }
 
@@ -27,12 +28,12 @@ static int gate_refuse_lock(int error, const struct lock *blocker, struct gate_r
 {
     if (error == -ESTALE)
         return gate_refuse(refusal, error,
-                           "the lock that this session held was taken away: unlock it or lock it "
-                           "again to go on, after a look at what others have written since");
+                           "this session lost its lock, and others may have written since: check "
+                           "the data, then unlock or lock again to continue");
     if (blocker == NULL)
-        return gate_refuse(refusal, error,
-                           "a session holds a lock on a device that shares bytes with this one "
-                           "(blkd-cli why tells which)");
+        return gate_refuse(
+            refusal, error,
+            "a device that shares bytes with this one is locked (blkd-cli why shows by whom)");
     session_lock_describe(blocker, refusal->text, sizeof(refusal->text));
     return error;
 }
@@ -43,8 +44,8 @@ int gate_may_change(const struct device *device, const struct session *session,
     const struct lock *blocker = NULL;
     if (device->sync.ledger.failed != 0)
         return gate_refuse(refusal, -EIO,
-                           "an earlier sync of the device failed, so data is already lost: "
-                           "nothing is written to it until it is recovered (blkd-cli recover)");
+                           "the device has failed: an earlier sync failed and data may be lost; "
+                           "nothing is written until it is recovered (blkd-cli recover)");
     int error = lock_may_change(&device->locks, &session->lock, range, &blocker);
     return error < 0 ? gate_refuse_lock(error, blocker, refusal) : 0;
 }

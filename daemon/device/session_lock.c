@@ -118,8 +118,8 @@ void session_lock_describe(const struct lock *lock, char *text, size_t size)
     (void)snprintf(
         text, size, "%s %s %s lock on %s since %s%s%s", who, waits ? "waits for the" : "holds the",
         lock_mode_name(waits ? lock->wanted : lock->held),
-        lock->range.first_byte == 0 && lock->range.last_byte == UINT64_MAX ? "it" : "a part", since,
-        *held->purpose != '\0' ? ": " : "", held->purpose);
+        lock->range.first_byte == 0 && lock->range.last_byte == UINT64_MAX ? "it" : "a part of it",
+        since, *held->purpose != '\0' ? ": " : "", held->purpose);
 }
 
 void session_lock_log(const struct session_lock *held, enum log_level level, const char *event,

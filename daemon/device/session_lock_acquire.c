@@ -25,7 +25,7 @@ static void session_lock_end(struct session_lock *held, int result)
     if (result == 0 && gone) { /* taken away while others' I/O was waited for */
         result = -ESTALE;
         (void)snprintf(held->message, sizeof(held->message),
-                       "it was taken away again at once (lock break)");
+                       "the lock was granted and broken at once (lock break)");
     }
     if (result == 0) {
         session_lock_count(held);
@@ -235,8 +235,8 @@ static void on_token_reserved(struct helper_job *job)
     if (held->abandoned) {
         session_lock_undo(held, -ECANCELED);
     } else if (held->result < 0) {
-        (void)snprintf(held->message, sizeof(held->message),
-                       "no fencing token can be made durable: %s", held->guard.message);
+        (void)snprintf(held->message, sizeof(held->message), "cannot store a fencing token: %s",
+                       held->guard.message);
         session_lock_undo(held, -EIO);
     } else {
         session_lock_token(held);
@@ -294,7 +294,7 @@ static void on_lock_guarded(struct guard_wait *wait, enum guard_mode kept, int r
     } else {
         (void)snprintf(held->message, sizeof(held->message), "%s",
                        *wait->message != '\0' ? wait->message
-                                              : "the lock toward other programs cannot be taken");
+                                              : "cannot lock it against other programs");
         if (result == -EBUSY && held->may_wait)
             session_lock_wait_outside(held, result);
         else
@@ -328,7 +328,7 @@ static void on_lock_reserved(struct letter *letter)
         session_lock_undo(held, -ECANCELED);
     } else if (session_lock_phase(held) != LOCK_RESERVED) {
         (void)snprintf(held->message, sizeof(held->message),
-                       "the shared lock that was to become exclusive was taken away");
+                       "the shared lock was lost while its upgrade waited");
         session_lock_undo(held, -ESTALE);
     } else {
         session_lock_guard(held);
@@ -362,7 +362,7 @@ static void on_lock_deadline(struct loop_timer *timer)
         session_lock_undo(held, -ETIMEDOUT);
     } else if (held->state == SESSION_LOCK_DRAIN) {
         (void)snprintf(held->message, sizeof(held->message),
-                       "others' transfers that had begun before did not end in time");
+                       "I/O of other sessions did not end in time");
         session_lock_take_back(held, -ETIMEDOUT);
     } else if (held->state == SESSION_LOCK_QUEUED && session_lock_leave_queue(held)) {
         session_lock_end(held, -ETIMEDOUT);

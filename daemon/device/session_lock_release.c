@@ -25,11 +25,12 @@ int session_unlock_check(struct session *session, struct lock_range range, const
         if (!range_meets(range, held->lock.range))
             continue;
         if (!range_covers(range, held->lock.range)) {
-            *ret_reason = "a lock lies only partly in this range: unlock the range that was locked";
+            *ret_reason =
+                "a lock lies only partly in this range: unlock exactly the range that was locked";
             return -EINVAL;
         }
         if (held->state != SESSION_LOCK_IDLE) {
-            *ret_reason = "a lock request for this range is under way: wait for its answer";
+            *ret_reason = "a lock request for this range is still pending: wait for its reply";
             return -EALREADY;
         }
     }

@@ -25,9 +25,9 @@ static void look_log_failure(const struct device *device, int error)
     log_number(&line, "device", device->number);
     log_text(&line, "path", device->path);
     log_errno(&line, error);
-    log_text(&line, "message",
-             "its size cannot be asked for any more: the device may be gone; blkd goes on with the "
-             "size that it had");
+    log_text(
+        &line, "message",
+        "cannot get its size any more, the device may be gone; still using the last known size");
     log_end(&line);
 }
 

@@ -29,7 +29,7 @@ static int access_check_type(int fd, char message[ACCESS_MESSAGE_MAX])
 {
     struct statx status;
     if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) < 0)
-        return access_refuse(message, -errno, "the passed descriptor cannot be looked at (statx)");
+        return access_refuse(message, -errno, "cannot examine the passed descriptor (statx)");
     if (!S_ISREG(status.stx_mode) && !S_ISBLK(status.stx_mode))
         return access_refuse(message, -ENOTBLK,
                              "the passed descriptor is neither a regular file nor a block device");
@@ -54,16 +54,17 @@ static int access_check_filesystem(int fd, char message[ACCESS_MESSAGE_MAX])
     if (error < 0)
         return access_refuse(
             message, -EACCES,
-            "the passed descriptor is on a file system that the daemon cannot see");
+            "the passed descriptor is on a file system that is not mounted where the daemon runs");
     if (devprobe_filesystem_is_remote(type)) {
-        (void)snprintf(message, ACCESS_MESSAGE_MAX,
-                       "the passed descriptor is on %s, which can hang: only root may pass it",
-                       type);
+        (void)snprintf(
+            message, ACCESS_MESSAGE_MAX,
+            "the passed descriptor is on %s, which can hang: only root may pass such descriptors",
+            type);
         return -EACCES;
     }
     if (!access_is_storage(fd)) {
         (void)snprintf(message, ACCESS_MESSAGE_MAX,
-                       "the passed descriptor is on %s, whose files store no data", type);
+                       "the passed descriptor is on %s, which does not store data", type);
         return -EACCES;
     }
     return 0;
@@ -74,17 +75,18 @@ int access_check_descriptor(int fd, bool trusted, bool *ret_writable,
 {
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0)
-        return access_refuse(message, -errno, "the passed descriptor cannot be used (F_GETFL)");
+        return access_refuse(message, -errno, "cannot use the passed descriptor (F_GETFL)");
     if ((flags & O_PATH) != 0)
-        return access_refuse(message, -EINVAL,
-                             "the passed descriptor was opened with O_PATH, which allows no I/O");
+        return access_refuse(
+            message, -EINVAL,
+            "the passed descriptor was opened with O_PATH, which does not permit I/O");
     int error = access_check_type(fd, message);
     if (error < 0)
         return error;
     if ((flags & O_ACCMODE) == O_WRONLY)
         return access_refuse(message, -EINVAL,
-                             "the passed descriptor is open for writing only: pass one that is "
-                             "open for reading, or for both");
+                             "the passed descriptor is open only for writing: open it for reading, "
+                             "or for reading and writing");
     if (!trusted)
         error = access_check_filesystem(fd, message);
     if (error == 0)

@@ -32,7 +32,7 @@ static uint8_t *channel_locate(struct channel *channel, struct request *request,
         arena->users++;
         return arena->piece->base + entry->memory_offset;
     }
-    request_fail(request, -EFAULT, "%s of %llu bytes: arena %u has no such bytes at offset %llu",
+    request_fail(request, -EFAULT, "%s of %llu bytes: not within arena %u at offset %llu",
                  request->operation->name, (unsigned long long)entry->length_bytes, entry->arena,
                  (unsigned long long)entry->memory_offset);
     return NULL;
@@ -43,17 +43,16 @@ static bool channel_check(struct request *request, const struct ring_submission 
 {
     bool has_flags = entry->operation == RING_WRITE || entry->operation == RING_WRITE_ZEROES;
     if (request->operation == NULL)
-        request_fail(request, -EOPNOTSUPP, "the submission has no operation %u for rings",
-                     entry->operation);
+        request_fail(request, -EOPNOTSUPP, "unknown ring operation %u", entry->operation);
     else if (entry->reserved != 0)
         request_fail(request, -EINVAL, "%s: the reserved member is not 0",
                      request->operation->name);
     else if (entry->flags != 0 && !has_flags)
-        request_fail(request, -EINVAL, "%s: it has no flags", request->operation->name);
+        request_fail(request, -EINVAL, "%s: this operation has no flags", request->operation->name);
     else if (channel_transfers(entry->operation) && entry->length_bytes > IO_BYTES_MAX)
-        request_fail(request, -EINVAL, "%s of %llu bytes: more than the largest, %d; split it",
-                     request->operation->name, (unsigned long long)entry->length_bytes,
-                     IO_BYTES_MAX);
+        request_fail(
+            request, -EINVAL, "%s of %llu bytes: longer than the maximum, %d bytes; split it",
+            request->operation->name, (unsigned long long)entry->length_bytes, IO_BYTES_MAX);
     else
         return true;
     return false;
@@ -96,13 +95,13 @@ static bool channel_take(struct channel *channel)
     int error = ring_producer_room(&channel->completions, channel->in_flight + 1, &room);
     if (error < 0 || room <= channel->in_flight) {
         conn_refuse(conn, -EPROTO,
-                    error < 0 ? "the completion ring's head is impossible"
-                              : "more submissions than the rings have places for completions");
+                    error < 0 ? "invalid head of the completion ring"
+                              : "more submissions are outstanding than the ring has entries");
         return false;
     }
     struct request *request = request_pool_get(&conn->worker->memory);
     if (request == NULL) {
-        conn_refuse(conn, -ENOMEM, "no memory for a request");
+        conn_refuse(conn, -ENOMEM, "out of memory");
         return false;
     }
     (void)ring_consumer_take(&channel->submissions, &entry);
@@ -121,7 +120,7 @@ bool channel_poll(struct channel *channel)
     uint32_t ready = 0;
     int error = ring_consumer_look(&channel->submissions, &ready);
     if (error < 0) {
-        conn_refuse(conn, -EPROTO, "the submission ring's tail is impossible");
+        conn_refuse(conn, -EPROTO, "invalid tail of the submission ring");
         return true;
     }
     if (ready == 0)

@@ -72,7 +72,7 @@ static int conn_keep(struct conn *conn, const struct input *input)
 static void conn_check_descriptor(struct conn *conn)
 {
     if (conn->state != CONN_CLOSING && conn->in.pending_fd >= 0 && conn->times.frame_since_ms == 0)
-        conn_refuse(conn, -EPROTO, "a file descriptor came with a request that takes none");
+        conn_refuse(conn, -EPROTO, "a request came with an unexpected file descriptor");
 }
 
 /* One that is refused before it has taken its descriptor leaves none behind. */
@@ -93,13 +93,12 @@ static bool conn_refuse_request(struct conn *conn, struct request *request,
     if (operation == NULL) {
         conn->in.skip_bytes = prefix->payload_bytes;
         request_fail(request, -EOPNOTSUPP,
-                     "the request names no operation that this daemon knows: it may be older than "
-                     "the client");
+                     "unknown operation: the daemon may be older than the client");
         return true;
     }
     if (prefix->payload_bytes > 0 && (operation->flags & OP_PAYLOAD) == 0) {
         conn->in.skip_bytes = prefix->payload_bytes;
-        request_fail(request, -EINVAL, "%s takes no payload, %u bytes came", operation->name,
+        request_fail(request, -EINVAL, "%s: unexpected payload of %u bytes", operation->name,
                      prefix->payload_bytes);
         return true;
     }
@@ -112,13 +111,13 @@ static bool conn_admit(struct conn *conn, const Blkd__Request *message,
 {
     bool hello = operation != NULL && (operation->flags & OP_HELLO) != 0;
     if (message->id == 0)
-        conn_refuse(conn, -EPROTO, "a request with id 0");
+        conn_refuse(conn, -EPROTO, "request with id 0");
     else if (conn->state == CONN_GREETING && !hello)
         conn_refuse(conn, -EPROTO, "the first request is not Hello");
     else if (conn->state == CONN_SERVING && hello)
-        conn_refuse(conn, -EPROTO, "a second Hello");
+        conn_refuse(conn, -EPROTO, "second Hello");
     else if (conn_has_request(conn, message->id))
-        conn_refuse(conn, -EPROTO, "request id %llu is in use by a request in flight",
+        conn_refuse(conn, -EPROTO, "request id %llu is already in flight",
                     (unsigned long long)message->id);
     return conn->state != CONN_CLOSING;
 }
@@ -132,14 +131,14 @@ static bool conn_prepare_request(struct conn *conn, struct request *request,
         return false;
     if (conn->requests.count - conn_in_rings(conn) > limit) {
         conn->in.skip_bytes = prefix->payload_bytes;
-        request_fail(request, -EDQUOT, "more than %u requests of one connection in flight", limit);
+        request_fail(request, -EDQUOT, "more than %u requests in flight on this connection", limit);
         return false;
     }
     int error = request->operation->prepare(request, message);
     if (error < 0) {
         conn->in.skip_bytes = prefix->payload_bytes;
-        request_fail(request, error, "%s: a field of the request is out of range",
-                     request->operation->name);
+        request_fail(request, error, "%s: %s", request->operation->name,
+                     error == -ENOMEM ? "out of memory" : "invalid field in the request");
         return false;
     }
     return true;
@@ -153,7 +152,7 @@ static struct request *conn_make_request(struct conn *conn, const uint8_t *heade
     const Blkd__Request *message = NULL;
     int error = wire_unpack_request(&worker->memory.arena, header, prefix->header_bytes, &message);
     if (error < 0) {
-        conn_refuse(conn, error, "a header of %u bytes cannot be decoded", prefix->header_bytes);
+        conn_refuse(conn, error, "cannot decode a header of %u bytes", prefix->header_bytes);
         return NULL;
     }
     const struct operation *operation = dispatch_find(worker->server->operations, message);
@@ -161,7 +160,7 @@ static struct request *conn_make_request(struct conn *conn, const uint8_t *heade
         return NULL;
     struct request *request = request_pool_get(&conn->worker->memory);
     if (request == NULL) {
-        conn_refuse(conn, -ENOMEM, "no memory for a request");
+        conn_refuse(conn, -ENOMEM, "out of memory");
         return NULL;
     }
     request->conn = conn;
@@ -182,7 +181,8 @@ static void conn_begin_payload(struct conn *conn, struct request *request, struc
     request->payload.buffer = buffer_get(&conn->worker->memory.buffers, request->payload.bytes);
     if (request->payload.buffer == NULL) {
         conn->in.skip_bytes = request->payload.bytes;
-        request_fail(request, -ENOMEM, "no memory for %u bytes of payload", request->payload.bytes);
+        request_fail(request, -ENOMEM, "out of memory: no buffer for %u bytes of payload",
+                     request->payload.bytes);
         return;
     }
     conn_charge(conn, request, request->payload.bytes);
@@ -216,7 +216,7 @@ static bool conn_parse_frame(struct conn *conn, struct input *input)
         return false;
     int error = frame_decode(input->bytes, &prefix);
     if (error < 0) {
-        conn_refuse(conn, error, "a frame with an empty header, or longer than its bounds");
+        conn_refuse(conn, error, "frame with an empty header, or too long");
         return false;
     }
     if (input->length < FRAME_PREFIX_BYTES + prefix.header_bytes)
@@ -264,7 +264,7 @@ static void conn_parse(struct conn *conn, struct input input)
         conn->times.frame_number = conn->in.frames;
     }
     if (conn_keep(conn, &input) < 0) {
-        conn_refuse(conn, -ENOMEM, "no memory for %zu bytes received", input.length);
+        conn_refuse(conn, -ENOMEM, "out of memory: no buffer for %zu received bytes", input.length);
         return;
     }
     conn_check_descriptor(conn);
@@ -290,7 +290,7 @@ static void conn_take_descriptors(struct conn *conn, struct fdpass *fds)
     for (size_t i = 0; i < fds->count; i++)
         disposal_descriptor(conn->worker, conn->user, fds->fds[i]);
     if (unexpected)
-        conn_refuse(conn, -EPROTO, "more than one file descriptor came with a request");
+        conn_refuse(conn, -EPROTO, "a request came with more than one file descriptor");
 }
 
 /* Counts what went directly to the payload that was under way. */

@@ -35,7 +35,7 @@ void conn_end_round(struct conn *conn)
     if (conn->state == CONN_DRAINING && conn->channel != NULL)
         channel_tell_client(conn->channel); /* before the connection ends */
     if (conn->broken != 0)
-        conn_refuse(conn, conn->broken, "no memory for a reply");
+        conn_refuse(conn, conn->broken, "out of memory");
     if (conn_send(conn) < 0)
         conn_close(conn);
     conn_release_events(conn);

@@ -20,24 +20,24 @@ static uint64_t conn_deadline(const struct conn *conn, const char **ret_what)
     const struct limits *limits = &conn->worker->server->limits;
     uint64_t deadline = UINT64_MAX;
     if (conn->state == CONN_GREETING) {
-        *ret_what = "no Hello in time";
+        *ret_what = "no Hello received in time";
         return conn->times.accepted_ms + limits->hello_timeout_ms;
     }
     if (conn->state == CONN_DRAINING) {
         /* Its I/O has ended: it may not keep the daemon from ending well. */
-        *ret_what = "the daemon stops, and replies were not read in time";
+        *ret_what = "the daemon is stopping, and the client did not read its replies in time";
         return conn->requests.count == 0 ? conn->times.drained_ms + limits->drain_timeout_ms / 2
                                          : deadline;
     }
     if (conn->sessions.locks > 0)
         return deadline;
     if (conn->times.frame_since_ms != 0 && !conn->in.paused) {
-        *ret_what = "a frame was not completed in time";
+        *ret_what = "incomplete frame: the rest did not arrive in time";
         deadline = conn->times.frame_since_ms + limits->frame_timeout_ms;
     }
     if (conn->times.blocked_since_ms != 0 &&
         conn->times.blocked_since_ms + limits->unread_timeout_ms < deadline) {
-        *ret_what = "replies were not read in time";
+        *ret_what = "the client did not read its replies in time";
         deadline = conn->times.blocked_since_ms + limits->unread_timeout_ms;
     }
     return deadline;

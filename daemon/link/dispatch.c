@@ -46,12 +46,12 @@ static bool dispatch_is_aligned(struct request *request)
         !range_is_aligned(request->asked.offset_bytes, sector) ||
         !range_is_aligned(request->asked.length_bytes, sector))
         request_fail(request, -EINVAL,
-                     "%s of %llu bytes at offset %llu: not a whole number of sectors of %u bytes",
+                     "%s of %llu bytes at offset %llu: not a multiple of the sector size, %u bytes",
                      name, (unsigned long long)request->asked.length_bytes,
                      (unsigned long long)request->asked.offset_bytes, sector);
     else if (!range_end(request->asked.offset_bytes, request->asked.length_bytes, &end))
-        request_fail(request, -EINVAL, "%s of %llu bytes at offset %llu: beyond any offset", name,
-                     (unsigned long long)request->asked.length_bytes,
+        request_fail(request, -EINVAL, "%s of %llu bytes at offset %llu: offset + length overflows",
+                     name, (unsigned long long)request->asked.length_bytes,
                      (unsigned long long)request->asked.offset_bytes);
     else
         return true;
@@ -64,7 +64,7 @@ void dispatch_run(struct request *request)
     if ((flags & OP_SESSION) != 0) {
         struct session *session = sessions_find(request->conn, request->asked.session);
         if (session == NULL) {
-            request_fail(request, -EBADF, "%s: this connection has no open session %llu",
+            request_fail(request, -EBADF, "%s: no session %llu is open on this connection",
                          request->operation->name, (unsigned long long)request->asked.session);
             return;
         }

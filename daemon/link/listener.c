@@ -44,8 +44,8 @@ static int listener_lock(const char *path, char message[LISTENER_MESSAGE_MAX])
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         int error = errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
         (void)snprintf(message, LISTENER_MESSAGE_MAX,
-                       "another daemon serves %s (it holds %s): stop that one, or use another "
-                       "--socket",
+                       "another daemon is already serving %s (it has locked %s): stop it, or use "
+                       "another socket (--socket)",
                        path, lock_path);
         return error;
     }
@@ -60,7 +60,8 @@ static int listener_check_stale(const struct sockaddr_un *address,
     if (lstat(address->sun_path, &status) < 0)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(status.st_mode)) {
-        (void)snprintf(message, LISTENER_MESSAGE_MAX, "%s exists and is not a socket: remove it",
+        (void)snprintf(message, LISTENER_MESSAGE_MAX,
+                       "%s exists but is not a socket: remove it, or use another path (--socket)",
                        address->sun_path);
         return -EEXIST;
     }
@@ -68,7 +69,8 @@ static int listener_check_stale(const struct sockaddr_un *address,
     if (fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
         errno == ECONNREFUSED)
         return unlink(address->sun_path) < 0 ? -errno : 0;
-    (void)snprintf(message, LISTENER_MESSAGE_MAX, "another program listens on %s",
+    (void)snprintf(message, LISTENER_MESSAGE_MAX,
+                   "another program is listening on %s: stop it, or use another socket (--socket)",
                    address->sun_path);
     return -EADDRINUSE;
 }
@@ -82,7 +84,7 @@ static int listener_bind(const char *path, char message[LISTENER_MESSAGE_MAX])
         return error;
     CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return listener_say(message, -errno, "cannot make a socket for", path);
+        return listener_say(message, -errno, "cannot create a socket for", path);
     /* Nobody but the daemon's own user until an administrator says so. */
     mode_t saved = umask(0177);
     int bound = bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
@@ -140,14 +142,15 @@ static void listener_refuse(int fd, const struct peer *peer, int error, const ch
 static int listener_admit(struct server *server, struct user *user, const char **ret_reason)
 {
     if (user == NULL) {
-        *ret_reason = "no memory";
+        *ret_reason = "out of memory";
         return -ENOMEM;
     }
     if (atomic_load(&server->connections) >= server->limits.connections) {
-        *ret_reason = "as many connections as the daemon may have";
+        *ret_reason = "the limit on connections is reached ([limits] connections in blkd.conf)";
         return -EDQUOT;
     }
-    *ret_reason = "this user has as many connections as it may have";
+    *ret_reason =
+        "this user's limit on connections is reached ([limits] connections-per-uid in blkd.conf)";
     return user_add_connection(&server->users, user, server->limits.connections_per_uid);
 }
 
@@ -161,7 +164,7 @@ static void listener_take(struct listener *listener, int fd)
 
     int error = peer_get(fd, &peer);
     if (error < 0) {
-        listener_refuse(fd, &peer, error, "its credentials cannot be had");
+        listener_refuse(fd, &peer, error, "cannot get the credentials of the client");
         return;
     }
     /* As root beyond wmem_max (socket(7)): a large read's reply leaves in fewer pieces. */
@@ -175,7 +178,7 @@ static void listener_take(struct listener *listener, int fd)
         error = conn_new(worker, user, &peer, fd, &conn);
         if (error < 0) {
             user_remove_connection(&server->users, user);
-            reason = "no memory for a connection";
+            reason = "out of memory";
         }
     }
     if (error < 0) {
@@ -195,7 +198,8 @@ static void listener_back_off(struct listener *listener, int error)
     if (listener->back_off_ms == 0) {
         listener->back_off_ms = LISTENER_BACK_OFF_MIN_MS;
         log_message(LOG_LEVEL_ERROR, "accept-failed",
-                    "cannot accept connections: %s; those that are open are served, new ones wait",
+                    "cannot accept connections: %s; new clients have to wait, connected ones are "
+                    "still served",
                     strerror(-error));
     } else if (listener->back_off_ms < LISTENER_BACK_OFF_MAX_MS) {
         listener->back_off_ms *= 2;

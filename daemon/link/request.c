@@ -181,7 +181,8 @@ static void on_request_unsendable(struct outgoing *outgoing)
     Blkd__Reply reply = BLKD__REPLY__INIT;
     reply.id = request->id;
     reply.status = BLKD__STATUS__STATUS_EDQUOT;
-    reply.message = (char *)(uintptr_t) "the kernel passes no more descriptors for this daemon";
+    reply.message = (char *)(uintptr_t) "too many descriptors are in transit from this daemon "
+                                        "(unix(7), ETOOMANYREFS)";
     request->undo(request);
     outgoing_deinit(outgoing);
     (void)outgoing_pack(outgoing, &reply, 0);

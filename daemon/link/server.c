@@ -62,7 +62,7 @@ static void server_log_engine(const struct server *server, int fallback)
     log_begin(&line, fallback < 0 ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "engine");
     log_text(&line, "engine", server->engine_name);
     if (fallback < 0) {
-        log_text(&line, "message", "io_uring is refused here; threads do its work");
+        log_text(&line, "message", "io_uring is not available on this system; using threads");
         log_errno(&line, fallback);
     }
     log_end(&line);

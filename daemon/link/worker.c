@@ -190,8 +190,8 @@ static void worker_refuse_lost(struct worker *worker)
     LIST_FOREACH (conn, &worker->conns, link) {
         if (conn->state != CONN_CLOSING && conn->channel != NULL && channel_is_lost(conn->channel))
             conn_refuse(conn, -EFAULT,
-                        "pages of the memory that it shares were taken out, and there is no memory "
-                        "for new ones");
+                        "the client removed pages from shared memory, and there is no memory to "
+                        "replace them");
     }
 }
 
@@ -354,7 +354,7 @@ static void worker_pin_state(struct worker *worker)
     struct log_line line;
     log_begin(&line, LOG_LEVEL_WARNING, "state-not-pinned");
     log_text(&line, "message",
-             "if this daemon is killed, its successor cannot tell when the last I/O has landed");
+             "if this daemon is killed, the next one cannot tell when this one's I/O has ended");
     log_errno(&line, error);
     log_end(&line);
 }

@@ -43,7 +43,7 @@ static int key_check(const struct state_key *key, char message[STATE_MESSAGE_MAX
 {
     if (key_is_valid(key->text))
         return 0;
-    (void)snprintf(message, STATE_MESSAGE_MAX, "\"%s\" cannot be a device's key", key->text);
+    (void)snprintf(message, STATE_MESSAGE_MAX, "\"%s\" is not a valid device key", key->text);
     return -EINVAL;
 }
 
@@ -147,8 +147,8 @@ static struct state_failure mark_read(const struct state_place *place, const cha
         error = mark_parse(text, &failure);
     if (error < 0)
         log_message(LOG_LEVEL_WARNING, "state-damaged",
-                    "%s/%s cannot be read as the mark of a failed device; it is taken for one with "
-                    "EIO, until the device is recovered",
+                    "%s/%s: the mark of a failed device is damaged; the device counts as failed "
+                    "with EIO until it is recovered",
                     place->path, name);
     return failure;
 }
@@ -158,8 +158,8 @@ static int on_mark_file(const char *name, void *user_data, char *message)
     struct state *state = user_data;
     struct state_key key = {0};
     if (!key_is_valid(name)) {
-        log_message(LOG_LEVEL_WARNING, "state-foreign",
-                    "%s/%s is no mark of the daemon's; it is left alone", state->failed.path, name);
+        log_message(LOG_LEVEL_WARNING, "state-foreign", "%s/%s: ignored, not a file of blkd",
+                    state->failed.path, name);
         return 0;
     }
     (void)strcpy(key.text, name);
@@ -221,8 +221,8 @@ static int mark_write(struct state *state, const struct state_key *key, const ch
     size_t length = 0;
     if (mark_is_one_too_many(state)) {
         (void)snprintf(message, STATE_MESSAGE_MAX,
-                       "%s has %d marks of failed devices, and takes no more: recover devices, or "
-                       "remove marks of those that are gone",
+                       "%s: the limit of %d marks of failed devices is reached: recover devices, "
+                       "or remove the marks of devices that no longer exist",
                        state->failed.path, STATE_FAILURES_MAX);
         return -ENOSPC;
     }

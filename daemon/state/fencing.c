@@ -28,9 +28,9 @@ static int fencing_format(uint64_t next, char text[FENCING_TEXT_MAX])
 static int fencing_damaged(const struct state_place *place, char message[STATE_MESSAGE_MAX])
 {
     (void)snprintf(message, STATE_MESSAGE_MAX,
-                   "%s/" STATE_FENCING_FILE " is damaged: restore it, or write into it the line "
-                   "\"blkd-fencing 1 N N\" with an N above every fencing token that was ever given "
-                   "out",
+                   "%s/" STATE_FENCING_FILE
+                   " is damaged: restore it, or write the line \"blkd-fencing 1 N N\" to it, with "
+                   "N greater than every fencing token ever issued",
                    place->path);
     return -EUCLEAN;
 }

@@ -22,21 +22,22 @@ static const char *file_advice(int error)
     switch (error) {
     case -ENOSPC:
     case -EDQUOT:
-        return "free space on its file system";
+        return "free some space on its file system";
     case -EACCES:
     case -EPERM:
-        return "let the daemon's user read and write it, or name another directory (--state-dir)";
+        return "give the daemon's user read and write permission, or use another directory "
+               "(--state-dir)";
     case -EROFS:
-        return "mount it writable, or name another directory (--state-dir)";
+        return "mount it read/write, or use another directory (--state-dir)";
     case -ENOENT:
-        return "make the directory, or name another (--state-dir)";
+        return "create the directory, or use another one (--state-dir)";
     case -EIO:
-        return "its disk fails: move the directory to a sound one (--state-dir)";
+        return "the disk is failing: move the directory to another disk (--state-dir)";
     case -EMFILE:
     case -ENFILE:
-        return "raise the limit of open files";
+        return "raise the limit on open files";
     default:
-        return "mend this, or name another directory (--state-dir)";
+        return "fix this, or use another directory (--state-dir)";
     }
 }
 

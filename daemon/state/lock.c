@@ -107,8 +107,7 @@ static void log_waiting(const struct state_place *place, const struct holder *ho
     if (holder->pid > 0)
         log_number(&line, "pid", (uint64_t)holder->pid);
     log_text(&line, "message",
-             "the daemon that used the directory is dead, but its last I/O has not landed yet: "
-             "waiting for that before anything is opened");
+             "the previous daemon has died, but its I/O is still in flight: waiting for it to end");
     log_end(&line);
 }
 
@@ -124,8 +123,8 @@ static int lock_wait(const struct state_place *place, int fd, char message[STATE
         bool lives = holder_lives(&holder);
         if (lives && looks >= LOCK_GRACE_LOOKS) {
             (void)snprintf(message, STATE_MESSAGE_MAX,
-                           "the state directory %s is used by another daemon (pid %d): stop it, or "
-                           "give this one a directory of its own (--state-dir)",
+                           "the state directory %s is in use by another daemon (pid %d): stop it, "
+                           "or use another directory (--state-dir)",
                            place->path, holder.pid);
             return -EBUSY;
         }

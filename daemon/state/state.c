@@ -50,12 +50,12 @@ static int directory_check_owner(const struct state_place *place, char message[S
 {
     struct stat info;
     if (fstat(place->fd, &info) < 0)
-        return file_explain(-errno, "look at", place, "", message);
+        return file_explain(-errno, "examine", place, "", message);
     if ((info.st_mode & (S_IWGRP | S_IWOTH)) == 0 && (info.st_uid == geteuid() || info.st_uid == 0))
         return 0;
     (void)snprintf(message, STATE_MESSAGE_MAX,
-                   "the state directory %s can be changed by others than the daemon's user: chmod "
-                   "700 and chown it, or name another (--state-dir)",
+                   "other users than the daemon's can change the state directory %s: chown it and "
+                   "chmod it to 700, or use another one (--state-dir)",
                    place->path);
     return -EPERM;
 }
@@ -82,7 +82,7 @@ static int directory_open(struct state *state, char message[STATE_MESSAGE_MAX])
     struct state_place *place = &state->place;
     int error = directory_make(state->path);
     if (error < 0)
-        return file_explain(error, "make the state directory", place, "", message);
+        return file_explain(error, "create the state directory", place, "", message);
     place->fd = open(state->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (place->fd < 0)
         return file_explain(-errno, "open the state directory", place, "", message);
@@ -97,9 +97,10 @@ static int directory_open(struct state *state, char message[STATE_MESSAGE_MAX])
 static int history_lost(const struct state *state, const char *name, const char *advice,
                         char message[STATE_MESSAGE_MAX])
 {
-    (void)snprintf(message, STATE_MESSAGE_MAX,
-                   "the state directory %s was used before, but %s is missing: restore it, or %s",
-                   state->path, name, advice);
+    (void)snprintf(
+        message, STATE_MESSAGE_MAX,
+        "the state directory %s has been used before, but %s is missing: restore it, or %s",
+        state->path, name, advice);
     return -EUCLEAN;
 }
 
@@ -122,7 +123,7 @@ static int history_read(const struct state *state, struct history *ret_history,
     history.has_failed =
         fstatat(state->place.fd, STATE_FAILED_DIRECTORY, &info, AT_SYMLINK_NOFOLLOW) == 0;
     if (!history.has_failed && errno != ENOENT)
-        return file_explain(-errno, "look at", &state->place, STATE_FAILED_DIRECTORY, message);
+        return file_explain(-errno, "examine", &state->place, STATE_FAILED_DIRECTORY, message);
     *ret_history = history;
     return 0;
 }
@@ -132,12 +133,12 @@ static int history_check(const struct state *state, const struct history *histor
 {
     if (history->has_failed && !history->has_fencing)
         return history_lost(state, STATE_FENCING_FILE,
-                            "write into it the line \"blkd-fencing 1 N N\" with an N above every "
-                            "fencing token that was ever given out",
+                            "write the line \"blkd-fencing 1 N N\" to it, with N greater than "
+                            "every fencing token ever issued",
                             message);
     if (!history->has_failed && history->next > 1)
         return history_lost(state, STATE_FAILED_DIRECTORY,
-                            "make it (mkdir -m 700) if no device is to be taken for failed",
+                            "create it (mkdir -m 700) if no device has to be treated as failed",
                             message);
     return 0;
 }
@@ -157,7 +158,7 @@ static int history_complete(const struct state *state, const struct history *his
             return error;
     }
     if (!history->has_failed && mkdirat(state->place.fd, STATE_FAILED_DIRECTORY, 0700) < 0)
-        return file_explain(-errno, "make", &state->place, STATE_FAILED_DIRECTORY, message);
+        return file_explain(-errno, "create", &state->place, STATE_FAILED_DIRECTORY, message);
     return file_sync_names(&state->place, message);
 }
 

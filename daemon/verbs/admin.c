@@ -49,8 +49,8 @@ void hello_run(struct request *request)
         uint64_t version = request->asked.value;
         request_finish(request, -EPROTO);
         conn_refuse(conn, -EPROTO,
-                    "version %llu of the protocol; this daemon speaks version %d: update the older "
-                    "of the two",
+                    "unsupported protocol version %llu; this daemon supports version %d: update "
+                    "whichever is older, client or daemon",
                     (unsigned long long)version, PROTOCOL_VERSION);
         return;
     }

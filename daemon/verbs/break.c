@@ -36,7 +36,7 @@ bool admin_may(struct request *request)
 {
     if (access_is_trusted(&request->conn->peer))
         return true;
-    request_fail(request, -EPERM, "only root or the daemon's own user may do this");
+    request_fail(request, -EPERM, "permitted only to root and the daemon's own user");
     return false;
 }
 
@@ -102,8 +102,8 @@ static void on_break_deadline(struct loop_timer *timer)
     pthread_mutex_unlock(&breaking->device->mutex);
     request_fail(
         request, -ETIMEDOUT,
-        "break of the locks of %s: %u requests are still in flight, on a device that may be "
-        "hung; the holder's changes are refused already, its locks fall when those end",
+        "breaking locks of %s: %u requests are still in flight, the device may be hung; changes by "
+        "the holders are already refused, and the locks will be released when those requests end",
         breaking->device->path, in_flight);
 }
 
@@ -140,7 +140,7 @@ void break_lock_run(struct request *request)
         return;
     struct device *device = registry_find(&worker->server->registry, request->asked.value);
     if (device == NULL) {
-        request_fail(request, -ENODEV, "break of locks: no device %llu is open",
+        request_fail(request, -ENODEV, "breaking locks: device %llu is not open",
                      (unsigned long long)request->asked.value);
         return;
     }
@@ -209,6 +209,6 @@ void evict_run(struct request *request)
     if (registry_evict(&worker->server->registry, request->asked.value, &evicting->ending))
         evict_log(request);
     else
-        request_fail(request, -ENOENT, "evict: there is no session %llu",
+        request_fail(request, -ENOENT, "evict: session %llu does not exist",
                      (unsigned long long)request->asked.value);
 }

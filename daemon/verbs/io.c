@@ -216,7 +216,7 @@ static bool io_check_flags(struct request *request)
 {
     if ((request->asked.flags & ~(uint32_t)BLKD__WRITE_FLAG__WRITE_FLAG_FUA) == 0)
         return true;
-    io_fail(request, -EINVAL, "an unknown flag");
+    io_fail(request, -EINVAL, "unknown flag");
     return false;
 }
 
@@ -236,7 +236,7 @@ static bool io_get_buffer(struct request *request)
         request->payload.buffer =
             buffer_get(&request->conn->worker->memory.buffers, request->asked.length_bytes);
     if (request->payload.buffer == NULL) {
-        io_fail(request, -ENOMEM, "no memory for its buffer");
+        io_fail(request, -ENOMEM, "out of memory");
         return false;
     }
     conn_charge(request->conn, request, request->asked.length_bytes);
@@ -246,7 +246,7 @@ static bool io_get_buffer(struct request *request)
 void read_run(struct request *request)
 {
     if (request->asked.length_bytes > IO_BYTES_MAX) {
-        io_fail(request, -EINVAL, "more than the largest read; split it");
+        io_fail(request, -EINVAL, "longer than the maximum; split it");
         return;
     }
     if (!io_is_in_place(request) && !io_get_buffer(request))
@@ -263,7 +263,7 @@ static bool write_take_payload(struct request *request)
         request->work.io.borrowed = backend_writes_inline(request->session->device->backend);
         if (request->work.io.borrowed || request_own_payload(request) == 0)
             return true;
-        io_fail(request, -ENOMEM, "no memory for its payload");
+        io_fail(request, -ENOMEM, "out of memory");
         return false;
     }
     request->payload.data = request->ring.memory;

@@ -51,8 +51,8 @@ static bool lock_range_of(struct request *request, struct lock_range *ret_range)
         !range_is_aligned(request->asked.length_bytes, sector) ||
         !range_end(request->asked.offset_bytes, request->asked.length_bytes, &end)) {
         request_fail(request, -EINVAL,
-                     "%s of %llu bytes at offset %llu of %s: not a whole number of sectors of %u "
-                     "bytes, or beyond any offset",
+                     "%s of %llu bytes at offset %llu of %s: not a multiple of the sector size, %u "
+                     "bytes, or offset + length overflows",
                      request->operation->name, (unsigned long long)request->asked.length_bytes,
                      (unsigned long long)request->asked.offset_bytes, request->session->path,
                      sector);
@@ -140,7 +140,7 @@ static void on_weakened(struct guard_wait *wait, enum guard_mode kept, int resul
     bool lost = session_lock_mode(call->held) == LOCK_NONE;
     session_lock_release_use(call->held);
     if (lost)
-        lock_fail(call->request, -ESTALE, "it was taken away before it was made shared");
+        lock_fail(call->request, -ESTALE, "the lock was lost before the downgrade");
     else
         lock_reply(call->request, LOCK_SHARED, 0);
 }
@@ -174,9 +174,12 @@ static void lock_ask(struct lock_call *call)
     call->ask.on_done = on_locked;
     int error = session_lock_ask(request->session, &call->ask);
     if (error == -EALREADY)
-        lock_fail(request, error, "a request for this range is under way: wait for its answer");
+        lock_fail(request, error,
+                  "an earlier request for this range is still pending: wait for its reply");
     else if (error == -EDQUOT)
-        lock_fail(request, error, "this user has as many locks as it may have");
+        lock_fail(request, error,
+                  "this user's limit on locks is reached (locks-per-uid in blkd.conf, or 1024 in "
+                  "one session)");
     else if (error < 0)
         lock_fail(request, error, "");
 }
@@ -186,15 +189,15 @@ void lock_run(struct request *request)
     struct lock_call *call = request->extra;
     bool exclusive = call->ask.mode == LOCK_EXCLUSIVE;
     if (call->ask.mode != LOCK_SHARED && !exclusive) {
-        lock_fail(request, -EINVAL, "a mode that is neither shared nor exclusive");
+        lock_fail(request, -EINVAL, "the mode is neither shared nor exclusive");
         return;
     }
     if (call->ask.isolates && !exclusive) {
-        lock_fail(request, -EINVAL, "only an exclusive lock can keep readers out");
+        lock_fail(request, -EINVAL, "only an exclusive lock can isolate (keep readers out)");
         return;
     }
     if (exclusive && !request->session->read_write) {
-        lock_fail(request, -EROFS, "it is open read-only: a shared lock is all that it can take");
+        lock_fail(request, -EROFS, "it is open read-only, so only a shared lock is possible");
         return;
     }
     if (!lock_range_of(request, &call->ask.range))

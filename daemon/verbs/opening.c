@@ -135,7 +135,7 @@ static void opening_claim(struct opening *opening)
     struct registry *registry = &opening->worker->server->registry;
     if (conn->state > CONN_SERVING) {
         opening_dispose_backend(opening);
-        opening_fail(opening, -ESHUTDOWN, "the connection is closing");
+        opening_fail(opening, -ESHUTDOWN, "the connection is being closed");
         return;
     }
     switch (registry_claim(registry, &opening->claim, opening_name(opening), opening->backend,
@@ -155,11 +155,11 @@ static void opening_claim(struct opening *opening)
         break;
     case REGISTRY_NO_MEMORY:
         opening_dispose_backend(opening);
-        opening_fail(opening, -ENOMEM, "no memory for a device");
+        opening_fail(opening, -ENOMEM, "out of memory");
         break;
     case REGISTRY_CROWDED:
         opening_dispose_backend(opening);
-        opening_fail(opening, -EDQUOT, "it shares bytes with too many devices that are open");
+        opening_fail(opening, -EDQUOT, "it shares bytes with too many open devices");
         break;
     }
 }
@@ -180,8 +180,8 @@ static int opening_check_descriptor(struct opening *opening, bool trusted,
     if (error == 0 && open->read_write_asked && !writable) {
         error = -EACCES;
         (void)snprintf(reason, sizeof(reason),
-                       "the passed descriptor is open read-only or for appending, read/write was "
-                       "asked for");
+                       "read/write access was requested, but the passed descriptor is open "
+                       "read-only or for appending");
     }
     if (error < 0)
         (void)snprintf(opening->message, sizeof(opening->message), "%s", reason);
@@ -233,10 +233,11 @@ static int opening_check_quota(struct opening *opening, const char **ret_reason)
     struct conn *conn = opening->request->conn;
     struct server *server = opening->worker->server;
     if (conn->sessions.count + conn->sessions.openings >= server->limits.sessions_per_connection) {
-        *ret_reason = "this connection has as many sessions as it may have";
+        *ret_reason =
+            "this connection's limit on sessions is reached (sessions-per-connection in blkd.conf)";
         return -EDQUOT;
     }
-    *ret_reason = "this user has as many sessions as it may have";
+    *ret_reason = "this user's limit on sessions is reached (sessions-per-uid in blkd.conf)";
     return user_add_session(&server->users, conn->user, server->limits.sessions_per_uid);
 }
 

@@ -18,7 +18,7 @@ static int opening_check_path(const struct opening *opening, const char **ret_re
         return -EINVAL;
     }
     if (memchr(opening->path, '\0', opening->path_bytes) != NULL) {
-        *ret_reason = "the path has a NUL byte in it";
+        *ret_reason = "the path contains a NUL byte";
         return -EINVAL;
     }
     if (opening->descriptor)
@@ -28,8 +28,8 @@ static int opening_check_path(const struct opening *opening, const char **ret_re
         return -EINVAL;
     }
     if (!access_is_trusted(&opening->request->conn->peer)) {
-        *ret_reason = "only root may have the daemon open paths: open the file yourself and pass "
-                      "the descriptor (libblkd does)";
+        *ret_reason = "the daemon opens paths only for root: open the file and pass the descriptor "
+                      "(libblkd does this)";
         return -EACCES;
     }
     return 0;
@@ -40,7 +40,7 @@ int opening_check(const struct opening *opening, const char **ret_reason)
     const struct session_config *config = &opening->config;
     if ((unsigned int)config->sync > SESSION_SYNC_DRIVE ||
         (unsigned int)config->access > SESSION_ACCESS_READ_WRITE) {
-        *ret_reason = "an unknown sync level or access mode";
+        *ret_reason = "unknown sync level or access mode";
         return -EINVAL;
     }
     if (config->sector_size != 0 && !range_is_sector_size(config->sector_size)) {
@@ -48,7 +48,7 @@ int opening_check(const struct opening *opening, const char **ret_reason)
         return -EINVAL;
     }
     if (opening->descriptor && opening->fd < 0) {
-        *ret_reason = "no descriptor came with the request";
+        *ret_reason = "the request came without a descriptor";
         return -EINVAL;
     }
     return opening_check_path(opening, ret_reason);

@@ -106,8 +106,9 @@ static void opening_lock(struct opening *opening)
         return;
     session_leave(opening->session);
     opening_unclaim(opening, error,
-                    error == -EDQUOT ? "this user has as many locks as it may have"
-                                     : "no memory for its lock");
+                    error == -EDQUOT ? "this user's limit on locks is reached (locks-per-uid in "
+                                       "blkd.conf, or 1024 in one session)"
+                                     : "out of memory");
 }
 
 static void opening_enter(struct opening *opening)
@@ -127,18 +128,17 @@ static int opening_check_sectors(struct opening *opening, uint64_t size_bytes, c
     uint32_t asked = opening->config.sector_size;
     uint32_t sector = asked != 0 ? asked : granule;
     if (sector < granule) {
-        (void)snprintf(
-            reason, 256,
-            "sectors of %u bytes were asked for, but it is reached in pieces of %u bytes "
-            "(%s): ask for %u or leave the size out",
-            asked, granule, opening->device->direct ? "direct I/O" : "its logical block size",
-            granule);
+        (void)snprintf(reason, 256,
+                       "sector size %u was requested, but the smallest one here is %u (%s): "
+                       "request %u, or none",
+                       asked, granule,
+                       opening->device->direct ? "direct I/O" : "its logical block size", granule);
         return -EINVAL;
     }
     if (!range_is_aligned(size_bytes, sector)) {
         (void)snprintf(reason, 256,
-                       "its size, %llu bytes, is not a whole number of sectors of %u bytes: make "
-                       "it so (truncate -s), or ask for a smaller sector size",
+                       "its size, %llu bytes, is not a multiple of the sector size, %u: change it "
+                       "(truncate -s), or request a smaller sector size",
                        (unsigned long long)size_bytes, sector);
         return -EINVAL;
     }
@@ -155,7 +155,8 @@ static int opening_adopt(struct opening *opening, char reason[256])
         return 0;
     int error = backend_adopt(device->backend, opening->backend);
     if (error < 0)
-        (void)snprintf(reason, 256, "others have it open with %s I/O, which is refused here: %s",
+        (void)snprintf(reason, 256,
+                       "other sessions have it open with %s I/O, which is not possible here: %s",
                        device->direct ? "direct" : "buffered", strerror(-error));
     else
         device->read_write = true;
@@ -171,16 +172,17 @@ static int opening_check_strict(const struct opening *opening, char reason[256])
     if (!config->strict)
         return 0;
     if (config->direct && !device->direct)
-        what = "direct I/O was asked for, but it is open buffered, or its file system cannot do it";
+        what = "direct I/O was requested, but it is open with buffered I/O, or its file system "
+               "does not support direct I/O";
     else if (!config->direct && device->direct)
-        what = "buffered I/O was asked for, but others have it open with direct I/O";
+        what = "buffered I/O was requested, but other sessions have it open with direct I/O";
     else if (config->sync != SESSION_SYNC_NONE && device->volatile_storage)
-        what = "a sync level was asked for, but it is in memory and does not survive a power cut";
+        what = "a sync level was requested, but it is in memory and a power failure loses its data";
     else if (config->discard && backend_discard_method(device->backend) != DISCARD_PUNCH_HOLE)
-        what = "discards were to give space back, but here they only write zeroes";
+        what = "discards that release space were requested, but here they only write zeroes";
     if (what == NULL)
         return 0;
-    (void)snprintf(reason, 256, "%s; leave out strict=1 to open it all the same", what);
+    (void)snprintf(reason, 256, "%s; omit strict=1 to open it anyway", what);
     return -EOPNOTSUPP;
 }
 
@@ -197,7 +199,7 @@ void opening_make_session(struct opening *opening)
     opening->session = session_new(device, &client, number, opening_name(opening), opening->purpose,
                                    &opening->config, read_write);
     if (opening->session == NULL) {
-        opening_unclaim(opening, -ENOMEM, "no memory for a session");
+        opening_unclaim(opening, -ENOMEM, "out of memory");
         return;
     }
     pthread_mutex_lock(&device->mutex);

@@ -139,8 +139,7 @@ static void on_recover_dropped(struct io *io, int result)
         registry_give_back(&worker->server->registry, opening->device, &worker->io,
                            opening->request->conn->user);
         recover_fail(opening, result,
-                     "its cache cannot be dropped, so that what is read may not be "
-                     "what is stored");
+                     "cannot drop its cache, so reads might not return what is stored");
         return;
     }
     registry_alone_closes(&worker->server->registry, opening->device, &worker->io,
@@ -175,11 +174,10 @@ static void recover_take(struct recovering *recovering)
     struct opening *opening = recovering->opening;
     int error = registry_take_alone(&opening->worker->server->registry, opening->device);
     if (error == -EBUSY)
-        recover_refuse(
-            opening, error,
-            "sessions have it open: end them, or throw them out (blkd-cli session evict)");
+        recover_refuse(opening, error,
+                       "sessions have it open: close them, or evict them (blkd-cli session evict)");
     else if (error < 0)
-        recover_refuse(opening, error, "its failure is being written down this moment: try again");
+        recover_refuse(opening, error, "its failure is still being recorded: try again");
     else
         recover_alone(recovering);
 }
@@ -194,10 +192,11 @@ static void on_recover_claimed(struct opening *opening)
                                                  .unix_ms = device->sync.ledger.failed_ms};
     pthread_mutex_unlock(&device->mutex);
     if (opening->recover_device != 0 && device->number != opening->recover_device)
-        recover_refuse(opening, -ENODEV,
-                       "this name leads to another device now: name it by a path");
+        recover_refuse(
+            opening, -ENODEV,
+            "the path of this device now leads to another one: recover it by another path");
     else if (recovering->failure.error == 0)
-        recover_refuse(opening, -EALREADY, "it has not failed: there is nothing to recover");
+        recover_refuse(opening, -EALREADY, "it has not failed, there is nothing to recover");
     else
         recover_take(recovering);
 }
@@ -209,7 +208,7 @@ void recover_run(struct request *request)
     if (!admin_may(request))
         return;
     if (opening == NULL) {
-        request_fail(request, -ENODEV, "recover: there is no such device");
+        request_fail(request, -ENODEV, "recover: no such device");
         return;
     }
     opening->on_claimed = on_recover_claimed;

@@ -64,8 +64,9 @@ static int resize_check(const struct request *request, uint64_t size_bytes,
     int error = gate_may_change(device, session, range, refusal);
     if (error == 0 && shrinks && !session_lock_covers(session, range) &&
         TAILQ_NEXT(TAILQ_FIRST(&device->sessions), device_link) != NULL) {
-        (void)snprintf(refusal->text, sizeof(refusal->text),
-                       "others have it open: shrinking it needs an exclusive lock (lock=1)");
+        (void)snprintf(
+            refusal->text, sizeof(refusal->text),
+            "other sessions have it open: shrinking it needs an exclusive lock (lock=1)");
         error = -EBUSY;
     }
     return error;
@@ -141,14 +142,13 @@ void resize_run(struct request *request)
     uint64_t end = 0;
     if (session->device->kind == DEVICE_BLOCK) {
         request_fail(request, -EOPNOTSUPP,
-                     "resize of %s: it is a block device, whose size is not blkd's to change",
-                     session->path);
+                     "resize of %s: a block device cannot be resized through blkd", session->path);
         return;
     }
     if (!range_is_aligned(request->asked.value, session->sector_size) ||
         !range_end(request->asked.value, 0, &end)) {
         request_fail(request, -EINVAL,
-                     "resize of %s to %llu bytes: not a whole number of sectors of %u bytes",
+                     "resize of %s to %llu bytes: not a multiple of the sector size, %u bytes",
                      session->path, (unsigned long long)request->asked.value, session->sector_size);
         return;
     }

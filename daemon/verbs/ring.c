@@ -69,7 +69,7 @@ static void on_rings_made(struct piece *piece, void *user_data, int error)
     struct channel *channel = conn->channel;
     channel->making = false;
     if (error < 0) {
-        request_fail(request, error, "no memory for the rings: %s", strerror(-error));
+        request_fail(request, error, "cannot allocate the rings: %s", strerror(-error));
         return;
     }
     error = conn->state == CONN_SERVING ? setup_ring_start(request, piece) : -ESHUTDOWN;
@@ -80,7 +80,7 @@ static void on_rings_made(struct piece *piece, void *user_data, int error)
     }
     channel_unstart(channel); /* it can be asked for again */
     piece_give_back(piece);
-    request_fail(request, error, "the rings cannot be set up: %s", strerror(-error));
+    request_fail(request, error, "cannot set up the rings: %s", strerror(-error));
 }
 
 /* As many as the client wants and the daemon allows. 0 or -EINVAL. */
@@ -100,8 +100,8 @@ static bool ring_is_offered(struct request *request)
     if (request->conn->ring_feature)
         return true;
     request_fail(request, -EOPNOTSUPP,
-                 "%s: this connection's Hello did not agree on rings, or the daemon's "
-                 "configuration allows no arenas",
+                 "%s: rings are not available on this connection: Hello did not request them, or "
+                 "arena-mib-per-connection is 0",
                  request->operation->name);
     return false;
 }
@@ -121,12 +121,12 @@ void setup_ring_run(struct request *request)
     if (!ring_is_offered(request))
         return;
     if (setup_ring_entries(&conn->worker->server->limits, request->asked.value, &layout) < 0) {
-        request_fail(request, -EINVAL, "%llu entries for rings: not a power of two from %d on",
+        request_fail(request, -EINVAL, "%llu ring entries: must be a power of two, at least %d",
                      (unsigned long long)request->asked.value, RING_ENTRIES_MIN);
         return;
     }
     if (conn->channel != NULL && (conn->channel->making || conn->channel->rings != NULL)) {
-        request_fail(request, -EEXIST, "this connection has its rings already");
+        request_fail(request, -EEXIST, "this connection already has rings");
         return;
     }
     int error = setup_channel(conn);
@@ -134,7 +134,7 @@ void setup_ring_run(struct request *request)
         error = piece_make(conn->worker, conn->user, &conn->helper_share, layout.size_bytes,
                            on_rings_made, request);
     if (error < 0) {
-        request_fail(request, error, "no room for the rings: %s", strerror(-error));
+        request_fail(request, error, "cannot reserve the rings: %s", strerror(-error));
         return;
     }
     conn->channel->layout = layout;
@@ -206,7 +206,8 @@ void add_arena_run(struct request *request)
     if (!ring_is_offered(request))
         return;
     if (size_bytes == 0 || size_bytes % PIECE_PAGE_BYTES != 0) {
-        request_fail(request, -EINVAL, "an arena of %llu bytes: not whole pages of %d",
+        request_fail(request, -EINVAL,
+                     "an arena of %llu bytes: not a multiple of the page size, %d bytes",
                      (unsigned long long)size_bytes, PIECE_PAGE_BYTES);
         return;
     }
@@ -215,8 +216,8 @@ void add_arena_run(struct request *request)
         error = add_arena_start(request, size_bytes);
     if (error < 0)
         request_fail(request, error,
-                     "an arena of %llu bytes: %s (arena-mib-per-connection and arena-mib-per-uid "
-                     "in the daemon's configuration are the limits)",
+                     "an arena of %llu bytes: %s (limits: arena-mib-per-connection and "
+                     "arena-mib-per-uid in blkd.conf)",
                      (unsigned long long)size_bytes, strerror(-error));
 }
 

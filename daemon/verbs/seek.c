@@ -81,8 +81,8 @@ void seek_run(struct request *request)
     if (request->asked.offset_bytes > size_bytes ||
         !range_is_aligned(request->asked.offset_bytes, session->sector_size)) {
         request_fail(request, -EINVAL,
-                     "seek from offset %llu of %s: past the end at %llu bytes, or not a whole "
-                     "number of sectors of %u bytes",
+                     "seek from offset %llu of %s: beyond the end at %llu, or not a multiple of "
+                     "the sector size, %u bytes",
                      (unsigned long long)request->asked.offset_bytes, session->path,
                      (unsigned long long)size_bytes, session->sector_size);
         return;

@@ -24,7 +24,7 @@ void watch_run(struct request *request)
         error = watch_start(hub, conn);
     if (error == -EDQUOT)
         request_fail(request, error,
-                     "watch: uid %u watches on %d connections already, which is the limit; stop "
+                     "watch: the limit is reached: uid %u already watches on %d connections; stop "
                      "one of them first",
                      (unsigned int)conn->peer.uid, (int)WATCHERS_PER_UID_MAX);
     else

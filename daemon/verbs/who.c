@@ -77,7 +77,7 @@ static int who_locate(struct who *who)
     char reason[ACCESS_MESSAGE_MAX];
     if (!who->descriptor) {
         int fd = open(who->path, O_PATH | O_CLOEXEC);
-        return fd < 0 ? who_say(who, -errno, "it cannot be opened") : fd;
+        return fd < 0 ? who_say(who, -errno, "cannot open it") : fd;
     }
     bool trusted = access_is_trusted(&who->request->conn->peer);
     int error = access_check_descriptor(who->fd, trusted, &writable, reason);
@@ -86,17 +86,17 @@ static int who_locate(struct who *who)
         return error;
     }
     int fd = fcntl(who->fd, F_DUPFD_CLOEXEC, 3);
-    return fd < 0 ? who_say(who, -errno, "the passed descriptor cannot be used") : fd;
+    return fd < 0 ? who_say(who, -errno, "cannot use the passed descriptor") : fd;
 }
 
 static int who_identify(struct who *who, int fd)
 {
     struct stat status;
     if (fstat(fd, &status) < 0)
-        return who_say(who, -errno, "it cannot be looked at (fstat)");
+        return who_say(who, -errno, "cannot examine it (fstat)");
     if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
         (void)snprintf(who->message, sizeof(who->message),
-                       "it is neither a regular file nor a block device");
+                       "neither a regular file nor a block device");
         return -ENOTBLK;
     }
     who->identities[0] = S_ISBLK(status.st_mode)
@@ -125,7 +125,7 @@ static int who_look(struct who *who)
     who->identity_count++;
     if (error == 0)
         error = outside_find_holders(&who->identities[0], &who->outside);
-    return error < 0 ? who_say(who, error, "it cannot be found out who uses it") : 0;
+    return error < 0 ? who_say(who, error, "cannot find out who uses it") : 0;
 }
 
 static void on_who_run(struct helper_job *job)
@@ -324,17 +324,17 @@ static void on_who_done(struct helper_job *job)
 /* As opening_check has it: before anything is touched. */
 static int who_check(const struct who *who, const char **ret_reason)
 {
-    *ret_reason = "the path is not absolute, has a NUL byte in it, or is longer than 4095 bytes";
+    *ret_reason = "the path is not absolute, contains a NUL byte, or is longer than 4095 bytes";
     if (who->path_bytes >= PATH_BYTES_MAX || memchr(who->path, '\0', who->path_bytes) != NULL)
         return -EINVAL;
     if (who->descriptor) {
-        *ret_reason = "no descriptor came with the request";
+        *ret_reason = "the request came without a descriptor";
         return who->fd < 0 ? -EINVAL : 0;
     }
     if (*who->path != '/')
         return -EINVAL;
-    *ret_reason = "only root may have the daemon look at paths: open the file yourself and pass "
-                  "the descriptor (libblkd does)";
+    *ret_reason = "the daemon looks up paths only for root: open the file and pass the descriptor "
+                  "(libblkd does this)";
     return access_is_trusted(&who->request->conn->peer) ? 0 : -EACCES;
 }
 

@@ -45,7 +45,7 @@ int outside_check(const struct device_identity *identity, bool lock,
     if (error == 0)
         error = uses_each(&uses);
     if (error < 0) {
-        (void)snprintf(message, BACKEND_MESSAGE_MAX, "it cannot be found out who uses it: %s",
+        (void)snprintf(message, BACKEND_MESSAGE_MAX, "cannot find out who uses it: %s",
                        strerror(-error));
         return error;
     }
@@ -96,7 +96,7 @@ void outside_describe(const struct device_identity *identity, char *text, size_t
     }
     outside_holders_free(&holders);
     if (text[0] == '\0')
-        (void)snprintf(text, size, "another program holds it, which /proc does not show");
+        (void)snprintf(text, size, "/proc does not show the holder");
 }
 
 static bool is_lock_against(const struct outside_holder *holder, bool exclusive)
@@ -114,12 +114,12 @@ int outside_check_locks(const struct device_identity *identity, bool exclusive,
     if (error == 0 && family.count > 1)
         error = locks_find_holders(&family, &holders);
     if (error < 0)
-        (void)snprintf(message, BACKEND_MESSAGE_MAX, "it cannot be found out who has locked it: %s",
+        (void)snprintf(message, BACKEND_MESSAGE_MAX, "cannot find out who has locked it: %s",
                        strerror(-error));
     for (size_t i = 0; i < holders.count && error == 0; i++) {
         if (!is_lock_against(&holders.list[i], exclusive))
             continue;
-        (void)snprintf(message, BACKEND_MESSAGE_MAX, "another program has locked its bytes: ");
+        (void)snprintf(message, BACKEND_MESSAGE_MAX, "another program has locked bytes of it: ");
         holders_append_words(message, BACKEND_MESSAGE_MAX, &holders.list[i]);
         error = -EBUSY;
     }

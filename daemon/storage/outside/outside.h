@@ -86,7 +86,7 @@ int outside_find_related(const struct device_identity *identity,
                          struct device_identity related[BACKEND_RELATED_MAX], size_t *ret_count);
 
 /* One sentence about the holders of locks that make a lock attempt fail: "flock by pid 123 (uid 0,
- * mirage)", or "another program holds it, which /proc does not show". */
+ * mirage)", or "/proc does not show the holder". */
 void outside_describe(const struct device_identity *identity, char *text, size_t size);
 
 /* Whether the bytes are in memory at last (tmpfs, ramfs, zram, a RAM disk, loop devices on them),

@@ -83,22 +83,19 @@ void uses_say(const struct outside_use *use, char message[BACKEND_MESSAGE_MAX])
             "%.160s is mounted at %.240s: unmount %s, or open it read-only without a lock", name,
             use->what, it);
     else if (use->kind == OUTSIDE_SWAP)
-        (void)snprintf(
-            message, BACKEND_MESSAGE_MAX,
-            "%.160s is in use as swap space: end that (swapoff %.240s), or open it read-only "
-            "without a lock",
-            name, use->what);
+        (void)snprintf(message, BACKEND_MESSAGE_MAX,
+                       "%.160s is in use as swap space: disable it (swapoff %.240s), or open it "
+                       "read-only without a lock",
+                       name, use->what);
     else if (use->kind == OUTSIDE_KERNEL)
-        (void)snprintf(
-            message, BACKEND_MESSAGE_MAX,
-            "%.160s is in use by the kernel for %.120s: stop that device, use it instead, or "
-            "open this one read-only without a lock",
-            name, use->what);
+        (void)snprintf(message, BACKEND_MESSAGE_MAX,
+                       "%.160s is in use by the kernel for %.120s: stop that device, open that "
+                       "device instead, or open this one read-only without a lock",
+                       name, use->what);
     else
-        (void)snprintf(
-            message, BACKEND_MESSAGE_MAX,
-            "the loop device %.100s is attached to %.150s: detach it (losetup -d %.100s), use it "
-            "instead, or do without a lock",
-            use->what, name, use->what);
+        (void)snprintf(message, BACKEND_MESSAGE_MAX,
+                       "loop device %.100s is attached to %.150s: detach it (losetup -d %.100s), "
+                       "open the loop device instead, or open this one without a lock",
+                       use->what, name, use->what);
     text_make_utf8(message);
 }

@@ -215,21 +215,22 @@ static int guard_take(struct posix *posix, enum guard_mode mode, enum guard_mode
     const enum guard_mode old = posix->guard_mode;
     int error = guard_flock(posix, posix->guard_fd, old, mode, ret_left);
     if (guard_is_unknown(error)) {
-        guard_say(posix, message, error, "its file system has no locks (flock)");
+        guard_say(posix, message, error, "its file system does not support locks (flock)");
         return error;
     }
     if (error < 0) {
-        guard_say(posix, message, error, "another program holds it (flock)");
+        guard_say(posix, message, error, "locked by another program (flock)");
         return error;
     }
     *ret_left = old;
     error = guard_claim(posix, mode);
     if (error < 0) {
-        guard_say(posix, message, error, "the kernel does not give it exclusively (O_EXCL)");
+        guard_say(posix, message, error,
+                  "another program or the kernel has it open exclusively (O_EXCL)");
     } else {
         error = guard_change_bytes(posix, old, mode);
         if (error < 0)
-            guard_say(posix, message, error, "another program uses it (QEMU's locks)");
+            guard_say(posix, message, error, "in use by another program (QEMU's locks)");
     }
     /* Back to the weaker lock: nothing stands in the way of that. */
     if (error < 0 && old != GUARD_NONE && guard_flock_once(posix, posix->guard_fd, old) < 0)
@@ -265,7 +266,7 @@ static int guard_strengthen(struct posix *posix, enum guard_mode mode, char *mes
     if (posix->guard_fd < 0) {
         int fd = posix->calls->reopen(posix->cursor_fd, guard_access(posix));
         if (fd < 0) {
-            guard_say(posix, message, fd, "it cannot be opened to be locked");
+            guard_say(posix, message, fd, "cannot open it for locking");
             return fd;
         }
         guard_put_fd(posix, &posix->guard_fd, fd);
@@ -283,7 +284,7 @@ static int guard_weaken(struct posix *posix, enum guard_mode mode, char *message
 {
     int error = guard_flock_once(posix, posix->guard_fd, mode);
     if (error < 0) {
-        guard_say(posix, message, error, "its lock was lost while it was made a shared one");
+        guard_say(posix, message, error, "the lock was lost during the downgrade to a shared one");
         guard_drop(posix);
         return error;
     }
@@ -380,7 +381,7 @@ void posix_pin(struct backend *backend, struct engine *engine)
         struct log_line line;
         log_begin(&line, LOG_LEVEL_WARNING, "guard_not_pinned");
         log_text(&line, "message",
-                 "if the daemon is killed, the lock can fall before the last I/O has landed");
+                 "if the daemon is killed, the lock may be released before its last I/O has ended");
         log_errno(&line, error);
         log_end(&line);
     }

@@ -50,12 +50,11 @@ static int posix_locate(const struct backend_open *open_, struct stat *ret_statu
     else
         fd = open(open_->path, O_PATH | O_CLOEXEC);
     if (fd < 0)
-        return posix_say(message, -errno, "it cannot be opened");
+        return posix_say(message, -errno, "cannot open it");
     if (fstat(fd, ret_status) < 0)
-        return posix_say(message, -errno, "it cannot be looked at (fstat)");
+        return posix_say(message, -errno, "cannot examine it (fstat)");
     if (!S_ISREG(ret_status->st_mode) && !S_ISBLK(ret_status->st_mode)) {
-        (void)snprintf(message, BACKEND_MESSAGE_MAX,
-                       "it is neither a regular file nor a block device");
+        (void)snprintf(message, BACKEND_MESSAGE_MAX, "neither a regular file nor a block device");
         return -ENOTBLK;
     }
     return TAKE_FD(fd);
@@ -89,11 +88,11 @@ static int posix_open_cursor(const struct posix *posix, const struct backend_ope
             return TAKE_FD(fd);
         }
         if (open_->read_write_asked || !posix_falls_back(error))
-            return posix_say(message, error, "it cannot be opened read/write");
+            return posix_say(message, error, "cannot open it read/write");
     }
     int fd = posix->calls->reopen(path_fd, O_RDONLY);
     if (fd < 0)
-        return posix_say(message, fd, "it cannot be opened read-only");
+        return posix_say(message, fd, "cannot open it read-only");
     *ret_read_write = false;
     return fd;
 }
@@ -112,12 +111,12 @@ static int posix_open_data(struct posix *posix, bool read_write, struct backend_
             return fd;
         }
         if (fd != -EINVAL)
-            return posix_say(message, fd, "it cannot be opened for direct I/O");
+            return posix_say(message, fd, "cannot open it for direct I/O");
     }
     /* The file system cannot do direct I/O: buffered is effective then, and get_info says so. */
     info->direct = false;
     int fd = posix->calls->reopen(posix->cursor_fd, flags);
-    return fd < 0 ? posix_say(message, fd, "its data descriptor cannot be opened") : fd;
+    return fd < 0 ? posix_say(message, fd, "cannot open it for I/O") : fd;
 }
 
 /* zram answers RWF_NOWAIT as if it could not block, and blocks. */
@@ -203,7 +202,7 @@ static int posix_fill_info(struct posix *posix, const struct stat *status,
     if (error == 0 && posix->kind == DEVICE_BLOCK)
         error = devprobe_logical_block(posix->cursor_fd, &block);
     if (error < 0)
-        return posix_say(message, error, "its size cannot be asked for");
+        return posix_say(message, error, "cannot get its size");
     info->kind = posix->kind;
     info->granule_bytes = block > SECTOR_SIZE_MIN ? block : SECTOR_SIZE_MIN;
     info->identity = (struct device_identity){.kind = (uint64_t)posix->kind};
@@ -283,7 +282,7 @@ static int posix_look_around(const struct posix *posix, struct backend_info *inf
         return error;
     error = outside_find_related(&info->identity, info->related, &info->related_count);
     if (error < 0)
-        return posix_say(message, error, "what shares its bytes cannot be found out");
+        return posix_say(message, error, "cannot find out which devices share its bytes");
     outside_key(posix->cursor_fd, &info->identity, &info->key);
     info->volatile_storage = outside_is_volatile(posix->cursor_fd, &info->identity);
     return 0;
@@ -299,8 +298,10 @@ int backend_posix_open(const struct backend_open *open_, struct backend **ret_ba
         return path_fd;
     CLEANUP(cleanup_posix)
     struct posix *posix = posix_new(S_ISBLK(status.st_mode) ? DEVICE_BLOCK : DEVICE_FILE);
-    if (posix == NULL)
-        return posix_say(message, -ENOMEM, "no memory for it");
+    if (posix == NULL) {
+        (void)snprintf(message, BACKEND_MESSAGE_MAX, "out of memory");
+        return -ENOMEM;
+    }
     posix->cursor_fd =
         posix_open_cursor(posix, open_, path_fd, status.st_mode, &info.read_write, message);
     if (posix->cursor_fd < 0)

@@ -200,7 +200,7 @@ START_TEST(passed_descriptor_without_the_right_to_read_is_refused)
     ASSERT_FAILS(blkd_open_fd(fixture.connection, path_only, NULL, &device), EINVAL);
     ASSERT_SAYS("O_PATH");
     ASSERT_FAILS(blkd_open_fd(fixture.connection, write_only, NULL, &device), EINVAL);
-    ASSERT_SAYS("writing only");
+    ASSERT_SAYS("only for writing");
 }
 END_TEST
 

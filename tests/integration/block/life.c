@@ -205,7 +205,7 @@ START_TEST(second_daemon_on_a_socket_says_so_and_ends)
 {
     struct harness_daemon second;
     start_on(&second, fixture.daemon.socket_path, 3);
-    expect_log(&second, "another daemon serves");
+    expect_log(&second, "another daemon is already serving");
     expect_log(&second, fixture.daemon.socket_path);
     harness_daemon_forget_log(&second);
     ASSERT_OK(blkd_ping(fixture.connection)); /* the first one goes on */
@@ -222,7 +222,7 @@ START_TEST(socket_of_another_program_is_left_alone)
     ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
     ck_assert_int_eq(listen(fd, 1), 0);
     start_on(&daemon, address.sun_path, 3);
-    expect_log(&daemon, "another program listens");
+    expect_log(&daemon, "another program is listening");
     harness_daemon_forget_log(&daemon);
     ck_assert_int_eq(access(address.sun_path, F_OK), 0);
 }

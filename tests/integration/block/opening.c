@@ -90,7 +90,7 @@ START_TEST(file_of_odd_size_is_refused)
     harness_make_file(harness_directory(), "odd", 1000, path);
     expect_refused(path, EINVAL);
     ASSERT_SAYS("1000 bytes");
-    ASSERT_SAYS("not a whole number of sectors of 512 bytes");
+    ASSERT_SAYS("not a multiple of the sector size, 512");
     ck_assert_uint_eq(fixture_count_devices(), 0);
 }
 END_TEST
@@ -103,7 +103,7 @@ START_TEST(file_that_is_odd_only_for_larger_sectors_is_refused_for_those)
     config.path = path;
     config.sector_size = 4096;
     ASSERT_FAILS(blkd_open(fixture.connection, &config, &device), EINVAL);
-    ASSERT_SAYS("not a whole number of sectors of 4096 bytes");
+    ASSERT_SAYS("not a multiple of the sector size, 4096");
     config.sector_size = 512;
     device = fixture_open(&config);
     ck_assert_uint_eq(fixture_info(device).size_sectors, 9);
@@ -139,7 +139,7 @@ START_TEST(sector_size_below_the_granule_is_refused)
     }
     config.sector_size = 512;
     ASSERT_FAILS(blkd_open(fixture.connection, &config, &device), EINVAL);
-    ASSERT_SAYS("512 bytes were asked for");
+    ASSERT_SAYS("sector size 512 was requested");
     ASSERT_SAYS("4096");
     ck_assert_uint_eq(info.granule_bytes, 4096);
 }

@@ -258,7 +258,7 @@ class BadInput(locking.LockTest):
             holder.lock(held, offset_bytes=number * KIB, length_bytes=KIB)
         client.queue_lock(session, **FIRST)  # those that wait count
         client.lock(session, offset_bytes=MIB, length_bytes=KIB)
-        self.assertIn("as many locks", self.assert_failed(
+        self.assertIn("limit on locks", self.assert_failed(
             "EDQUOT", client.lock, session, offset_bytes=2 * MIB, length_bytes=KIB))
         self.assert_failed("EDQUOT", client.open_path, self.image("b.img"), lock=True)
         holder.lock(held, SHARED, offset_bytes=0, length_bytes=KIB)  # not a lock more

@@ -111,7 +111,7 @@ class StateDirectory(support.FailureTest):
                                "--state-dir", self.state()], stdin=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, text=True, check=False)
         self.assertEqual(done.returncode, 1)
-        self.assertIn(f"cannot make the state directory {self.state()}: ", done.stderr)
+        self.assertIn(f"cannot create the state directory {self.state()}: ", done.stderr)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Strict(support.FailureTest):
     def test_sync_on_memory(self):
         for level in (pb.SYNC_OS, pb.SYNC_DRIVE):
             path = self.image(f"level-{level}", memory=True)
-            info = self.assert_refused(path, "power cut", sync=level)
+            info = self.assert_refused(path, "power failure", sync=level)
             self.assertEqual(info.asked_sync, level)
             self.assertTrue(info.volatile_storage)
 
@@ -72,7 +72,7 @@ class Strict(support.FailureTest):
     @support.needs("losetup")
     def test_sync_on_a_loop_device_over_memory(self):
         path = self.loop(self.image(memory=True))
-        info = self.assert_refused(path, "power cut", sync=pb.SYNC_OS)
+        info = self.assert_refused(path, "power failure", sync=pb.SYNC_OS)
         self.assertTrue(info.volatile_storage)
 
     @support.needs_root
@@ -103,7 +103,7 @@ class Strict(support.FailureTest):
                 self.assertEqual(client.read(session, 0, MIB), bytes(MIB))
                 method = client.get_info(session).discard
                 self.assertNotEqual(method, pb.DISCARD_METHOD_PUNCH_HOLE)
-                info = self.assert_refused(path, "give space back", discard=True)
+                info = self.assert_refused(path, "release space", discard=True)
                 self.assertTrue(info.asked_discard)
                 self.assertEqual(info.discard, method)
 

@@ -78,12 +78,12 @@ static const struct {
     {"[daemon]\nworkers = 2x\n", "workers = 2x"},
     {"[daemon]\n\nengine = aio\n", ":3: engine = aio: expected auto, io_uring or threads"},
     {"[daemon]\nlog-level = loud\n", "log-level = loud"},
-    {"[daemon]\ncolour = red\n", "[daemon] colour: no such key"},
-    {"[limits]\nworkers = 2\n", "[limits] workers: no such key"},
-    {"[daemon]\narena-mib-per-uid = 1\n", "[daemon] arena-mib-per-uid: no such key"},
+    {"[daemon]\ncolour = red\n", "[daemon] colour: unknown key"},
+    {"[limits]\nworkers = 2\n", "[limits] workers: unknown key"},
+    {"[daemon]\narena-mib-per-uid = 1\n", "[daemon] arena-mib-per-uid: unknown key"},
     {"[limits]\narena-mib-per-connection = 1048577\n", "expected a number from 0 to 1048576"},
     {"[limits]\narena-mib-per-uid = 16777217\n", "expected a number from 0 to 16777216"},
-    {"[daemon]\nsocket =\n", "socket: expected 1 to"},
+    {"[daemon]\nsocket =\n", "socket: must be 1 to"},
     {"[daemon\n", ":1:"},
 };
 

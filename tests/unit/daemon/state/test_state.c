@@ -30,7 +30,7 @@ START_TEST(the_directory_is_made_with_the_last_part_of_its_parent_only)
     begin();
     ck_assert_int_eq(access(directory, F_OK), 0);
     (void)snprintf(directory, sizeof(directory), "%s/no/such/place", place);
-    refuses(-ENOENT, "cannot make the state directory");
+    refuses(-ENOENT, "cannot create the state directory");
     (void)snprintf(directory, sizeof(directory), "%s/no", place);
     ck_assert_int_eq(access(directory, F_OK), -1);
 }
@@ -180,14 +180,14 @@ START_TEST(a_directory_that_others_can_change_is_refused)
 {
     begin();
     ck_assert_int_eq(chmod(directory, 0770), 0);
-    refuses(-EPERM, "can be changed by others");
+    refuses(-EPERM, "other users than the daemon's can change");
     ck_assert_int_eq(chmod(directory, 0702), 0);
-    refuses(-EPERM, "can be changed by others");
+    refuses(-EPERM, "other users than the daemon's can change");
     ck_assert_int_eq(chmod(directory, 0755), 0);
     begin();
     if (geteuid() == 0) {
         ck_assert_int_eq(chown(directory, 65534, 65534), 0);
-        refuses(-EPERM, "can be changed by others");
+        refuses(-EPERM, "other users than the daemon's can change");
     }
 }
 END_TEST
