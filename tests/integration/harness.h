@@ -99,6 +99,17 @@ void harness_zram_add(struct harness_zram *zram, uint64_t size_bytes);
 /* The daemon must have closed it. */
 void harness_zram_remove(const struct harness_zram *zram);
 
+/* ---- limits on the daemon's time ---- */
+
+/* 1 on a quiet machine; N where the same things take N times as long now. Takes 30 ms or so. */
+double harness_slowness(void);
+/* Before something whose time is limited: remembers how slow the machine is, if it has not just
+ * been measured. Each daemon's start does this. */
+void harness_pace_look(void);
+/* Whether it was done within the limit, or the machine is or was too busy to say that it should
+ * have been. */
+bool harness_in_time(uint64_t took_ms, uint64_t limit_ms);
+
 /* ---- between the harness's own files ---- */
 
 /* Gives back what tests under this directory have left: zram devices, mounts, files. Prints logs.

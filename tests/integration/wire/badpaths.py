@@ -13,6 +13,7 @@ import tempfile
 import unittest
 
 import hostile
+import pace
 import wire
 from hostile import SECTOR, SIZE, as_nobody, needs_root
 from wire import pb
@@ -328,9 +329,9 @@ class FuseDescriptors(hostile.HostileTest):
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.addCleanup(self.stop_server)
         self.file = os.path.join(self.mount, "image")
-        deadline = hostile.time.monotonic() + hostile.SETTLE_SECONDS
+        watch = pace.Watch()
         while not os.path.exists(self.file):
-            if self.server.poll() is not None or hostile.time.monotonic() > deadline:
+            if self.server.poll() is not None or not watch.within(hostile.SETTLE_SECONDS):
                 self.fail(f"nbdfuse did not start: {self.server.stderr.read().decode()}")
             hostile.pause(0.02)
 

@@ -6,6 +6,7 @@ As a program: server.py COMMAND ARGUMENT..., runs the command with $BLKD_SOCKET 
 """
 
 import os
+import pathlib
 import re
 import select
 import shutil
@@ -14,7 +15,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import pace  # noqa: E402
 
 START_SECONDS = 20
 STOP_SECONDS = 20
@@ -52,9 +56,9 @@ class Daemon:
     def _wait_ready(self):
         """It is ready when it can be connected to; its end would say that it never will be."""
         pidfd = os.pidfd_open(self.process.pid)
-        deadline = time.monotonic() + START_SECONDS
+        watch = pace.Watch()
         try:
-            while time.monotonic() < deadline:
+            while watch.within(START_SECONDS):
                 with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                     if probe.connect_ex(self.socket_path) == 0:
                         return
@@ -84,10 +88,15 @@ class Daemon:
     def stop(self):
         """SIGTERM. Raises if it does not end well, or if a sanitizer reported something."""
         self.process.send_signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            status = "none: it did not end"
+        watch = pace.Watch()
+        while True:
+            try:
+                status = self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                if watch.within(STOP_SECONDS):
+                    continue
+                status = "none: it did not end"
+            break
         log = self.log()
         self._end()
         if status != 0 or SANITIZER.search(log):
