@@ -225,6 +225,7 @@ int harness_main(Suite *suite)
         mmap(NULL, sizeof(*skipped), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (skipped == MAP_FAILED)
         return 1;
+    harness_pace_begin();
     make_program_directories();
     /* What a failed test leaves running becomes a child of this process, which can wait for its
      * end. */

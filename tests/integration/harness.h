@@ -118,6 +118,7 @@ void harness_clean_up(const char *directory);
 /* A name in the test's directory that tells harness_clean_up what to undo. */
 void harness_remember(const char *name);
 void harness_forget(const char *name);
+void harness_pace_begin(void);
 void harness_device_undo(const char *name);
 void harness_device_clean_up(void);
 void harness_daemon_clean_up(void);

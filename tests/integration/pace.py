@@ -22,7 +22,7 @@ SPINS_SECONDS = 0.01   # of CPU time
 SYNC_SECONDS = 0.02
 SPAWNS = 4
 SANITIZER_FACTOR = 5
-FRESH_SECONDS = 2
+FRESH_SECONDS = 5
 
 
 def _spawn_seconds():
