@@ -25,7 +25,7 @@ static const double sync_ms = 20;
 static struct last {
     double slowness;
     double at_ms;
-} *last;
+} * last;
 
 static double clock_ms(clockid_t clock)
 {

@@ -9,6 +9,7 @@ machine can do at that moment (pace.py).
 
 import contextlib
 import ctypes
+import functools
 import os
 import pathlib
 import re
@@ -27,6 +28,7 @@ import unittest
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "wire"),
                 str(pathlib.Path(__file__).resolve().parents[1])]
 
+import keeper  # noqa: E402
 import pace  # noqa: E402
 import wire  # noqa: E402
 from pace import patience, sanitized  # noqa: E402,F401
@@ -63,9 +65,42 @@ def needs(*programs):
     return unittest.skipIf(missing, f"needs {', '.join(missing)}")
 
 
+@functools.cache
+def why_no_fuse():
+    """Why nothing can be mounted on FUSE here, or None. Being there does not mean being allowed."""
+    if os.geteuid() != 0:
+        return "needs root and /dev/fuse"
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as error:
+        return f"cannot open /dev/fuse: {error.strerror}"
+    return why_no_mount()
+
+
+@functools.cache
+def why_no_mount():
+    """The same for any file system."""
+    with tempfile.TemporaryDirectory(prefix="blkd-failures-") as path:
+        done = subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "blkd-failures", path],
+                              capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"nothing can be mounted here: {done.stderr.strip()}"
+
+
+@functools.cache
+def why_no_loop():
+    """Why there is no loop device here, or None."""
+    with tempfile.NamedTemporaryFile(prefix="blkd-failures-") as file:
+        file.truncate(MIB)
+        done = subprocess.run(["losetup", "--find", "--show", file.name], capture_output=True,
+                              text=True, check=False)
+        if done.returncode != 0:
+            return f"no loop device can be had here: {done.stderr.strip()}"
+        subprocess.run(["losetup", "--detach", done.stdout.strip()], check=True)
+    return None
+
+
 def needs_fuse(test):
-    return unittest.skipUnless(os.geteuid() == 0 and os.path.exists("/dev/fuse"),
-                               "needs root and /dev/fuse")(test)
+    return unittest.skipIf(why_no_fuse(), why_no_fuse())(test)
 
 
 def process_state(pid):
@@ -98,6 +133,7 @@ class Daemon:
                              TSAN_OPTIONS="report_thread_leaks=0"),
                     preexec_fn=lambda: [resource.setrlimit(*limit) for limit in limits])
             self.pid = self.process.pid
+            keeper.keep_process(self.pid)
             self._wait_ready(notify)
             os.unlink(notify_path)
 
@@ -251,6 +287,7 @@ class FailureTest(unittest.TestCase):
 
     def temporary(self, root):
         path = tempfile.mkdtemp(prefix="blkd-failures-", dir=root)
+        keeper.keep_directory(path)
         self.addCleanup(shutil.rmtree, path)
         return path
 
@@ -301,16 +338,21 @@ class FailureTest(unittest.TestCase):
     def run_tool(self, *command):
         done = subprocess.run(command, capture_output=True, text=True, check=False,
                               timeout=DEADLINE)
-        if done.returncode != 0:
-            self.skipTest(f"{' '.join(command)}: {done.stderr.strip()}")
+        if done.returncode != 0 and command[0] == "mount" and why_no_mount():
+            self.skipTest(why_no_mount())
+        self.assertEqual(done.returncode, 0, f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout.strip()
 
     def loop(self, path, *options):
+        if why_no_loop():
+            self.skipTest(why_no_loop())
         device = self.run_tool("losetup", "--find", "--show", *options, path)
         self.addCleanup(subprocess.run, ["losetup", "--detach", device], check=False)
         return device
 
     def mount_tmpfs(self, size):
+        if why_no_mount():
+            self.skipTest(why_no_mount())
         path = os.path.join(self.directory, f"small-{size}")
         os.mkdir(path)
         self.run_tool("mount", "-t", "tmpfs", "-o", f"size={size}", "blkd-failures", path)
@@ -319,6 +361,7 @@ class FailureTest(unittest.TestCase):
 
     def start_process(self, *command, **more):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **more)
+        keeper.keep_process(process.pid)
         self.addCleanup(self._end_process, process)
         return process
 
@@ -386,6 +429,7 @@ def fork_client(function):
         finally:
             os._exit(1)
     os.close(write_end)
+    keeper.keep_process(pid)
     return pid, read_end
 
 

@@ -18,6 +18,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+import keeper  # noqa: E402
 import pace  # noqa: E402
 
 START_SECONDS = 20
@@ -31,6 +32,7 @@ class Daemon:
     def __init__(self, config="", mode=0o600):
         program = os.environ["BLKD_BIN"]
         self.directory = tempfile.mkdtemp(prefix="blkd-test-")
+        keeper.keep_directory(self.directory)
         os.chmod(self.directory, 0o755)
         self.socket_path = os.path.join(self.directory, "blkd.sock")
         self.log_path = os.path.join(self.directory, "log")
@@ -46,6 +48,7 @@ class Daemon:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log,
                                             env=dict(os.environ, ASAN_OPTIONS=options))
+        keeper.keep_process(self.process.pid)
         try:
             self._wait_ready()
             os.chmod(self.socket_path, mode)
