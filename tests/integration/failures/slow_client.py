@@ -171,10 +171,10 @@ class SlowClient(support.FailureTest):
         holder.send_bytes(data[:-1])
         self.assert_ends(holder, "frame", 1)
 
+    @support.needs_fuse
+    @support.needs("nbdkit", "nbdfuse")
     def test_half_a_frame_behind_the_close_of_a_slow_lock_holder(self):
         """The lock goes when its last I/O ends, with nothing more to receive at that time."""
-        if os.geteuid() != 0:
-            self.skipTest("needs root and FUSE")
         slow = support.NbdImage(self, "slow", "--filter=delay", "memory", "64M", "delay-read=3")
         holder = self.client()
         session = holder.open_path(slow.path, lock=True)
