@@ -35,8 +35,8 @@ class Runs(unittest.TestCase):
     def add_flaky(self, name):
         self.add(name, 'test -e "$0" || { touch "$0"; echo "the first time"; exit 1; }')
 
-    def run_tests(self, name="run"):
-        return subprocess.run([TESTS, "run", self.results, name, self.command],
+    def run_tests(self, name="run", options=()):
+        return subprocess.run([TESTS, "run", self.results, name, self.command, *options],
                               capture_output=True, text=True, check=False,
                               env={"CTEST": "ctest", **os.environ})
 
@@ -111,6 +111,15 @@ class Runs(unittest.TestCase):
         self.assertNotEqual(self.run_tests().returncode, 0)
         self.assertEqual(self.sum("2"), (1, ["failed: the run itself, with exit code 3 (run)",
                                              "0 passed, 3 failed, 0 skipped"]))
+
+    def test_options_of_ctest_hold_the_second_time_too(self):
+        for name in ("bad", "good", "left-out"):
+            self.add(name, f'echo x >>"$0"; exit {int(name != "good")}')
+        options = ["--", "--tests-regex", "^(bad|good|left-out)$", "--exclude-regex", "left"]
+        self.assertNotEqual(self.run_tests(options=options).returncode, 0)
+        self.assertEqual(self.sum()[1], ["failed: bad (run)", "1 passed, 1 failed, 0 skipped"])
+        self.assertEqual((self.directory / "good").read_text(), "x\n", "it was run again, too")
+        self.assertFalse((self.directory / "left-out").exists())
 
     def test_what_it_needs_is_run_again_with_it(self):
         self.add("before", 'echo x >>"$0"', "FIXTURES_SETUP room")
