@@ -22,7 +22,7 @@ class Limits(unittest.TestCase):
 
     def within(self, before, after, took, limit=1.0):
         """Whether it is in time on a machine that is so slow before and after."""
-        with mock.patch.object(pace, "recent", lambda: before):
+        with mock.patch.object(pace, "last", lambda: before):
             watch = pace.Watch()
         with mock.patch.object(pace, "slowness", lambda: after):
             return watch.within(limit, took)
@@ -38,14 +38,17 @@ class Limits(unittest.TestCase):
     def test_not_for_everything(self):
         self.assertFalse(self.within(10, 10, 11))
 
+    def test_nothing_takes_for_ever(self):
+        self.assertTrue(self.within(1000, 1000, pace.EVER_SECONDS - 1))
+        self.assertFalse(self.within(1000, 1000, pace.EVER_SECONDS + 1))
+
     def test_a_sanitizer_is_slow(self):
         with mock.patch.object(pace, "sanitized", lambda: True):
             self.assertTrue(self.within(1, 1, 4.9))
             self.assertFalse(self.within(1, 1, 5.1))
 
     def test_what_is_in_time_costs_no_measurement(self):
-        with mock.patch.object(pace, "recent", lambda: 1), \
-                mock.patch.object(pace, "slowness", side_effect=AssertionError):
+        with mock.patch.object(pace, "slowness", side_effect=AssertionError):
             self.assertTrue(pace.Watch().within(60))
 
     def test_a_busy_machine_is_seen_to_be_slow(self):

@@ -23,6 +23,7 @@ SYNC_SECONDS = 0.02
 SPAWNS = 4
 SANITIZER_FACTOR = 5
 FRESH_SECONDS = 5
+EVER_SECONDS = 120  # what has not come by then never will, however busy the machine
 
 
 def _spawn_seconds():
@@ -64,11 +65,15 @@ def slowness():
     return value
 
 
-def recent():
-    """The same, but one of a moment ago will do."""
-    if time.monotonic() - _Measured.at < FRESH_SECONDS:
-        return _Measured.slowness
-    return slowness()
+def look():
+    """Before something whose time is limited: measures, if that has not just been done. It may take a
+    second on a busy machine; so a Watch does not do it itself."""
+    if time.monotonic() - _Measured.at > FRESH_SECONDS:
+        slowness()
+
+
+def last():
+    return _Measured.slowness
 
 
 @functools.cache
@@ -81,15 +86,15 @@ def sanitized():
 def patience(seconds):
     """A limit on the daemon's time: stretched for a sanitizer, and for a machine that was busy at the
     last measurement or is so now."""
-    last = _Measured.slowness
-    return seconds * (SANITIZER_FACTOR if sanitized() else 1) * max(last, slowness())
+    before = last()
+    return seconds * (SANITIZER_FACTOR if sanitized() else 1) * max(before, slowness())
 
 
 class Watch:
     """Runs from its making."""
 
     def __init__(self):
-        self.before = recent()
+        self.before = last()
         self.begin = time.monotonic()
         self.after = None
 
@@ -103,6 +108,8 @@ class Watch:
         limit *= SANITIZER_FACTOR if sanitized() else 1
         if took < limit:
             return True
+        if took > max(limit, EVER_SECONDS):
+            return False
         self.after = slowness()
         return took < limit * max(self.before, self.after)
 

@@ -286,6 +286,7 @@ class FailureTest(unittest.TestCase):
     exit_status = 0
 
     def setUp(self):
+        pace.look()
         self.directory = self.temporary("/tmp")
         self.memory = self.temporary("/dev/shm")
         self.daemon = self.start_daemon(self.config)

@@ -91,6 +91,7 @@ class HostileTest(unittest.TestCase):
         return os.fsencode(path)
 
     def setUp(self):
+        pace.look()
         self.check_witness()
         # Cleanups run last in, first out: when this one runs, all connections are closed.
         self.addCleanup(self.settle, "descriptors", self.daemon.descriptors,
