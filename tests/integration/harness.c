@@ -207,6 +207,45 @@ char *harness_read_text(const char *path)
 
 /* ---- the program ---- */
 
+static void clean_up_program(void)
+{
+    for (int place = 0; place < PLACES; place++)
+        harness_clean_up(program_directories[place]);
+}
+
+/* Waits for the end of every process that has the pipe's other end: of this program and its tests,
+ * not of the daemons, which end with the test that started them. */
+static _Noreturn void watch(int read_end)
+{
+    char byte = 0;
+    int null = open("/dev/null", O_RDWR); /* or ctest would wait for its output to end */
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && null >= 0; fd++)
+        (void)dup2(null, fd);
+    (void)setsid();
+    while (read(read_end, &byte, sizeof(byte)) < 0 && errno == EINTR) {
+    }
+    clean_up_program();
+    _exit(0);
+}
+
+/* What cleans up if this program is killed. It has lost its parent before: who kills a process with
+ * all its children does not find it. */
+static void start_watchdog(void)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return;
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)close(ends[1]);
+        if (fork() == 0)
+            watch(ends[0]);
+        _exit(0);
+    }
+    (void)waitpid(pid, NULL, 0);
+    (void)close(ends[0]); /* the other one stays open until the end */
+}
+
 static void make_program_directories(void)
 {
     for (int place = 0; place < PLACES; place++) {
@@ -225,7 +264,9 @@ int harness_main(Suite *suite)
         mmap(NULL, sizeof(*skipped), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (skipped == MAP_FAILED)
         return 1;
+    harness_pace_begin();
     make_program_directories();
+    start_watchdog();
     /* What a failed test leaves running becomes a child of this process, which can wait for its
      * end. */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -239,8 +280,7 @@ int harness_main(Suite *suite)
     (void)signal(SIGPIPE,
                  SIG_IGN); /* nobody may read the logs, and it is cleaned up all the same */
     on_exit_of_test();     /* if the tests ran in this process (CK_FORK=no) */
-    for (int place = 0; place < PLACES; place++)
-        harness_clean_up(program_directories[place]);
+    clean_up_program();
     if (failed > 0)
         return 1;
     return run > 0 && atomic_load(skipped) == (unsigned int)run ? HARNESS_SKIP : 0;

@@ -4,8 +4,9 @@
  *
  * All functions are called from a Check test and fail it when they cannot do what they are asked
  * for. What they made goes when the test's process ends, in whatever way: one that succeeds gives
- * it back itself at its exit; for one that fails, hangs or crashes harness_main does. The log of a
- * daemon that harness_daemon_stop has not approved of is printed then.
+ * it back itself at its exit; for one that fails, hangs or crashes harness_main does; where that is
+ * killed, too, a process does that waits for it. The log of a daemon that harness_daemon_stop has
+ * not approved of is printed then.
  */
 #ifndef BLKD_TESTS_HARNESS_H
 #define BLKD_TESTS_HARNESS_H
@@ -83,6 +84,8 @@ struct harness_loop {
     char path[32];
 };
 
+/* Whether loop devices can be had here; otherwise skips the test. */
+bool harness_needs_loop(void);
 /* Detached by harness_loop_detach or the end of the test, when the daemon has closed it. */
 void harness_loop_attach(struct harness_loop *loop, const char *file, unsigned int block_bytes,
                          bool read_only);
@@ -93,11 +96,21 @@ struct harness_zram {
     char path[32];
 };
 
-/* Whether this kernel has zram. */
-bool harness_zram_exists(void);
-void harness_zram_add(struct harness_zram *zram, uint64_t size_bytes);
+/* False: none can be had here, and the test is skipped. */
+bool harness_zram_add(struct harness_zram *zram, uint64_t size_bytes);
 /* The daemon must have closed it. */
 void harness_zram_remove(const struct harness_zram *zram);
+
+/* ---- limits on the daemon's time ---- */
+
+/* 1 on a quiet machine; N where the same things take N times as long now. Takes 30 ms or so. */
+double harness_slowness(void);
+/* Before something whose time is limited: remembers how slow the machine is, if it has not just
+ * been measured. Each daemon's start does this. */
+void harness_pace_look(void);
+/* Whether it was done within the limit, or the machine is or was too busy to say that it should
+ * have been. */
+bool harness_in_time(uint64_t took_ms, uint64_t limit_ms);
 
 /* ---- between the harness's own files ---- */
 
@@ -107,6 +120,7 @@ void harness_clean_up(const char *directory);
 /* A name in the test's directory that tells harness_clean_up what to undo. */
 void harness_remember(const char *name);
 void harness_forget(const char *name);
+void harness_pace_begin(void);
 void harness_device_undo(const char *name);
 void harness_device_clean_up(void);
 void harness_daemon_clean_up(void);

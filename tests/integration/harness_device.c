@@ -34,6 +34,42 @@ static void remember_loop(int fd)
     ck_abort_msg("a test has at most %d loop devices", LOOPS_MAX);
 }
 
+/* Where /dev is not the kernel's own, a new device has no node there, and gets one for the test. */
+static const char node_name[] = "loop-%u";
+
+static void make_node(const struct harness_loop *loop)
+{
+    char name[32];
+    if (mknod(loop->path, S_IFBLK | 0600, makedev(LOOP_MAJOR_NUMBER, loop->number)) < 0)
+        return;
+    (void)snprintf(name, sizeof(name), node_name, loop->number);
+    harness_remember(name);
+}
+
+bool harness_needs_loop(void)
+{
+    if (!harness_needs_root())
+        return false;
+    CLEANUP_CLOSE int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    if (control < 0) {
+        harness_skip("cannot open /dev/loop-control: %s", strerror(errno));
+        return false;
+    }
+    struct harness_loop loop = {.fd = -1};
+    int number = ioctl(control, LOOP_CTL_GET_FREE);
+    loop.number = (unsigned int)number;
+    (void)snprintf(loop.path, sizeof(loop.path), "/dev/loop%d", number);
+    if (number >= 0)
+        make_node(&loop);
+    loop.fd = number < 0 ? -1 : open(loop.path, O_RDWR | O_CLOEXEC);
+    if (loop.fd < 0) {
+        harness_skip("no loop device can be had here: %s: %s", loop.path, strerror(errno));
+        return false;
+    }
+    (void)close(loop.fd);
+    return true;
+}
+
 /* A free one; another program may take it before we do. */
 static int open_free_loop(struct harness_loop *loop)
 {
@@ -43,7 +79,7 @@ static int open_free_loop(struct harness_loop *loop)
     ck_assert_msg(number >= 0, "no loop device is free: %s", strerror(errno));
     loop->number = (unsigned int)number;
     (void)snprintf(loop->path, sizeof(loop->path), "/dev/loop%d", number);
-    (void)mknod(loop->path, S_IFBLK | 0600, makedev(LOOP_MAJOR_NUMBER, loop->number));
+    make_node(loop);
     int fd = open(loop->path, O_RDWR | O_CLOEXEC);
     ck_assert_msg(fd >= 0, "cannot open %s: %s", loop->path, strerror(errno));
     return fd;
@@ -111,23 +147,48 @@ static bool remove_zram(uint64_t number)
     return false;
 }
 
-bool harness_zram_exists(void)
+/* Reading hot_add makes a device, even where nobody may write to sysfs to take it away again: that
+ * is looked at first. */
+static bool zram_can_be_removed(void)
 {
-    return access(zram_add, F_OK) == 0;
+    if (access(zram_add, R_OK) == 0 && access(zram_remove, W_OK) == 0)
+        return true;
+    if (errno == ENOENT)
+        harness_skip("this kernel has no zram");
+    else
+        harness_skip("cannot use %s: %s", zram_remove, strerror(errno));
+    return false;
 }
 
-void harness_zram_add(struct harness_zram *zram, uint64_t size_bytes)
+/* Its size is set, and there is a node in /dev: in a container there may be none. */
+static bool zram_is_ready(struct harness_zram *zram, uint64_t size_bytes)
 {
     char path[64];
+    (void)snprintf(path, sizeof(path), "/sys/block/zram%u/disksize", zram->number);
+    if (!write_number(path, size_bytes)) {
+        harness_skip("cannot write %s: %s", path, strerror(errno));
+        return false;
+    }
+    (void)snprintf(zram->path, sizeof(zram->path), "/dev/zram%u", zram->number);
+    CLEANUP_CLOSE int fd = open(zram->path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        harness_skip("cannot open %s: %s", zram->path, strerror(errno));
+    return fd >= 0;
+}
+
+bool harness_zram_add(struct harness_zram *zram, uint64_t size_bytes)
+{
     char name[32];
-    CLEANUP_FREE char *number = harness_read_text(zram_add); /* reading it makes a device */
+    if (!harness_needs_root() || !zram_can_be_removed())
+        return false;
+    CLEANUP_FREE char *number = harness_read_text(zram_add);
     zram->number = (unsigned int)strtoul(number, NULL, 10);
     (void)snprintf(name, sizeof(name), zram_name, zram->number);
     harness_remember(name);
-    (void)snprintf(path, sizeof(path), "/sys/block/zram%u/disksize", zram->number);
-    ck_assert_msg(write_number(path, size_bytes), "cannot write %s: %s", path, strerror(errno));
-    (void)snprintf(zram->path, sizeof(zram->path), "/dev/zram%u", zram->number);
-    ck_assert_int_eq(access(zram->path, F_OK), 0);
+    if (zram_is_ready(zram, size_bytes))
+        return true;
+    harness_zram_remove(zram);
+    return false;
 }
 
 void harness_zram_remove(const struct harness_zram *zram)
@@ -142,9 +203,14 @@ void harness_zram_remove(const struct harness_zram *zram)
 
 void harness_device_undo(const char *name)
 {
-    static const char prefix[] = "zram-";
-    if (strncmp(name, prefix, sizeof(prefix) - 1) == 0)
-        (void)remove_zram(strtoull(name + sizeof(prefix) - 1, NULL, 10));
+    unsigned int number = 0;
+    char path[32];
+    if (sscanf(name, zram_name, &number) == 1) {
+        (void)remove_zram(number);
+    } else if (sscanf(name, node_name, &number) == 1) {
+        (void)snprintf(path, sizeof(path), "/dev/loop%u", number);
+        (void)unlink(path);
+    }
 }
 
 void harness_device_clean_up(void)

@@ -2,6 +2,7 @@
 /* Who may do what: read-only devices and sessions, passed descriptors, users that are not root. */
 #include "fixture.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -59,7 +60,7 @@ START_TEST(read_only_device_is_opened_read_only)
 {
     struct harness_loop loop;
     char path[HARNESS_PATH_MAX];
-    if (!harness_needs_root())
+    if (!harness_needs_loop())
         return;
     harness_join(harness_directory(), "backing", path);
     fill_outside(path);
@@ -82,7 +83,10 @@ START_TEST(file_on_read_only_mount_is_opened_read_only)
     ck_assert_int_eq(mkdir(target, 0700), 0);
     harness_join(source, "image", path);
     fill_outside(path);
-    ck_assert_int_eq(mount(source, target, NULL, MS_BIND, NULL), 0);
+    if (mount(source, target, NULL, MS_BIND, NULL) < 0 && errno == EPERM) {
+        harness_skip("nothing can be mounted here");
+        return;
+    }
     ck_assert_int_eq(mount(NULL, target, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL), 0);
     harness_join(target, "image", path);
     expect_fallback(path);

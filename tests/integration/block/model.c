@@ -22,7 +22,7 @@ enum {
     NEIGHBOURS = 9, /* more than a file system's block of 8 sectors has */
     GENERATIONS = 4095,
     FULL_EVERY = 1000,
-    MODEL_TIMEOUT_S = 600,
+    MODEL_TIMEOUT_S = 1000,
 };
 
 struct model {

@@ -20,24 +20,16 @@ static const char *place_name(enum place_kind kind)
     return names[kind];
 }
 
+/* Whether it can be made here; of zram, this shows when it is tried. */
 static bool place_exists(enum place_kind kind)
 {
     if (kind == PLACE_FILE || kind == PLACE_MEMORY_FILE)
         return true;
-    if (!harness_needs_root())
-        return false;
-    if (kind != PLACE_ZRAM && access("/dev/loop-control", F_OK) < 0) {
-        harness_skip("there is no /dev/loop-control");
-        return false;
-    }
-    if (kind == PLACE_ZRAM && !harness_zram_exists()) {
-        harness_skip("this kernel has no zram");
-        return false;
-    }
-    return true;
+    return kind == PLACE_ZRAM || harness_needs_loop();
 }
 
-static void place_make(struct place *place)
+/* False: the test has been skipped. */
+static bool place_make(struct place *place)
 {
     switch (place->kind) {
     case PLACE_FILE:
@@ -56,10 +48,12 @@ static void place_make(struct place *place)
         (void)snprintf(place->path, sizeof(place->path), "%s", place->loop.path);
         break;
     case PLACE_ZRAM:
-        harness_zram_add(&place->zram, place->size_bytes);
+        if (!harness_zram_add(&place->zram, place->size_bytes))
+            return false;
         (void)snprintf(place->path, sizeof(place->path), "%s", place->zram.path);
         break;
     }
+    return true;
 }
 
 bool place_begin(struct place *place, int row, uint64_t size_bytes)
@@ -70,9 +64,8 @@ bool place_begin(struct place *place, int row, uint64_t size_bytes)
         .size_bytes = size_bytes,
     };
     harness_note("%s, %s", place_name(place->kind), place->direct ? "direct" : "buffered");
-    if (!place_exists(place->kind))
+    if (!place_exists(place->kind) || !place_make(place))
         return false;
-    place_make(place);
     place->used = true;
     return true;
 }

@@ -6,13 +6,12 @@ flock or O_EXCL, comes after the last write has landed."""
 import fcntl
 import mmap
 import os
-import time
 import unittest
 
 import locking
 import support
 from locking import EXCLUSIVE
-from support import KIB, MIB, pb
+from support import KIB, MIB, pace, pb
 
 PAGE = 4 * KIB
 WRITES = 4  # the server does not do them all at once
@@ -61,13 +60,13 @@ class KilledDaemon(locking.LockTest):
 
     def kill(self):
         self.daemon.process.kill()
-        self.begin = time.monotonic()
+        self.watch = pace.Watch()
 
     def check_all_landed(self, contents):
         """Right after a successor has it."""
         self.assertEqual(self.in_flight(), 0, "writes are still in flight")
         self.assertEqual(self.landed(contents), WRITES)
-        self.assertLess(time.monotonic() - self.begin, 10 * DELAY_SECONDS)
+        self.assert_took(self.watch, 10 * DELAY_SECONDS, "the end of its writes")
         self.daemon.process.wait()
         self.daemon = None
 

@@ -9,7 +9,7 @@ import time
 import unittest
 
 import support
-from support import KIB, MIB, SECTOR, pb, wire
+from support import KIB, MIB, SECTOR, pace, pb, wire
 
 MANY = 1000
 IDLE = 10000
@@ -26,11 +26,12 @@ class Trickle(threading.Thread):
         self.client = client
         self.seconds = seconds
         self.reason = None
+        self.in_time = False
         self.start()
 
     def run(self):
         request = pb.Request(id=77, open=pb.Open(config=pb.Config(path=b"/tmp/x" * 30)))
-        begin = time.monotonic()
+        watch = pace.Watch()
         for byte in wire.frame(request):
             try:
                 self.client.send_bytes(bytes([byte]))
@@ -39,7 +40,8 @@ class Trickle(threading.Thread):
             if not self.client.receives_nothing(1):
                 break
         self.reason = self.client.wait_closed()
-        self.seconds = time.monotonic() - begin
+        self.seconds = watch.seconds()
+        self.in_time = watch.within(3 + 2)
 
 
 class Scale(support.FailureTest):
@@ -55,8 +57,10 @@ class Scale(support.FailureTest):
         (net.core.somaxconn). Their Hellos go out before the first answer is looked at."""
         if count > MANY:
             return self.connect(MANY) + self.connect(count - MANY)
-        clients = [self.client(greet=False) for _ in range(count)]
-        ids = [client.start("hello", pb.Hello(version=1)) for client in clients]
+        clients, ids = [], []
+        for _ in range(count):  # a Hello has five seconds, however long this loop takes
+            clients.append(self.client(greet=False))
+            ids.append(clients[-1].start("hello", pb.Hello(version=1)))
         for client, request_id in zip(clients, ids):
             client.finish(request_id)
         return clients
@@ -86,7 +90,7 @@ class Scale(support.FailureTest):
         trickle.join(support.DEADLINE)
         self.assertEqual(trickle.reason.status, pb.STATUS_ETIMEDOUT, trickle.reason)
         self.assertGreaterEqual(trickle.seconds, 2.5)
-        self.assertLess(trickle.seconds, 3 + support.patience(2))
+        self.assertTrue(trickle.in_time, f"{trickle.seconds} s")
         for client in clients:
             client.close()
         self.wait_descriptors(descriptors)
@@ -99,10 +103,9 @@ class Scale(support.FailureTest):
         each = (self.daemon.resident_bytes() - before) / IDLE
         if not support.sanitized():
             self.assertLessEqual(each, IDLE_BYTES, "memory of an idle connection")
-        # The limits on Hello end meanwhile; after that there is nothing to wake up for.
-        support.wait_until(lambda: self.quiet(0.5), "the daemon becomes quiet")
-        if not support.sanitized():
-            self.assertTrue(self.quiet(IDLE_SECONDS), "CPU is used by idle connections")
+        # When the limits on Hello have ended, there is nothing to wake up for.
+        support.wait_until(lambda: self.quiet(0.5 if support.sanitized() else IDLE_SECONDS),
+                           "idle connections use no CPU")
         self.ping_all(clients + [first])
         for client in clients:
             client.close()

@@ -9,7 +9,7 @@ import time
 import unittest
 
 import support
-from support import KIB, MIB, SECTOR, pb, wire
+from support import KIB, MIB, SECTOR, pace, pb, wire
 
 HELD = 4 * MIB + 2 * MIB  # what one connection may make the daemon hold, and some slack
 
@@ -98,11 +98,11 @@ class SlowClient(support.FailureTest):
     # ---- time limits ----
 
     def assert_ends(self, client, what, seconds):
-        begin = time.monotonic()
+        watch = pace.Watch()
         reason = client.wait_closed()
+        self.assert_took(watch, seconds + 1, "the end")
         self.assertEqual(reason.status, pb.STATUS_ETIMEDOUT, reason)
         self.assertIn(what, reason.message)
-        self.assertLess(time.monotonic() - begin, seconds + support.patience(1))
 
     def test_no_hello(self):
         self.assert_ends(self.client(greet=False), "Hello", 1)
@@ -135,13 +135,26 @@ class SlowClient(support.FailureTest):
         client.send_bytes(b"\1")
         self.assert_ends(client, "frame", 1)
 
+    def until_in_time(self, send, limit):
+        """Calls it with clients of its own until one call takes less than the limit: what this test sends
+        too late itself proves nothing."""
+        for _ in range(20):
+            begin = time.monotonic()
+            try:
+                return send(self.client())
+            except (wire.Closed, BrokenPipeError, ConnectionResetError):
+                self.assertGreater(time.monotonic() - begin, limit, "it was closed too early")
+        raise unittest.SkipTest(f"this machine never gets it done in {limit} s")
+
     def test_a_whole_frame_just_in_time_is_served(self):
-        client = self.client()
-        data = wire.frame(pb.Request(id=9, ping=pb.Ping()))
-        for byte in data:
-            client.send_bytes(bytes([byte]))
-            time.sleep(0.4 / len(data))
-        self.assertEqual(client.wait(9)[0].status, pb.STATUS_OK)
+        def send(client):
+            data = wire.frame(pb.Request(id=9, ping=pb.Ping()))
+            for byte in data:
+                client.send_bytes(bytes([byte]))
+                time.sleep(0.4 / len(data))
+            self.assertEqual(client.wait(9)[0].status, pb.STATUS_OK)
+
+        self.until_in_time(send, 0.9)
 
     def test_half_a_frame_beside_a_lock_is_waited_for(self):
         holder = self.client()
@@ -158,10 +171,10 @@ class SlowClient(support.FailureTest):
         holder.send_bytes(data[:-1])
         self.assert_ends(holder, "frame", 1)
 
+    @support.needs_fuse
+    @support.needs("nbdkit", "nbdfuse")
     def test_half_a_frame_behind_the_close_of_a_slow_lock_holder(self):
         """The lock goes when its last I/O ends, with nothing more to receive at that time."""
-        if os.geteuid() != 0:
-            self.skipTest("needs root and FUSE")
         slow = support.NbdImage(self, "slow", "--filter=delay", "memory", "64M", "delay-read=3")
         holder = self.client()
         session = holder.open_path(slow.path, lock=True)
@@ -207,19 +220,25 @@ class SlowClient(support.FailureTest):
             return b""
 
     def test_time_in_which_the_daemon_was_stopped_does_not_count(self):
-        client = self.client()
-        data = wire.frame(pb.Request(id=9, ping=pb.Ping()))
-        client.send_bytes(data[:4])
-        greeting = self.client(greet=False)
-        for _ in range(2):
-            self.daemon.signal(signal.SIGSTOP)
-            support.wait_until(lambda: support.process_state(self.daemon.pid) == "T", "stopped")
-            time.sleep(1.5)
-            self.daemon.signal(signal.SIGCONT)
-            self.assertTrue(client.receives_nothing(0.2), "the time did count")
-        client.send_bytes(data[4:])
-        self.assertEqual(client.wait(9)[0].status, pb.STATUS_OK)
-        greeting.hello()
+        """Nor does the time count in which this test waits for a CPU: then it is done again."""
+        stops, stopped = 2, 1.5
+
+        def send(client):
+            data = wire.frame(pb.Request(id=9, ping=pb.Ping()))
+            client.send_bytes(data[:4])
+            greeting = self.client(greet=False)
+            for _ in range(stops):
+                self.daemon.signal(signal.SIGSTOP)
+                support.wait_until(lambda: support.process_state(self.daemon.pid) == "T", "stopped")
+                time.sleep(stopped)
+                self.daemon.signal(signal.SIGCONT)
+                if not client.receives_nothing(0.2):
+                    client.receive()
+            client.send_bytes(data[4:])
+            self.assertEqual(client.wait(9)[0].status, pb.STATUS_OK)
+            greeting.hello()
+
+        self.until_in_time(send, stops * stopped + 0.9)
 
 
 if __name__ == "__main__":

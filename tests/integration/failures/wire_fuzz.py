@@ -156,18 +156,18 @@ class Fuzzer:
         return True
 
     def connection(self):
+        """The daemon may end it at any time, even before its Hello if this thread has to wait for a CPU."""
         r = self.random
-        with support.Client(self.daemon, "fuzz", greet=r.random() < 0.95) as client:
-            try:
+        try:
+            with support.Client(self.daemon, "fuzz", greet=r.random() < 0.95) as client:
                 if r.random() < 0.9 and client.next_id > 1:
                     self.session = client.open_path(r.choice(self.paths[:3]))
                 client.socket.setblocking(False)
                 for _ in range(r.randrange(1, 60)):
                     if not self.send(client, self.frame()):
                         return
-            except (wire.Failed, wire.Closed, BrokenPipeError, ConnectionResetError,
-                    BlockingIOError):
-                pass
+        except (wire.Failed, wire.Closed, BrokenPipeError, ConnectionResetError, BlockingIOError):
+            pass
 
 
 class WireFuzz(support.FailureTest):

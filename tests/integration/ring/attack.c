@@ -372,13 +372,13 @@ static void end(struct life *life)
 /* It may be blocked in the doorbell, which is empty or full: it becomes the other. */
 static void join(struct life *life, struct scribbler *scribbler)
 {
-    uint64_t deadline = observe_now_ms() + OBSERVE_EVER_MS;
+    uint64_t begin_ms = observe_now_ms();
     uint64_t value = 0;
     while (pthread_tryjoin_np(scribbler->thread, NULL) != 0) {
         (void)!fcntl(life->peer.doorbell_fd, F_SETFL, O_NONBLOCK);
         (void)!read(life->peer.doorbell_fd, &value, sizeof(value));
         peer_ring_doorbell(&life->peer);
-        if (!observe_again(deadline))
+        if (!observe_again(begin_ms, OBSERVE_EVER_MS))
             abort();
     }
 }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -158,7 +159,7 @@ static void expect_lost(struct blkd_device *device)
     uint64_t begin = observe_now_ms();
     ck_assert_int_eq(blkd_read(device, 0, &vector, 1), -ENOTCONN);
     ck_assert_int_eq(blkd_flush(device), -ENOTCONN);
-    ck_assert_uint_lt(observe_now_ms() - begin, OBSERVE_SOON_MS);
+    ASSERT_IN_TIME(begin, OBSERVE_SOON_MS);
     for (unsigned int i = 0; i < DEPTH * PAGE; i++)
         buffer[i] = (uint8_t)(buffer[i] + 1);
     memset(buffer, 'b', (size_t)DEPTH * PAGE);
@@ -200,7 +201,7 @@ START_TEST(client_that_takes_nothing_does_not_keep_it_from_stopping)
     AWAIT(atomic_load(&peer_submission_words(&scene.peer)->head) == SCENE_ENTRIES, OBSERVE_EVER_MS);
     uint64_t begin = observe_now_ms();
     harness_daemon_stop(&scene.daemon);
-    ck_assert_uint_lt(observe_now_ms() - begin, 10 * OBSERVE_SOON_MS);
+    ASSERT_IN_TIME(begin, 10 * OBSERVE_SOON_MS);
     int reason = peer_await_close(&scene.peer);
     ck_assert_msg(reason == 0 || reason == -ESHUTDOWN, "%s", strerror(-reason));
 }
@@ -213,7 +214,7 @@ START_TEST(idle_rings_do_not_keep_it_from_stopping)
     LIBRARY_OK(blkd_read(device, 0, &vector, 1));
     uint64_t begin = observe_now_ms();
     harness_daemon_stop(&scene.daemon);
-    ck_assert_uint_lt(observe_now_ms() - begin, 5 * OBSERVE_SOON_MS);
+    ASSERT_IN_TIME(begin, 5 * OBSERVE_SOON_MS);
     expect_lost(device);
 }
 END_TEST
@@ -229,7 +230,7 @@ START_TEST(calls_in_flight_end_when_it_is_killed)
     (void)harness_daemon_end(&scene.daemon, SIGKILL);
     uint64_t begin = observe_now_ms();
     (void)dispatch_to_the_end(NULL);
-    ck_assert_uint_lt(observe_now_ms() - begin, OBSERVE_SOON_MS);
+    ASSERT_IN_TIME(begin, OBSERVE_SOON_MS);
     (void)check_writes();
     expect_lost(device);
     harness_daemon_forget_log(&scene.daemon);
@@ -271,7 +272,8 @@ START_TEST(waiting_calls_end_when_it_is_killed)
     for (unsigned int i = 0; i < 2; i++) {
         ck_assert_int_eq(pthread_join(readers[i].thread, NULL), 0);
         ck_assert_int_eq(readers[i].result, -ENOTCONN);
-        ck_assert_uint_lt(readers[i].ended_ms - begin, OBSERVE_SOON_MS);
+        ck_assert_msg(harness_in_time(readers[i].ended_ms - begin, OBSERVE_SOON_MS),
+                      "it ended %" PRIu64 " ms later", readers[i].ended_ms - begin);
     }
     expect_lost(readers[0].device);
     harness_daemon_forget_log(&scene.daemon);

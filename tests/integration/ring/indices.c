@@ -37,12 +37,13 @@ static void press_on(void)
 {
     struct ring_submission submission = flush();
     struct pollfd pollfd = {.fd = scene.peer.socket, .events = POLLIN};
-    uint64_t deadline = observe_now_ms() + OBSERVE_EVER_MS;
+    uint64_t begin_ms = observe_now_ms();
     for (unsigned int i = 0; i < 4 * SCENE_ENTRIES;) {
         int result = peer_submit(&scene.peer, &submission);
         if (result == 0)
             i++;
-        else if (result != -EBUSY || poll(&pollfd, 1, 0) > 0 || !observe_again(deadline))
+        else if (result != -EBUSY || poll(&pollfd, 1, 0) > 0 ||
+                 !observe_again(begin_ms, OBSERVE_EVER_MS))
             break; /* it has closed the connection, or tells why */
     }
     peer_ring_doorbell(&scene.peer);

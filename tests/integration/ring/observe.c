@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "harness.h"
+
 unsigned int observe_descriptors(pid_t pid)
 {
     char path[64];
@@ -51,9 +53,14 @@ uint64_t observe_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-bool observe_again(uint64_t deadline_ms)
+bool observe_in_time(uint64_t begin_ms, uint64_t limit_ms)
+{
+    return harness_in_time(observe_now_ms() - begin_ms, limit_ms);
+}
+
+bool observe_again(uint64_t begin_ms, uint64_t limit_ms)
 {
     const struct timespec moment = {.tv_nsec = 1000000};
     (void)nanosleep(&moment, NULL);
-    return observe_now_ms() <= deadline_ms;
+    return observe_in_time(begin_ms, limit_ms);
 }

@@ -29,16 +29,23 @@ unsigned int observe_shared_mappings(pid_t pid);
 uint64_t observe_memory(int fd);
 
 uint64_t observe_now_ms(void);
-/* One look has found it not to be so: waits for a moment. False: it is later than that. */
-bool observe_again(uint64_t deadline_ms);
+/* Whether it is not longer ago than the limit, as far as this machine allows (harness_in_time). */
+bool observe_in_time(uint64_t begin_ms, uint64_t limit_ms);
+/* One look has found it not to be so: waits for a moment. False: it is too late. */
+bool observe_again(uint64_t begin_ms, uint64_t limit_ms);
 
 /* Until `condition` is true, or the test fails. */
 #define AWAIT(condition, limit_ms)                                                                 \
     do {                                                                                           \
-        uint64_t deadline_ = observe_now_ms() + (uint64_t)(limit_ms);                              \
+        uint64_t begin_ = observe_now_ms();                                                        \
         while (!(condition))                                                                       \
-            ck_assert_msg(observe_again(deadline_), "after %llu ms still not: %s",                 \
-                          (unsigned long long)(limit_ms), #condition);                             \
+            ck_assert_msg(observe_again(begin_, (uint64_t)(limit_ms)),                             \
+                          "after %llu ms still not: %s", (unsigned long long)(limit_ms),           \
+                          #condition);                                                             \
     } while (0)
+
+#define ASSERT_IN_TIME(begin_ms, limit_ms)                                                         \
+    ck_assert_msg(observe_in_time(begin_ms, (uint64_t)(limit_ms)), "more than %llu ms",            \
+                  (unsigned long long)(limit_ms))
 
 #endif

@@ -21,7 +21,7 @@ enum {
     SCENE_IMAGE_BYTES = 4 * 1024 * 1024,
     SCENE_ARENA_BYTES = 4 * 1024 * 1024,
     SCENE_PAGE = 4096,
-    SCENE_TIMEOUT_S = 180,
+    SCENE_TIMEOUT_S = 500,
 };
 
 struct scene {

@@ -8,10 +8,10 @@ After each test the witness is still served, and the daemon has as many descript
 import os
 import pickle
 import select
-import time
 import unittest
 
-import server
+import server  # makes pace known
+import pace
 import wire
 from wire import pb
 
@@ -91,6 +91,7 @@ class HostileTest(unittest.TestCase):
         return os.fsencode(path)
 
     def setUp(self):
+        pace.look()
         self.check_witness()
         # Cleanups run last in, first out: when this one runs, all connections are closed.
         self.addCleanup(self.settle, "descriptors", self.daemon.descriptors,
@@ -111,8 +112,8 @@ class HostileTest(unittest.TestCase):
         return connection
 
     def settle(self, what, measure, expected):
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while measure() > expected and time.monotonic() < deadline:
+        watch = pace.Watch()
+        while measure() > expected and watch.within(SETTLE_SECONDS):
             pause(0.01)
         self.assertLessEqual(measure(), expected, what)
 

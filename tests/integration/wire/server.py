@@ -6,6 +6,7 @@ As a program: server.py COMMAND ARGUMENT..., runs the command with $BLKD_SOCKET 
 """
 
 import os
+import pathlib
 import re
 import select
 import shutil
@@ -14,7 +15,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import keeper  # noqa: E402
+import pace  # noqa: E402
 
 START_SECONDS = 20
 STOP_SECONDS = 20
@@ -27,6 +32,7 @@ class Daemon:
     def __init__(self, config="", mode=0o600):
         program = os.environ["BLKD_BIN"]
         self.directory = tempfile.mkdtemp(prefix="blkd-test-")
+        keeper.keep_directory(self.directory)
         os.chmod(self.directory, 0o755)
         self.socket_path = os.path.join(self.directory, "blkd.sock")
         self.log_path = os.path.join(self.directory, "log")
@@ -42,6 +48,7 @@ class Daemon:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log,
                                             env=dict(os.environ, ASAN_OPTIONS=options))
+        keeper.keep_process(self.process.pid)
         try:
             self._wait_ready()
             os.chmod(self.socket_path, mode)
@@ -52,9 +59,9 @@ class Daemon:
     def _wait_ready(self):
         """It is ready when it can be connected to; its end would say that it never will be."""
         pidfd = os.pidfd_open(self.process.pid)
-        deadline = time.monotonic() + START_SECONDS
+        watch = pace.Watch()
         try:
-            while time.monotonic() < deadline:
+            while watch.within(START_SECONDS):
                 with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                     if probe.connect_ex(self.socket_path) == 0:
                         return
@@ -84,10 +91,15 @@ class Daemon:
     def stop(self):
         """SIGTERM. Raises if it does not end well, or if a sanitizer reported something."""
         self.process.send_signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            status = "none: it did not end"
+        watch = pace.Watch()
+        while True:
+            try:
+                status = self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                if watch.within(STOP_SECONDS):
+                    continue
+                status = "none: it did not end"
+            break
         log = self.log()
         self._end()
         if status != 0 or SANITIZER.search(log):

@@ -17,7 +17,7 @@ PROTO_DIRECTORY = pathlib.Path(__file__).resolve().parents[3] / "proto"
 PREFIX = struct.Struct("<II")
 MAX_HEADER = 64 * 1024
 MAX_IO = 1024 * 1024
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = 120  # what has not come by then never will
 
 
 def load_messages():
