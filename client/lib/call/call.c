@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "client/lib/base/error.h"
@@ -85,16 +86,39 @@ void call_release(struct call *call)
     table->pooled++;
 }
 
+/* The daemon's sentence begins with what was tried on which path, as `subject` does: what is left
+ * of it is the reason. NULL: it says no more than the errno. */
+static const char *call_reason(const char *subject, int error, const char *detail)
+{
+    const char *path = strchr(subject, '/');
+    const char *found = path != NULL ? strstr(detail, path) : NULL;
+
+    if (found != NULL && strncmp(found + strlen(path), ": ", 2) == 0)
+        detail = found + strlen(path) + 2;
+    return *detail == '\0' || strcmp(detail, blkd_strerror(error)) == 0 ? NULL : detail;
+}
+
+static bool call_ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text);
+    size_t end_length = strlen(end);
+
+    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
 void call_set_failure(struct call *call, int error, const char *detail)
 {
     char subject[CALL_TEXT_MAX] = "call";
-    bool detailed = detail != NULL && detail[0] != '\0';
 
     call->operation->describe(call, subject, sizeof(subject));
+    const char *words = blkd_strerror(error);
+    const char *reason = detail != NULL ? call_reason(subject, error, detail) : NULL;
+    bool both = reason != NULL && !call_ends_with(reason, words);
     call->result.error = error;
     free(call->result.message);
-    if (asprintf(&call->result.message, "%s failed: %s%s%s", subject, blkd_strerror(error),
-                 detailed ? ": " : "", detailed ? detail : "") < 0)
+    if (asprintf(&call->result.message, "%s failed: %s%s%s", subject,
+                 both || reason == NULL ? words : "", both ? ": " : "",
+                 reason != NULL ? reason : "") < 0)
         call->result.message = NULL;
 }
 

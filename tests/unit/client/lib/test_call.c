@@ -9,6 +9,7 @@
 
 #include "client/lib/base/error.h"
 #include "client/lib/call/call.h"
+#include "tests/unit/suite.h"
 
 static struct call_table table;
 static struct session session;
@@ -114,6 +115,41 @@ START_TEST(the_failure_at_the_lowest_offset_counts)
     ck_assert_ptr_nonnull(strstr(call->result.message, "in front"));
     call_tell_message(call);
     ck_assert_str_eq(blkd_error_message(), call->result.message);
+}
+END_TEST
+
+/* The daemon's sentence names what was tried as well. */
+START_TEST(what_failed_on_what_is_said_once)
+{
+    static const struct {
+        const char *detail, *message;
+    } cases[] = {
+        /* What the errno says already. */
+        {"open of /srv/a.img: cannot open it: No space left on device",
+         "cannot open it: No space left on device"},
+        {"write of 512 bytes at offset 0 of /srv/a.img: session 1 holds it",
+         "No space left on device: session 1 holds it"},
+        {"read of /srv/a.img: No space left on device", "No space left on device"},
+        {"open of /srv/a.img.old: it is there",
+         "No space left on device: open of /srv/a.img.old: it is there"},
+        {"evict: there is no such session",
+         "No space left on device: evict: there is no such session"},
+        {"", "No space left on device"},
+        {NULL, "No space left on device"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct call *call = submit(false);
+        char expected[256];
+
+        (void)snprintf(expected, sizeof(expected), "test of /srv/a.img failed: %s",
+                       cases[i].message);
+        call_part_started(call, true);
+        call_part_failed(call, 0, -ENOSPC, cases[i].detail);
+        call_part_ended(call);
+        ck_assert_str_eq(call->result.message, expected);
+        call_release(done[--done_count]);
+    }
 }
 END_TEST
 
@@ -237,12 +273,11 @@ int main(void)
 {
     Suite *suite = suite_create("client_call");
     TCase *tests = tcase_create("calls");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, the_last_part_ends_the_call);
     tcase_add_test(tests, the_failure_at_the_lowest_offset_counts);
+    tcase_add_test(tests, what_failed_on_what_is_said_once);
     tcase_add_test(tests, calls_with_several_parts_take_turns);
     tcase_add_test(tests, calls_wait_in_the_backlog_of_their_way);
     tcase_add_test(tests, a_session_counts_its_calls);
@@ -250,9 +285,5 @@ int main(void)
     tcase_add_test(tests, what_cannot_be_sent_is_refused);
     tcase_add_test(tests, a_call_can_be_submitted_again);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }
