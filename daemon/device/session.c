@@ -169,17 +169,19 @@ void session_close(struct session *session)
 
 /* ---- what it is told ---- */
 
+/* An eviction is not told but obeyed, when its letter comes. */
 void session_send_report(struct session *session)
 {
+    const unsigned int evicted = SESSION_EVENT_EVICTED;
     struct device *device = session->device;
     struct session_owner *owner = session->client.owner;
     pthread_mutex_lock(&device->mutex);
-    const struct session_report report = {.events = session->news.events,
+    const struct session_report report = {.events = session->news.events & ~evicted,
                                           .lost_locks = session->news.lost_locks,
                                           .size_bytes = device->size_bytes,
                                           .generation = device->generation,
                                           .failed = device->sync.ledger.failed};
-    session->news.events = 0;
+    session->news.events &= evicted;
     session->news.lost_locks = 0;
     pthread_mutex_unlock(&device->mutex);
     if (report.events != 0)

@@ -125,7 +125,7 @@ void session_lock_release_use(struct session_lock *held);
 /* Makes it shared; as session_unlock. */
 void session_lock_weaken(struct session_lock *held, struct guard_wait *wait);
 
-/* Frees what others have taken away (broken or lost locks); on the session's worker. */
+/* Frees what others have taken away (broken or lost locks); on the session's loop. */
 void session_lock_sweep(struct session *session);
 
 /* Whether the session holds a lock or asks for one. */
@@ -135,7 +135,7 @@ bool session_has_locks(const struct session *session);
 enum lock_mode session_lock_strongest(struct session *session);
 
 /* Whether the session holds one exclusive lock on all of the range. With the device's mutex, on the
- * session's worker. */
+ * session's loop. */
 bool session_lock_covers(const struct session *session, struct lock_range range);
 
 /* What is held now. Takes the device's mutex. */
@@ -146,7 +146,7 @@ enum lock_mode session_lock_mode(const struct session_lock *held);
 void session_lock_forgive(struct session *session, struct lock_range range);
 
 /* With the domain's mutex held: requests that a call of lock.h has reserved go on, on their
- * workers. */
+ * loops. */
 void session_lock_wake(struct lock_list *reserved);
 
 /*

@@ -72,9 +72,10 @@ static void channel_run(struct channel *channel, struct request *request,
     if (!channel_check(request, entry))
         return;
     if (channel_transfers(entry->operation)) {
-        request->ring.memory = channel_locate(channel, request, entry);
-        if (request->ring.memory == NULL)
+        uint8_t *memory = channel_locate(channel, request, entry);
+        if (memory == NULL) /* refused, and gone */
             return;
+        request->ring.memory = memory;
     }
     dispatch_run(request);
 }

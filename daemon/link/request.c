@@ -74,6 +74,22 @@ static void request_end(struct request *request, Blkd__Reply *reply, size_t payl
         (void)conn_send(conn);
 }
 
+static void request_end_status(struct request *request, int result)
+{
+    Blkd__Reply reply = BLKD__REPLY__INIT;
+    reply.status = status_from_errno(result);
+    request_end(request, &reply, 0);
+}
+
+/* A removal is asked for on the socket only. */
+void request_end_removal(struct channel *channel, struct channel_arena *arena)
+{
+    struct request *removal = arena->removal;
+    assert(removal->ring.channel == NULL);
+    channel_forget_arena(channel, arena);
+    request_end_status(removal, 0);
+}
+
 /* One that came by the channel: its completion says all. */
 static void request_end_by_channel(struct request *request, int result, const char *message)
 {
@@ -91,22 +107,12 @@ static void request_end_by_channel(struct request *request, int result, const ch
         conn_touch(conn);
 }
 
-void request_end_removal(struct channel *channel, struct channel_arena *arena)
-{
-    struct request *removal = arena->removal;
-    channel_forget_arena(channel, arena);
-    request_finish(removal, 0);
-}
-
 void request_finish(struct request *request, int result)
 {
-    if (request->ring.channel != NULL) {
+    if (request->ring.channel != NULL)
         request_end_by_channel(request, result, NULL);
-        return;
-    }
-    Blkd__Reply reply = BLKD__REPLY__INIT;
-    reply.status = status_from_errno(result);
-    request_end(request, &reply, 0);
+    else
+        request_end_status(request, result);
 }
 
 /* No descriptor goes with a failure. */

@@ -52,6 +52,7 @@ int recover_prepare(struct request *request, const Blkd__Request *message)
     struct recovering *recovering = calloc(1, sizeof(*recovering));
     if (recovering == NULL)
         return -ENOMEM;
+    conn_charge(request->conn, request, sizeof(*recovering));
     request->extra = recovering;
     request->free_extra = recover_free_extra;
     request->asked.value = recover->device;

@@ -28,7 +28,7 @@ void list_devices_run(struct request *request);
 int list_sessions_prepare(struct request *request, const Blkd__Request *message);
 void list_sessions_run(struct request *request);
 
-/* device.c */
+/* open.c, info.c, seek.c */
 int open_prepare(struct request *request, const Blkd__Request *message);
 void open_run(struct request *request);
 int close_prepare(struct request *request, const Blkd__Request *message);
@@ -92,7 +92,7 @@ void add_arena_run(struct request *request);
 int remove_arena_prepare(struct request *request, const Blkd__Request *message);
 void remove_arena_run(struct request *request);
 
-/* sync.c */
+/* flush.c */
 int flush_prepare(struct request *request, const Blkd__Request *message);
 void flush_run(struct request *request);
 

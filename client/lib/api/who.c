@@ -97,7 +97,7 @@ static int who_reply(struct call *call, const Blkd__Reply *reply)
 
 static void who_describe(const struct call *call, char *text, size_t size)
 {
-    (void)snprintf(text, size, "asking who has %s open", call->asked.text);
+    (void)snprintf(text, size, "asking who uses %s", call->asked.text);
 }
 
 /* As open_retry, but that reading is enough. */

@@ -77,7 +77,7 @@ enum discard_method posix_discard_method(const struct backend *backend);
 const char *posix_policy(const struct backend *backend);
 
 /* The verbs that can block, on a helper thread; each returns io->result. */
-/* verbs.c */
+/* blocking.c */
 int posix_do_sync(struct posix *posix, const struct io *io);
 int posix_do_resize(struct posix *posix, const struct io *io);
 int posix_do_seek(struct posix *posix, struct io *io);

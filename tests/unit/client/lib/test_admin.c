@@ -105,7 +105,7 @@ START_TEST(denied_path_is_passed_as_a_descriptor_for_reading)
     ck_assert_int_eq(close(fd), 0);
     ck_assert_int_eq(unlink(name), 0);
     ck_assert_int_eq(blkd_who(connection, name, &holders), -ENOENT);
-    ck_assert_ptr_nonnull(strstr(blkd_error_message(), "asking who has"));
+    ck_assert_ptr_nonnull(strstr(blkd_error_message(), "asking who uses"));
     ck_assert_ptr_nonnull(strstr(blkd_error_message(), name));
     blkd_disconnect(connection);
     fake_stop(&fake);
