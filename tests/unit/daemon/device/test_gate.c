@@ -211,6 +211,17 @@ START_TEST(session_whose_lock_was_revoked_changes_nothing_until_it_takes_notice)
 }
 END_TEST
 
+START_TEST(notice_of_one_range_is_not_notice_of_another)
+{
+    lock(t.mine, LOCK_WHOLE, LOCK_EXCLUSIVE, false);
+    ck_assert_uint_eq(session_locks_revoke(t.device, 0, SESSION_EVENT_LOCK_LOST), 1);
+    relations_enter(t.device);
+    session_lock_forgive(t.mine, (struct lock_range){0, BLOCK - 1});
+    relations_leave(t.device);
+    is_refused(t.mine, IO_WRITE, 0, BLOCK, -ESTALE);
+}
+END_TEST
+
 START_TEST(doomed_lock_refuses_its_holder_and_still_keeps_others_out)
 {
     uint64_t number = 0;
@@ -290,6 +301,7 @@ static TCase *refusal_tests(void)
     tcase_add_test(tests, lock_on_a_device_that_shares_bytes_keeps_changes_out);
     tcase_add_test(tests, may_change_answers_as_begin_does_and_counts_nothing);
     tcase_add_test(tests, session_whose_lock_was_revoked_changes_nothing_until_it_takes_notice);
+    tcase_add_test(tests, notice_of_one_range_is_not_notice_of_another);
     tcase_add_test(tests, doomed_lock_refuses_its_holder_and_still_keeps_others_out);
     tcase_add_test(tests, bounds_are_looked_at_before_lost_locks);
     tcase_add_test(tests, failed_device_refuses_changes_and_lets_reads_through);

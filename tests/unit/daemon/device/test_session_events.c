@@ -52,7 +52,7 @@ START_TEST(client_that_does_not_read_is_told_once_when_it_does)
     t.client_reads = false;
     leave(session, SESSION_EVENT_RESIZED);
     settle();
-    leave(session, SESSION_EVENT_RESIZED | SESSION_EVENT_SYNC_FAILED);
+    leave(session, SESSION_EVENT_SYNC_FAILED);
     settle();
     ck_assert_uint_eq(t.reports, 0);
     session_send_report(session);
