@@ -64,6 +64,8 @@ void crash_backend_end(struct crash_backend *crash, unsigned int index, int resu
     crash->held[index] = crash->held[--crash->held_count];
     if (io->op == IO_SYNC)
         crash_sync_end(crash, result);
+    else if (io->op == IO_GUARD)
+        io->value = result == 0 ? io->guard_mode : GUARD_NONE;
     else if (io->op != IO_READ)
         crash_change(crash, io, result);
     io->on_done(io, result);
@@ -112,7 +114,9 @@ static int crash_adopt(struct backend *backend, struct backend *donor)
 
 static void crash_close(struct backend *backend)
 {
-    assert(crash_of(backend)->held_count == 0);
+    struct crash_backend *crash = crash_of(backend);
+    assert(crash->held_count == 0 && !crash->closed);
+    crash->closed = true;
 }
 
 void crash_backend_init(struct crash_backend *crash)

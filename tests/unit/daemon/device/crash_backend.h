@@ -32,6 +32,7 @@ struct crash_backend {
     unsigned int held_count;
     unsigned int syncs_held;
     bool syncs_overlapped; /* two syncs at once: the ledger never wants that */
+    bool closed;
 };
 
 void crash_backend_init(struct crash_backend *crash);

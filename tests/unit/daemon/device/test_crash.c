@@ -6,22 +6,11 @@
  * what order things end, and whether a sync or a FUA write fails, is chance, from the schedule's
  * number. Only marks of failures are put by a thread of their own.
  */
-#include <check.h>
-#include <errno.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include "tests/unit/daemon/device/fixture.h"
 
 #include "common/container.h"
-#include "daemon/base/log.h"
-#include "daemon/device/device.h"
 #include "daemon/device/gate.h"
-#include "daemon/device/registry.h"
 #include "daemon/device/session.h"
-#include "daemon/state/state.h"
-#include "tests/unit/daemon/device/crash_backend.h"
 
 #ifdef __has_feature
 #define HAS_FEATURE(name) __has_feature(name)
@@ -35,7 +24,7 @@ enum { SCHEDULES = 1000 };
 enum { SCHEDULES = 10000 };
 #endif
 
-enum { STEPS = 80, LOOPS = 2, SESSIONS = 4, CHANGES_MAX = 16, FLUSHES_MAX = STEPS + SESSIONS };
+enum { STEPS = 80, SESSIONS = 4, CHANGES_MAX = 16, FLUSHES_MAX = STEPS + SESSIONS };
 
 struct change {
     struct io io;
@@ -52,17 +41,6 @@ struct asked_flush {
 };
 
 static struct {
-    struct registry registry;
-    struct user_table users;
-    struct happening_sink sink;
-    struct state *state;
-    struct helper_pool *helpers;
-    struct io_loop loops[LOOPS];
-    struct io_loop *loop_pointers[LOOPS];
-    char directory[64];
-    struct state_key key;
-
-    /* Of one schedule. */
     unsigned int number, random;
     struct crash_backend crash;
     struct device *device;
@@ -102,8 +80,8 @@ static unsigned int chance(unsigned int below)
 /* The mark of a failure is on the disk before anybody hears of it. */
 static void check_mark(void)
 {
-    char path[sizeof(t.directory) + sizeof(t.key.text) + 16];
-    (void)snprintf(path, sizeof(path), "%s/failed/%s", t.directory, t.key.text);
+    char path[sizeof(fixture.directory) + sizeof(fixture.key.text) + 16];
+    (void)snprintf(path, sizeof(path), "%s/failed/%s", fixture.directory, fixture.key.text);
     VERIFY(access(path, F_OK) == 0, "told of a failure that a crash would have forgotten");
 }
 
@@ -267,17 +245,18 @@ static void step(void)
     else if (what < 90)
         step_end();
     else
-        step_mail(&t.loops[chance(LOOPS)]);
-    for (unsigned int i = 0; !t.lazy_mail && i < LOOPS; i++)
-        step_mail(&t.loops[i]);
+        step_mail(&fixture.loops[chance(FIXTURE_LOOPS)]);
+    for (unsigned int i = 0; !t.lazy_mail && i < FIXTURE_LOOPS; i++)
+        step_mail(&fixture.loops[i]);
     check_counters();
 }
 
 static bool is_busy(void)
 {
     bool busy = t.crash.held_count > 0;
-    for (unsigned int i = 0; i < LOOPS; i++)
-        busy = busy || t.loops[i].base.pending > 0 || mailbox_ready(&t.loops[i].base.mailbox);
+    for (unsigned int i = 0; i < FIXTURE_LOOPS; i++)
+        busy = busy || fixture.loops[i].base.pending > 0 ||
+               mailbox_ready(&fixture.loops[i].base.mailbox);
     return busy;
 }
 
@@ -286,8 +265,8 @@ static void settle(void)
 {
     while (is_busy()) {
         step_end();
-        for (unsigned int i = 0; i < LOOPS; i++)
-            step_mail(&t.loops[i]);
+        for (unsigned int i = 0; i < FIXTURE_LOOPS; i++)
+            step_mail(&fixture.loops[i]);
     }
     for (unsigned int i = 0; i < t.flush_count; i++)
         VERIFY(!t.flushes[i].waits, "a flush is never answered");
@@ -320,15 +299,10 @@ static void check_end(void)
 
 static void begin_schedule(unsigned int number)
 {
-    struct backend_info info = {.identity = {.kind = DEVICE_FILE, .dev = 1, .inode = number},
-                                .kind = DEVICE_FILE,
-                                .size_bytes = CRASH_BLOCKS * CRASH_BLOCK_BYTES,
-                                .read_write = true,
-                                .granule_bytes = CRASH_BLOCK_BYTES};
-    (void)strcpy(info.key.text, t.key.text);
+    const struct backend_info info = fixture_info(number);
     t.number = t.random = number;
     crash_backend_init(&t.crash);
-    t.device = device_new(&t.registry.commons, number, "crash", &t.crash.backend, &info);
+    t.device = device_new(&fixture.registry.commons, number, "crash", &t.crash.backend, &info);
     ck_assert_ptr_nonnull(t.device);
     t.flush_count = t.syncs = 0;
     t.first_error = 0;
@@ -342,7 +316,7 @@ static void begin_schedule(unsigned int number)
         struct session *session = &t.sessions[i];
         t.told[i] = false;
         *session = (struct session){
-            .number = i + 1, .client.loop = &t.loops[i % LOOPS], .device = t.device};
+            .number = i + 1, .client.loop = &fixture.loops[i % FIXTURE_LOOPS], .device = t.device};
         session->news.letter.deliver = on_told;
         lock_party_init(&t.parties[i]);
         lock_owner_init(&session->lock, &t.parties[i]);
@@ -352,12 +326,11 @@ static void begin_schedule(unsigned int number)
 
 static void end_schedule(void)
 {
-    char message[STATE_MESSAGE_MAX];
     ck_assert_uint_eq(atomic_load(&t.device->registration.holds), 0);
     while (!TAILQ_EMPTY(&t.device->sessions))
         TAILQ_REMOVE(&t.device->sessions, TAILQ_FIRST(&t.device->sessions), device_link);
     if (t.device->sync.ledger.failed != 0)
-        ck_assert_int_eq(state_clear_failure(t.state, &t.key, message), 0);
+        fixture_forget_failure();
     backend_close(&t.crash.backend);
     t.device = device_free(t.device);
 }
@@ -370,64 +343,6 @@ static void run_schedule(unsigned int number)
     settle();
     check_end();
     end_schedule();
-}
-
-/* ---- the daemon around it ---- */
-
-static void ignore_happening(struct happening_sink *sink, enum happening_what what,
-                             const struct device *device, const struct session *session,
-                             const struct happening_detail *detail)
-{
-    (void)sink;
-    (void)what;
-    (void)device;
-    (void)session;
-    (void)detail;
-}
-
-static void set_up(void)
-{
-    char message[STATE_MESSAGE_MAX] = "";
-    const char *memory = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-    (void)snprintf(t.directory, sizeof(t.directory), "%s/test-crash-XXXXXX", memory);
-    ck_assert_ptr_nonnull(mkdtemp(t.directory));
-    (void)snprintf(t.key.text, sizeof(t.key.text), "crash-test");
-    log_init(LOG_LEVEL_ERROR);
-    ck_assert_msg(state_open(t.directory, &t.state, message) == 0, "%s", message);
-    ck_assert_int_eq(helper_new(2, "helper", &t.helpers), 0);
-    user_table_init(&t.users);
-    t.sink.publish = ignore_happening;
-    for (unsigned int i = 0; i < LOOPS; i++) {
-        ck_assert_int_eq(loop_init(&t.loops[i].base, t.helpers), 0);
-        t.loop_pointers[i] = &t.loops[i];
-    }
-    const struct commons commons = {.state = t.state,
-                                    .users = &t.users,
-                                    .sink = &t.sink,
-                                    .loops = t.loop_pointers,
-                                    .loop_count = LOOPS};
-    registry_init(&t.registry, &commons);
-}
-
-static void remove_state(const char *name)
-{
-    char path[sizeof(t.directory) + 32];
-    (void)snprintf(path, sizeof(path), "%s/%s", t.directory, name);
-    (void)remove(path);
-}
-
-static void tear_down(void)
-{
-    for (unsigned int i = 0; i < LOOPS; i++)
-        loop_deinit(&t.loops[i].base);
-    t.helpers = helper_free(t.helpers);
-    registry_deinit(&t.registry);
-    user_table_deinit(&t.users);
-    t.state = state_close(t.state);
-    remove_state("failed");
-    remove_state("fencing");
-    remove_state("lock");
-    remove_state("");
 }
 
 START_TEST(no_flush_returns_before_its_writes_are_covered)
@@ -450,12 +365,8 @@ int main(void)
     Suite *suite = suite_create("crash");
     TCase *schedules = tcase_create("schedules");
     tcase_set_timeout(schedules, 300);
-    tcase_add_checked_fixture(schedules, set_up, tear_down);
+    tcase_add_checked_fixture(schedules, fixture_setup, fixture_teardown);
     tcase_add_test(schedules, no_flush_returns_before_its_writes_are_covered);
     suite_add_tcase(suite, schedules);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }
