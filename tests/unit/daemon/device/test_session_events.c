@@ -137,6 +137,23 @@ START_TEST(evicted_session_ends_with_its_last_request_whether_or_not_its_client_
 }
 END_TEST
 
+/* The client begins to read again while the letter of the eviction is on its way. */
+START_TEST(report_does_not_take_an_eviction_away)
+{
+    struct session_ending ending = {.loop = &fixture.loops[1].base, .letter.deliver = on_ended};
+    struct session *session = open_session();
+    t.client_reads = false;
+    leave(session, SESSION_EVENT_RESIZED);
+    ck_assert(registry_evict(&fixture.registry, session->number, &ending));
+    session_send_report(session);
+    ck_assert_uint_eq(t.reports, 1);
+    ck_assert_uint_eq(t.report.events, SESSION_EVENT_RESIZED);
+    settle();
+    ck_assert_uint_eq(t.evicted, 1);
+    ck_assert(ended);
+}
+END_TEST
+
 START_TEST(session_that_closes_already_is_not_evicted)
 {
     struct session_ending ending = {.loop = &fixture.loops[1].base, .letter.deliver = on_ended};
@@ -177,6 +194,7 @@ static TCase *event_tests(void)
     tcase_add_test(tests, evicted_session_is_told_and_then_closes);
     tcase_add_test(tests,
                    evicted_session_ends_with_its_last_request_whether_or_not_its_client_reads);
+    tcase_add_test(tests, report_does_not_take_an_eviction_away);
     tcase_add_test(tests, session_that_closes_already_is_not_evicted);
     tcase_add_test(tests, nobody_is_evicted_by_another_number);
     return tests;
