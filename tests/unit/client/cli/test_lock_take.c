@@ -61,6 +61,9 @@ START_TEST(lock_take_exits_as_the_command_does)
 }
 END_TEST
 
+/* The shell's own `read` would not do: it blocks for ever if the signal comes just before. */
+#define UNTIL_TRAPPED "while :; do sleep 0.05; done"
+
 static void begin_take(fake_handler *handler, const char *option, const char *script)
 {
     fake_init(&fake);
@@ -71,8 +74,7 @@ static void begin_take(fake_handler *handler, const char *option, const char *sc
 
 START_TEST(lock_take_passes_signals_on_and_waits)
 {
-    begin_take(serve, "--shared",
-               "trap 'echo got it; exit 7' TERM; echo ready; while :; do read x; done");
+    begin_take(serve, "--shared", "trap 'echo got it; exit 7' TERM; echo ready; " UNTIL_TRAPPED);
     program_wait_for("ready");
     ck_assert_int_eq(kill(run.pid, SIGTERM), 0);
     program_finish();
@@ -129,7 +131,7 @@ END_TEST
 START_TEST(lost_lock_leaves_the_command_alone_otherwise)
 {
     begin_take(lose_lock, "--shared",
-               "trap 'exit 5' INT; trap 'exit 6' TERM; echo ready; while :; do read x; done");
+               "trap 'exit 5' INT; trap 'exit 6' TERM; echo ready; " UNTIL_TRAPPED);
     program_wait_for("ready");
     program_wait_for("lock lost");
     ck_assert_int_eq(kill(run.pid, SIGINT), 0);
