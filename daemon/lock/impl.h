@@ -2,8 +2,9 @@
 /*
  * What the files of this room know of each other; lock.h is for everybody else.
  *
- * lock.c grants and queues. It uses conflict.c, which says who may touch the bytes now, and deadlock.c,
- * which looks for parties that wait for themselves. All three find locks by range in tree.c.
+ * lock.c grants and queues. It uses conflict.c, which says who may touch the bytes now, and
+ * deadlock.c, which looks for parties that wait for themselves. All three find locks by range in
+ * tree.c.
  */
 #ifndef BLKD_DAEMON_LOCK_IMPL_H
 #define BLKD_DAEMON_LOCK_IMPL_H
