@@ -15,7 +15,7 @@ enum {
 #elif defined(__SANITIZE_THREAD__)
     STEPS = 2500,
 #else
-    STEPS = 10000,
+    STEPS = 6000,
 #endif
     MODEL_SECTORS = 1024,
     LENGTH_MAX = 40,
