@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "daemon/base/clock.h"
 #include "daemon/engine/fault_rules.h"
 #include "daemon/engine/impl.h"
 
@@ -44,14 +44,6 @@ struct engine_fault {
 static struct engine_fault *fault_of(const struct engine *engine)
 {
     return (struct engine_fault *)(uintptr_t)engine;
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 static size_t io_length(const struct engine_io *io)
@@ -117,7 +109,7 @@ static void fault_submit(struct engine *engine, struct engine_io *io)
     }
     plan->io = io;
     plan->outcome = outcome;
-    plan->due_ns = now_ns() + outcome.delay_us * 1000;
+    plan->due_ns = clock_ns() + outcome.delay_us * 1000;
     fault_insert(fault, plan);
 }
 
@@ -178,7 +170,7 @@ static unsigned int fault_execute_due(struct engine_fault *fault)
 {
     struct fault_plan_queue due = TAILQ_HEAD_INITIALIZER(due);
     struct fault_plan *plan;
-    uint64_t now = now_ns();
+    uint64_t now = clock_ns();
     unsigned int done = 0;
 
     while ((plan = TAILQ_FIRST(&fault->plans)) && plan->due_ns <= now) {
@@ -206,7 +198,7 @@ static bool fault_ready(struct engine *engine)
     struct engine_fault *fault = fault_of(engine);
     const struct fault_plan *first = TAILQ_FIRST(&fault->plans);
 
-    return (first && first->due_ns <= now_ns()) || engine_ready(fault->inner);
+    return (first && first->due_ns <= clock_ns()) || engine_ready(fault->inner);
 }
 
 static unsigned int fault_process(struct engine *engine)

@@ -8,8 +8,8 @@
 
 #include <assert.h>
 #include <stddef.h>
-#include <time.h>
 
+#include "daemon/base/clock.h"
 #include "daemon/base/helper.h"
 #include "daemon/engine/pool.h"
 
@@ -32,14 +32,6 @@ struct writer_group {
     uint64_t since_ns;
 };
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 /* --- Threads come and go --- */
 
 /* Under the mutex: whether none of those that are there will soon look at the queue. */
@@ -58,7 +50,7 @@ static bool writers_are_stuck(const struct engine_writers *writers, uint64_t now
 static struct engine_writer *writers_activate(struct engine_writers *writers)
 {
     if (writers->active == ENGINE_PER_DEVICE || TAILQ_EMPTY(&writers->queue) ||
-        !writers_are_stuck(writers, now_ns()))
+        !writers_are_stuck(writers, clock_ns()))
         return NULL;
     for (unsigned int i = 0;; i++) {
         struct engine_writer *writer = &writers->writers[i];
@@ -161,12 +153,12 @@ static void writer_run(struct helper_job *job)
     struct engine_writers *writers = &writer->target->writers;
     struct writer_group group = {.ended = TAILQ_HEAD_INITIALIZER(group.ended)};
 
-    uint64_t before = now_ns();
+    uint64_t before = clock_ns();
     struct engine_io *io;
 
     while ((io = writer_take(writer, before))) {
         io->result = engine_transfer(io);
-        uint64_t now = now_ns();
+        uint64_t now = clock_ns();
         if (now - before >= slow_ns)
             writer_join_another(writers);
         group_add(&group, io, now);
