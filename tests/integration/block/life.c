@@ -262,7 +262,7 @@ int main(void)
     TCase *tests = fixture_case(suite, "life");
     tcase_add_loop_test(tests, stopped_daemon_leaves_the_data_on_the_device, 0, PLACE_ROWS);
     tcase_add_loop_test(tests, stopped_daemon_has_flushed_the_drive, PLACE_FILE_ROWS,
-                        PLACE_FILE_ROWS + 4);
+                        PLACE_LOOP_END);
     tcase_add_loop_test(tests, calls_in_flight_end_when_the_daemon_stops, 0, PLACE_ROWS);
     tcase_add_loop_test(tests, calls_in_flight_end_when_the_daemon_is_killed, 0, PLACE_ROWS);
     tcase_add_test(tests, idle_daemon_stops_with_connections_open);

@@ -58,8 +58,9 @@ static bool place_make(struct place *place)
 
 bool place_begin(struct place *place, int row, uint64_t size_bytes)
 {
+    static const enum place_kind kinds[] = {PLACE_KINDS};
     *place = (struct place){
-        .kind = (enum place_kind)(row / 2),
+        .kind = kinds[row / 2],
         .direct = row % 2 == 1,
         .size_bytes = size_bytes,
     };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The places that a device can be in, and how it is reached there: the matrix that the tests of the
- * block interface run over. A row is a number below PLACE_ROWS; files come first.
+ * block interface run over. A row is a number below PLACE_ROWS; files come first,
+ * then, up to PLACE_LOOP_END, loop devices.
  */
 #ifndef BLKD_TESTS_PLACE_H
 #define BLKD_TESTS_PLACE_H
@@ -16,7 +17,14 @@ enum place_kind {
     PLACE_ZRAM,
 };
 
-enum { PLACE_FILE_ROWS = 4, PLACE_ROWS = 10 };
+/* ThreadSanitizer looks at the daemon's threads, which do the same on the other three kinds. */
+#ifdef __SANITIZE_THREAD__
+#define PLACE_KINDS PLACE_FILE, PLACE_LOOP_512
+enum { PLACE_FILE_ROWS = 2, PLACE_LOOP_END = 4, PLACE_ROWS = 4 };
+#else
+#define PLACE_KINDS PLACE_FILE, PLACE_MEMORY_FILE, PLACE_LOOP_512, PLACE_LOOP_4096, PLACE_ZRAM
+enum { PLACE_FILE_ROWS = 4, PLACE_LOOP_END = 8, PLACE_ROWS = 10 };
+#endif
 
 struct place {
     enum place_kind kind;

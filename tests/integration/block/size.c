@@ -290,7 +290,8 @@ int main(void)
     tcase_add_loop_test(tests, file_shrinks_and_grows_again_with_zeroes, 0, PLACE_FILE_ROWS);
     tcase_add_loop_test(tests, size_that_no_file_can_have_is_refused, 0, PLACE_FILE_ROWS);
     tcase_add_loop_test(tests, block_device_is_not_resized, PLACE_FILE_ROWS, PLACE_ROWS);
-    tcase_add_loop_test(tests, loop_device_has_the_size_of_its_file, PLACE_FILE_ROWS, 8);
+    tcase_add_loop_test(tests, loop_device_has_the_size_of_its_file, PLACE_FILE_ROWS,
+                        PLACE_LOOP_END);
     tcase_add_loop_test(tests, read_of_a_file_cut_off_by_another_program_fails, 0, PLACE_FILE_ROWS);
     tcase_add_loop_test(tests, read_of_a_hole_cut_off_by_another_program_fails, 0, PLACE_FILE_ROWS);
     tcase_add_loop_test(tests, others_learn_of_a_new_size, 0, PLACE_FILE_ROWS);

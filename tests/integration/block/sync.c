@@ -267,7 +267,7 @@ START_TEST(last_close_syncs_unless_nobody_asked_for_it)
 }
 END_TEST
 
-enum { LOOP_ROWS_FIRST = PLACE_FILE_ROWS, LOOP_ROWS_END = PLACE_FILE_ROWS + 4 };
+enum { LOOP_ROWS_FIRST = PLACE_FILE_ROWS, LOOP_ROWS_END = PLACE_LOOP_END };
 
 int main(void)
 {

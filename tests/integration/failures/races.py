@@ -19,7 +19,8 @@ BUSY_SECONDS = 1.5
 
 class Background(support.FailureTest):
     def in_background(self, function):
-        """Again and again until the returned function is called, which raises what it raised."""
+        """Again and again until the returned function is called, which raises what it raised; with
+        by_itself, until it raises something, as it must in the end."""
         ends = threading.Event()
         failures = []
 
@@ -33,9 +34,10 @@ class Background(support.FailureTest):
         thread = threading.Thread(target=run)
         thread.start()
 
-        def end():
-            ends.set()
-            thread.join()
+        def end(by_itself=False):
+            if not by_itself:
+                ends.set()
+            thread.join(support.DEADLINE if by_itself else None)
             if failures:
                 raise failures[0]
 
@@ -203,7 +205,7 @@ class Stop(Background):
             support.wait_until(lambda: os.stat(path).st_size > MIB, "it grows")
             self.daemon.stop()
             with self.assertRaises((wire.Closed, wire.Failed, OSError)):
-                end()
+                end(by_itself=True)
             self.daemon = self.start_daemon(self.config)
 
     def test_with_a_client_that_does_not_read(self):

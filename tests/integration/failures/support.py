@@ -366,7 +366,8 @@ class FailureTest(unittest.TestCase):
         path = os.path.join(self.directory, f"small-{size}")
         os.mkdir(path)
         self.run_tool("mount", "-t", "tmpfs", "-o", f"size={size}", "blkd-failures", path)
-        self.addCleanup(subprocess.run, ["umount", path], check=False)
+        # A loop device on it may be on its way out still.
+        self.addCleanup(subprocess.run, ["umount", "--lazy", path], check=False)
         return path
 
     def start_process(self, *command, **more):
