@@ -288,10 +288,10 @@ int main(void)
 {
     Suite *suite = suite_create("integration/block/async");
     TCase *tests = fixture_case(suite, "async");
-    tcase_add_loop_test(tests, every_verb_works_from_a_poll_loop, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, failures_come_with_their_message, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, many_calls_are_in_flight_at_once, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, close_comes_after_what_is_in_flight, 0, PLACE_ROWS);
+    tcase_add_loop_test(tests, every_verb_works_from_a_poll_loop, 0, place_rows());
+    tcase_add_loop_test(tests, failures_come_with_their_message, 0, place_rows());
+    tcase_add_loop_test(tests, many_calls_are_in_flight_at_once, 0, place_rows());
+    tcase_add_loop_test(tests, close_comes_after_what_is_in_flight, 0, place_rows());
     tcase_add_test(tests, large_transfers_go_on_while_the_descriptor_is_polled);
     tcase_add_test(tests, waiting_in_a_callback_is_refused);
     return harness_main(suite);

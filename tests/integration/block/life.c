@@ -260,11 +260,11 @@ int main(void)
 {
     Suite *suite = suite_create("integration/block/life");
     TCase *tests = fixture_case(suite, "life");
-    tcase_add_loop_test(tests, stopped_daemon_leaves_the_data_on_the_device, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, stopped_daemon_has_flushed_the_drive, PLACE_FILE_ROWS,
-                        PLACE_LOOP_END);
-    tcase_add_loop_test(tests, calls_in_flight_end_when_the_daemon_stops, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, calls_in_flight_end_when_the_daemon_is_killed, 0, PLACE_ROWS);
+    tcase_add_loop_test(tests, stopped_daemon_leaves_the_data_on_the_device, 0, place_rows());
+    tcase_add_loop_test(tests, stopped_daemon_has_flushed_the_drive, place_file_rows(),
+                        place_loop_end());
+    tcase_add_loop_test(tests, calls_in_flight_end_when_the_daemon_stops, 0, place_rows());
+    tcase_add_loop_test(tests, calls_in_flight_end_when_the_daemon_is_killed, 0, place_rows());
     tcase_add_test(tests, idle_daemon_stops_with_connections_open);
     tcase_add_test(tests, socket_without_a_listener_is_taken_over);
     tcase_add_test(tests, socket_of_a_killed_daemon_is_taken_over);

@@ -362,16 +362,17 @@ int main(void)
     tcase_set_timeout(tests, FIXTURE_TIMEOUT_S);
     tcase_add_checked_fixture(tests, begin, end);
     suite_add_tcase(suite, tests);
-    tcase_add_loop_test(tests, exclusive_lock_refuses_a_second_locker, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, exclusive_lock_keeps_unlocked_writers_out, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, shared_locks_share, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, closing_releases_the_lock, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, disconnecting_releases_the_lock, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, killed_client_loses_its_lock, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, exclusive_flock_of_another_program_is_respected, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, shared_flock_of_another_program_is_respected, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, lock_refused_by_another_program_is_not_kept, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, other_programs_see_the_lock, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, exclusive_lock_claims_the_block_device, PLACE_FILE_ROWS, PLACE_ROWS);
+    tcase_add_loop_test(tests, exclusive_lock_refuses_a_second_locker, 0, place_rows());
+    tcase_add_loop_test(tests, exclusive_lock_keeps_unlocked_writers_out, 0, place_rows());
+    tcase_add_loop_test(tests, shared_locks_share, 0, place_rows());
+    tcase_add_loop_test(tests, closing_releases_the_lock, 0, place_rows());
+    tcase_add_loop_test(tests, disconnecting_releases_the_lock, 0, place_rows());
+    tcase_add_loop_test(tests, killed_client_loses_its_lock, 0, place_rows());
+    tcase_add_loop_test(tests, exclusive_flock_of_another_program_is_respected, 0, place_rows());
+    tcase_add_loop_test(tests, shared_flock_of_another_program_is_respected, 0, place_rows());
+    tcase_add_loop_test(tests, lock_refused_by_another_program_is_not_kept, 0, place_rows());
+    tcase_add_loop_test(tests, other_programs_see_the_lock, 0, place_rows());
+    tcase_add_loop_test(tests, exclusive_lock_claims_the_block_device, place_file_rows(),
+                        place_rows());
     return harness_main(suite);
 }

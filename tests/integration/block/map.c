@@ -214,13 +214,13 @@ int main(void)
 {
     Suite *suite = suite_create("integration/block/map");
     TCase *tests = fixture_case(suite, "map");
-    tcase_add_loop_test(tests, holes_are_found_wherever_they_begin_and_end, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, fully_mapped_file_has_no_hole, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, sparse_file_has_no_data, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, only_the_last_sector_is_mapped, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, empty_file_has_neither, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, discarded_sectors_are_unmapped, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, seek_past_the_end_is_refused, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, block_device_is_all_mapped, PLACE_FILE_ROWS, PLACE_ROWS);
+    tcase_add_loop_test(tests, holes_are_found_wherever_they_begin_and_end, 0, place_file_rows());
+    tcase_add_loop_test(tests, fully_mapped_file_has_no_hole, 0, place_file_rows());
+    tcase_add_loop_test(tests, sparse_file_has_no_data, 0, place_file_rows());
+    tcase_add_loop_test(tests, only_the_last_sector_is_mapped, 0, place_file_rows());
+    tcase_add_loop_test(tests, empty_file_has_neither, 0, place_file_rows());
+    tcase_add_loop_test(tests, discarded_sectors_are_unmapped, 0, place_file_rows());
+    tcase_add_loop_test(tests, seek_past_the_end_is_refused, 0, place_rows());
+    tcase_add_loop_test(tests, block_device_is_all_mapped, place_file_rows(), place_rows());
     return harness_main(suite);
 }

@@ -11,11 +11,11 @@
 
 enum {
 #ifdef __SANITIZE_ADDRESS__ /* sanitizers take longer, and look for something else */
-    STEPS = 5000,
+    STEPS = 3000,
 #elif defined(__SANITIZE_THREAD__)
-    STEPS = 2500,
+    STEPS = 2000,
 #else
-    STEPS = 6000,
+    STEPS = 4000,
 #endif
     MODEL_SECTORS = 1024,
     LENGTH_MAX = 40,
@@ -153,6 +153,6 @@ int main(void)
     Suite *suite = suite_create("integration/block/model");
     TCase *tests = fixture_case(suite, "model");
     tcase_set_timeout(tests, MODEL_TIMEOUT_S);
-    tcase_add_loop_test(tests, random_changes_do_as_the_model_does, 0, PLACE_ROWS);
+    tcase_add_loop_test(tests, random_changes_do_as_the_model_does, 0, place_rows());
     return harness_main(suite);
 }

@@ -313,9 +313,9 @@ int main(void)
     tcase_add_test(tests, file_of_odd_size_is_refused);
     tcase_add_test(tests, file_that_is_odd_only_for_larger_sectors_is_refused_for_those);
     tcase_add_test(tests, sector_size_that_none_can_be_is_refused);
-    tcase_add_loop_test(tests, sector_size_below_the_granule_is_refused, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, larger_sector_size_is_taken, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, caching_mode_is_the_one_asked_for, 0, PLACE_ROWS);
+    tcase_add_loop_test(tests, sector_size_below_the_granule_is_refused, 0, place_rows());
+    tcase_add_loop_test(tests, larger_sector_size_is_taken, 0, place_rows());
+    tcase_add_loop_test(tests, caching_mode_is_the_one_asked_for, 0, place_rows());
     tcase_add_loop_test(tests, configuration_string_survives_the_round_trip, 0, ODD_NAMES);
     tcase_add_test(tests, relative_name_is_of_the_working_directory);
     tcase_add_test(tests, plain_path_means_the_defaults);

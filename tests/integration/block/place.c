@@ -20,6 +20,48 @@ static const char *place_name(enum place_kind kind)
     return names[kind];
 }
 
+struct place_matrix {
+    enum place_kind kinds[5];
+    int file_rows, loop_end, rows; /* two of each kind: buffered and direct */
+};
+
+static const struct place_matrix *place_matrix(void)
+{
+    static const struct place_matrix all = {
+        .kinds = {PLACE_FILE, PLACE_MEMORY_FILE, PLACE_LOOP_512, PLACE_LOOP_4096, PLACE_ZRAM},
+        .file_rows = 4,
+        .loop_end = 8,
+        .rows = 10,
+    };
+    static const struct place_matrix few = {
+        .kinds = {PLACE_FILE, PLACE_LOOP_512},
+        .file_rows = 2,
+        .loop_end = 4,
+        .rows = 4,
+    };
+#ifdef __SANITIZE_THREAD__
+    const char *places = "few";
+#else
+    const char *places = getenv("BLKD_PLACES");
+#endif
+    return places != NULL && strcmp(places, "few") == 0 ? &few : &all;
+}
+
+int place_rows(void)
+{
+    return place_matrix()->rows;
+}
+
+int place_loop_end(void)
+{
+    return place_matrix()->loop_end;
+}
+
+int place_file_rows(void)
+{
+    return place_matrix()->file_rows;
+}
+
 /* Whether it can be made here; of zram, this shows when it is tried. */
 static bool place_exists(enum place_kind kind)
 {
@@ -58,9 +100,8 @@ static bool place_make(struct place *place)
 
 bool place_begin(struct place *place, int row, uint64_t size_bytes)
 {
-    static const enum place_kind kinds[] = {PLACE_KINDS};
     *place = (struct place){
-        .kind = kinds[row / 2],
+        .kind = place_matrix()->kinds[row / 2],
         .direct = row % 2 == 1,
         .size_bytes = size_bytes,
     };

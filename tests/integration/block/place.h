@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The places that a device can be in, and how it is reached there: the matrix that the tests of the
- * block interface run over. A row is a number below PLACE_ROWS; files come first,
- * then, up to PLACE_LOOP_END, loop devices.
+ * block interface run over. A row is a number below place_rows(); files come
+ * first, then, up to place_loop_end(), loop devices.
  */
 #ifndef BLKD_TESTS_PLACE_H
 #define BLKD_TESTS_PLACE_H
@@ -17,14 +17,13 @@ enum place_kind {
     PLACE_ZRAM,
 };
 
-/* ThreadSanitizer looks at the daemon's threads, which do the same on the other three kinds. */
-#ifdef __SANITIZE_THREAD__
-#define PLACE_KINDS PLACE_FILE, PLACE_LOOP_512
-enum { PLACE_FILE_ROWS = 2, PLACE_LOOP_END = 4, PLACE_ROWS = 4 };
-#else
-#define PLACE_KINDS PLACE_FILE, PLACE_MEMORY_FILE, PLACE_LOOP_512, PLACE_LOOP_4096, PLACE_ZRAM
-enum { PLACE_FILE_ROWS = 4, PLACE_LOOP_END = 8, PLACE_ROWS = 10 };
-#endif
+/* How many rows there are, those of loop devices end at, and those of files. They are fewer where
+ * the places cannot matter: under ThreadSanitizer, which looks at the daemon's threads, and with
+ * BLKD_PLACES=few in the environment, for pairs of an engine and a tier each of which has been on
+ * all places with another. Then they are files in /tmp and loop devices of 512-byte blocks. */
+int place_rows(void);
+int place_loop_end(void);
+int place_file_rows(void);
 
 struct place {
     enum place_kind kind;

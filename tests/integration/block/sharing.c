@@ -294,15 +294,15 @@ int main(void)
 {
     Suite *suite = suite_create("integration/block/sharing");
     TCase *tests = fixture_case(suite, "sharing");
-    tcase_add_loop_test(tests, hard_link_is_the_same_device, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, symbolic_link_is_the_same_device, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, second_node_is_the_same_device, PLACE_FILE_ROWS, PLACE_ROWS);
-    tcase_add_loop_test(tests, passed_descriptor_is_the_same_device, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, lock_holds_under_every_name, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, new_file_under_an_old_name_is_another_device, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, later_opener_is_told_the_effective_caching_mode, 0, PLACE_ROWS);
+    tcase_add_loop_test(tests, hard_link_is_the_same_device, 0, place_file_rows());
+    tcase_add_loop_test(tests, symbolic_link_is_the_same_device, 0, place_rows());
+    tcase_add_loop_test(tests, second_node_is_the_same_device, place_file_rows(), place_rows());
+    tcase_add_loop_test(tests, passed_descriptor_is_the_same_device, 0, place_rows());
+    tcase_add_loop_test(tests, lock_holds_under_every_name, 0, place_rows());
+    tcase_add_loop_test(tests, new_file_under_an_old_name_is_another_device, 0, place_file_rows());
+    tcase_add_loop_test(tests, later_opener_is_told_the_effective_caching_mode, 0, place_rows());
     tcase_add_test(tests, devices_of_one_connection_do_not_mix);
-    tcase_add_loop_test(tests, threads_share_connection_and_devices, 0, PLACE_ROWS);
+    tcase_add_loop_test(tests, threads_share_connection_and_devices, 0, place_rows());
     tcase_add_test(tests, long_lists_come_whole_and_in_order);
     return harness_main(suite);
 }

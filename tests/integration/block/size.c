@@ -286,20 +286,22 @@ int main(void)
 {
     Suite *suite = suite_create("integration/block/size");
     TCase *tests = fixture_case(suite, "size");
-    tcase_add_loop_test(tests, empty_file_grows_to_one_sector, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, file_shrinks_and_grows_again_with_zeroes, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, size_that_no_file_can_have_is_refused, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, block_device_is_not_resized, PLACE_FILE_ROWS, PLACE_ROWS);
-    tcase_add_loop_test(tests, loop_device_has_the_size_of_its_file, PLACE_FILE_ROWS,
-                        PLACE_LOOP_END);
-    tcase_add_loop_test(tests, read_of_a_file_cut_off_by_another_program_fails, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, read_of_a_hole_cut_off_by_another_program_fails, 0, PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, others_learn_of_a_new_size, 0, PLACE_FILE_ROWS);
+    tcase_add_loop_test(tests, empty_file_grows_to_one_sector, 0, place_file_rows());
+    tcase_add_loop_test(tests, file_shrinks_and_grows_again_with_zeroes, 0, place_file_rows());
+    tcase_add_loop_test(tests, size_that_no_file_can_have_is_refused, 0, place_file_rows());
+    tcase_add_loop_test(tests, block_device_is_not_resized, place_file_rows(), place_rows());
+    tcase_add_loop_test(tests, loop_device_has_the_size_of_its_file, place_file_rows(),
+                        place_loop_end());
+    tcase_add_loop_test(tests, read_of_a_file_cut_off_by_another_program_fails, 0,
+                        place_file_rows());
+    tcase_add_loop_test(tests, read_of_a_hole_cut_off_by_another_program_fails, 0,
+                        place_file_rows());
+    tcase_add_loop_test(tests, others_learn_of_a_new_size, 0, place_file_rows());
     tcase_add_loop_test(tests, shrinking_under_others_without_a_lock_is_refused, 0,
-                        PLACE_FILE_ROWS);
+                        place_file_rows());
     tcase_add_loop_test(tests, shrinking_under_others_with_an_exclusive_lock_works, 0,
-                        PLACE_FILE_ROWS);
-    tcase_add_loop_test(tests, resize_under_anothers_lock_is_refused, 0, PLACE_FILE_ROWS);
+                        place_file_rows());
+    tcase_add_loop_test(tests, resize_under_anothers_lock_is_refused, 0, place_file_rows());
     tcase_add_test(tests, helpers_work_on_a_plain_descriptor);
     return harness_main(suite);
 }

@@ -164,12 +164,12 @@ int main(void)
 {
     Suite *suite = suite_create("integration/block/space");
     TCase *tests = fixture_case(suite, "space");
-    tcase_add_loop_test(tests, discarded_sectors_read_as_zeroes, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, zeroed_sectors_read_as_zeroes, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, all_of_a_device_is_discarded, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, range_past_the_end_is_refused_whole, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, empty_range_succeeds, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, discard_gives_back_space, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, discard_works_under_an_exclusive_lock, 0, PLACE_ROWS);
+    tcase_add_loop_test(tests, discarded_sectors_read_as_zeroes, 0, place_rows());
+    tcase_add_loop_test(tests, zeroed_sectors_read_as_zeroes, 0, place_rows());
+    tcase_add_loop_test(tests, all_of_a_device_is_discarded, 0, place_rows());
+    tcase_add_loop_test(tests, range_past_the_end_is_refused_whole, 0, place_rows());
+    tcase_add_loop_test(tests, empty_range_succeeds, 0, place_rows());
+    tcase_add_loop_test(tests, discard_gives_back_space, 0, place_rows());
+    tcase_add_loop_test(tests, discard_works_under_an_exclusive_lock, 0, place_rows());
     return harness_main(suite);
 }

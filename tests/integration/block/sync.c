@@ -267,28 +267,26 @@ START_TEST(last_close_syncs_unless_nobody_asked_for_it)
 }
 END_TEST
 
-enum { LOOP_ROWS_FIRST = PLACE_FILE_ROWS, LOOP_ROWS_END = PLACE_LOOP_END };
-
 int main(void)
 {
     Suite *suite = suite_create("integration/block/sync");
     TCase *tests = fixture_case(suite, "sync");
     tcase_add_loop_test(tests, first_flush_syncs_though_nothing_was_written, 0,
-                        PLACE_ROWS * SYNCING_LEVELS);
+                        place_rows() * SYNCING_LEVELS);
     tcase_add_loop_test(tests, flush_syncs_once_for_what_was_changed, 0,
-                        PLACE_ROWS * SYNCING_LEVELS);
-    tcase_add_loop_test(tests, resize_is_synced_by_a_flush, 0, PLACE_FILE_ROWS * SYNCING_LEVELS);
-    tcase_add_loop_test(tests, flush_without_a_sync_level_does_nothing, 0, PLACE_ROWS);
+                        place_rows() * SYNCING_LEVELS);
+    tcase_add_loop_test(tests, resize_is_synced_by_a_flush, 0, place_file_rows() * SYNCING_LEVELS);
+    tcase_add_loop_test(tests, flush_without_a_sync_level_does_nothing, 0, place_rows());
     tcase_add_loop_test(tests, flush_covers_what_other_sessions_wrote, 0,
-                        PLACE_ROWS * SYNCING_LEVELS);
-    tcase_add_loop_test(tests, kernel_is_asked_once_per_flush_and_level, 0, PLACE_ROWS * LEVELS);
-    tcase_add_loop_test(tests, drive_is_flushed_by_a_flush, LOOP_ROWS_FIRST * LEVELS,
-                        LOOP_ROWS_END * LEVELS);
-    tcase_add_loop_test(tests, write_with_fua_is_stable_by_itself, LOOP_ROWS_FIRST * LEVELS,
-                        LOOP_ROWS_END * LEVELS);
+                        place_rows() * SYNCING_LEVELS);
+    tcase_add_loop_test(tests, kernel_is_asked_once_per_flush_and_level, 0, place_rows() * LEVELS);
+    tcase_add_loop_test(tests, drive_is_flushed_by_a_flush, place_file_rows() * LEVELS,
+                        place_loop_end() * LEVELS);
+    tcase_add_loop_test(tests, write_with_fua_is_stable_by_itself, place_file_rows() * LEVELS,
+                        place_loop_end() * LEVELS);
     tcase_add_loop_test(tests, flush_after_nothing_but_fua_has_nothing_to_do, 0,
-                        PLACE_ROWS * SYNCING_LEVELS);
+                        place_rows() * SYNCING_LEVELS);
     tcase_add_loop_test(tests, last_close_syncs_unless_nobody_asked_for_it,
-                        LOOP_ROWS_FIRST * LEVELS, LOOP_ROWS_END * LEVELS);
+                        place_file_rows() * LEVELS, place_loop_end() * LEVELS);
     return harness_main(suite);
 }

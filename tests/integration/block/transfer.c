@@ -225,18 +225,18 @@ int main(void)
 {
     Suite *suite = suite_create("integration/block/transfer");
     TCase *tests = fixture_case(suite, "transfer");
-    tcase_add_loop_test(tests, last_sector_is_written_and_read, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, many_sectors_at_an_odd_place_are_written_and_read, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, transfer_past_the_end_is_refused, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, transfer_over_the_end_is_refused_whole, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, large_transfer_over_the_end_is_refused_whole, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, offset_that_overflows_is_refused, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, buffer_of_part_of_a_sector_is_refused, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, buffers_that_are_whole_only_together_are_refused, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, empty_list_succeeds, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, memory_need_not_be_aligned, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, list_of_5000_buffers_goes_in_order, 0, PLACE_ROWS);
-    tcase_add_loop_test(tests, transfer_of_32_mib_in_one_call, 0, PLACE_ROWS);
+    tcase_add_loop_test(tests, last_sector_is_written_and_read, 0, place_rows());
+    tcase_add_loop_test(tests, many_sectors_at_an_odd_place_are_written_and_read, 0, place_rows());
+    tcase_add_loop_test(tests, transfer_past_the_end_is_refused, 0, place_rows());
+    tcase_add_loop_test(tests, transfer_over_the_end_is_refused_whole, 0, place_rows());
+    tcase_add_loop_test(tests, large_transfer_over_the_end_is_refused_whole, 0, place_rows());
+    tcase_add_loop_test(tests, offset_that_overflows_is_refused, 0, place_rows());
+    tcase_add_loop_test(tests, buffer_of_part_of_a_sector_is_refused, 0, place_rows());
+    tcase_add_loop_test(tests, buffers_that_are_whole_only_together_are_refused, 0, place_rows());
+    tcase_add_loop_test(tests, empty_list_succeeds, 0, place_rows());
+    tcase_add_loop_test(tests, memory_need_not_be_aligned, 0, place_rows());
+    tcase_add_loop_test(tests, list_of_5000_buffers_goes_in_order, 0, place_rows());
+    tcase_add_loop_test(tests, transfer_of_32_mib_in_one_call, 0, place_rows());
     tcase_add_test(tests, unknown_flags_are_refused);
     return harness_main(suite);
 }

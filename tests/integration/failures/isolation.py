@@ -21,7 +21,7 @@ from support import MIB, NbdImage
 
 SLOW_MS = 50
 DEPTH = 32
-ROUNDS = 4
+ROUNDS = 2
 SECONDS = 0.15
 # A worker that waits for one slow transfer keeps a fast one waiting for SLOW_MS or more; with 64 of
 # them in flight, that is nearly every one.

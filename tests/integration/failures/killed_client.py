@@ -13,7 +13,7 @@ from support import KIB, MIB, pb
 PIECE = 256 * KIB
 DEPTH = 64
 IMAGE = 8 * MIB  # all of it is synced after each round
-ROUNDS = 15 if support.sanitized() else 30
+ROUNDS = 8 if support.sanitized() else 16
 
 
 class Flight:
