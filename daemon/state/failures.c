@@ -237,8 +237,13 @@ int state_put_failure(struct state *state, const struct state_key *key, const ch
 {
     struct state_failure first = {0};
     bool durable = false;
-    if (key->text[0] == '\0')
-        return 0;
+    if (key->text[0] == '\0') {
+        (void)snprintf(
+            message, STATE_MESSAGE_MAX,
+            "nothing tells this device from others after a restart, so that it failed is "
+            "forgotten when the daemon stops: recover it before (blkd-cli recover)");
+        return -ENODATA;
+    }
     int error = key_check(key, message);
     if (error < 0)
         return error;

@@ -75,7 +75,8 @@ bool state_find_failure(struct state *state, const struct state_key *key,
                         struct state_failure *ret_failure);
 
 /* Puts the mark; an earlier one stays as it is. It is remembered in memory whatever becomes of the
- * file. `path` is kept in the file, for people. Blocks. 0 or a negative errno, with the reason. */
+ * file. `path` is kept in the file, for people. Blocks. 0; -ENODATA: the key is empty, and nothing
+ * is remembered; or another negative errno, with the reason. */
 int state_put_failure(struct state *state, const struct state_key *key, const char *path,
                       const struct state_failure *failure, char message[STATE_MESSAGE_MAX]);
 

@@ -101,8 +101,9 @@ struct device_identity {
 enum { BACKEND_KEY_MAX = 192 };
 
 /* Names a device across restarts so that no other is meant by it (contract L8); letters, digits and
- * "._:-" only. Files: st_dev, inode, birth time. Block devices: the serial or WWN (with the number
- * of a partition), else disk sequence number and boot id. */
+ * "._:-" only. Files: the file system's UUID, the inode, its birth time or generation. Block
+ * devices: the serial or WWN (with number and place of a partition), else disk sequence number and
+ * boot id. */
 struct backend_key {
     char
         text[BACKEND_KEY_MAX]; /* empty: the device cannot be named so, and nothing is remembered */

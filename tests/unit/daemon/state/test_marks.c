@@ -152,12 +152,13 @@ START_TEST(a_mark_that_cannot_be_written_is_remembered_and_written_by_the_next_p
 }
 END_TEST
 
-START_TEST(a_device_without_a_key_is_not_remembered)
+START_TEST(a_device_without_a_key_is_not_remembered_and_that_is_said)
 {
     struct state_failure found = {0};
     const struct state_key none = {0};
     struct state *state = open_state();
-    ck_assert_int_eq(state_put_failure(state, &none, "/dev/x", &eio, message), 0);
+    ck_assert_int_eq(state_put_failure(state, &none, "/dev/x", &eio, message), -ENODATA);
+    ck_assert_ptr_nonnull(strstr(message, "forgotten"));
     ck_assert(!state_find_failure(state, &none, &found));
     ck_assert_int_eq(state_clear_failure(state, &none, message), 0);
     state_close(state);
@@ -250,7 +251,7 @@ int main(void)
     tcase_add_test(tests, a_mark_that_cannot_be_read_is_a_mark_with_eio);
     tcase_add_test(tests, leftovers_are_no_marks_and_foreign_files_are_left_alone);
     tcase_add_test(tests, a_mark_that_cannot_be_written_is_remembered_and_written_by_the_next_put);
-    tcase_add_test(tests, a_device_without_a_key_is_not_remembered);
+    tcase_add_test(tests, a_device_without_a_key_is_not_remembered_and_that_is_said);
     tcase_add_loop_test(tests, a_key_never_names_another_file, 0, COUNT(wrong_keys));
     tcase_add_test(tests, marks_beyond_the_limit_are_in_memory_only);
     tcase_add_test(tests, threads_may_put_and_clear_the_same_mark);

@@ -39,11 +39,54 @@ START_TEST(file_has_a_key_that_its_successor_has_not)
 }
 END_TEST
 
-START_TEST(what_has_no_birth_has_no_key)
+START_TEST(what_has_no_birth_is_known_until_the_next_boot)
 {
     const struct device_identity identity = fixture_identity("/proc/self/status");
+    char boot[64] = "";
     CLEANUP_CLOSE int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-    ck_assert_str_eq(key_of(fd, &identity), "");
+    CLEANUP_CLOSE int boot_fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ck_assert_int_gt(read(boot_fd, boot, sizeof(boot) - 1), 30);
+    boot[strcspn(boot, "\n")] = '\0';
+    const char *key = key_of(fd, &identity);
+    ck_assert_ptr_nonnull(strstr(key, boot));
+    CLEANUP_CLOSE int other_fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    const struct device_identity other = fixture_identity("/proc/self/maps");
+    ck_assert_str_ne(key_of(other_fd, &other), key);
+}
+END_TEST
+
+/* By whatever loop device the file system is mounted, and though a btrfs has another st_dev each
+ * time. */
+static void check_mounted_elsewhere(const char *image, const char *type, const char *point)
+{
+    char first[BACKEND_KEY_MAX];
+    char device[2][32];
+    char inner[160];
+    CLEANUP_CLOSE int one = fixture_loop(image, 0, device[0], sizeof(device[0]));
+    ck_assert_int_eq(mount(device[0], point, type, 0, NULL), 0);
+    (void)snprintf(inner, sizeof(inner), "%s/file", point);
+    CLEANUP_CLOSE int made = open(inner, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    (void)strcpy(first, key_of_path(inner));
+    (void)close(TAKE_FD(made));
+    ck_assert_int_eq(umount(point), 0);
+    ck_assert_int_eq(close(TAKE_FD(one)), 0); /* its number is another's from now on */
+    CLEANUP_CLOSE int taken = fixture_loop(fixture_path("disk"), 0, device[0], sizeof(device[0]));
+    CLEANUP_CLOSE int two = fixture_loop(image, 0, device[1], sizeof(device[1]));
+    ck_assert_str_ne(device[0], device[1]);
+    ck_assert_int_eq(mount(device[1], point, type, 0, NULL), 0);
+    ck_assert_str_eq(key_of_path(inner), first);
+    ck_assert_int_eq(umount(point), 0);
+}
+
+START_TEST(file_keeps_its_key_when_its_file_system_moves)
+{
+    static const char *const types[] = {"ext4", "btrfs"};
+    const char *point = fixture_path("moved");
+    ck_assert_int_eq(mkdir(point, 0700), 0);
+    const char *image = fixture_file(types[_i], 200L * FIXTURE_MIB);
+    if (fixture_run("mkfs.%s -q %s 2>/dev/null", types[_i], image) != 0)
+        return; /* without its tools */
+    check_mounted_elsewhere(image, types[_i], point);
 }
 END_TEST
 
@@ -80,17 +123,21 @@ START_TEST(serials_make_the_key)
 }
 END_TEST
 
-START_TEST(partition_has_its_disks_key_and_its_number)
+START_TEST(partition_has_its_disks_key_its_number_and_its_place)
 {
     const struct device_identity part = block(8, 401);
     put_device("sdz", 8, 400);
     put_device("sdz1", 8, 401);
     put("sys/dev/block/8:400/serial", "abc\n");
     put("sys/dev/block/8:401/partition", "7\n");
+    put("sys/dev/block/8:401/start", "2048\n");
+    put("sys/dev/block/8:401/size", "4096\n");
     ck_assert_int_eq(fixture_run("cd %s && mv 8:401 8:400/sdz1 && ln -s 8:400/sdz1 8:401",
                                  fixture_path("sys/dev/block")),
                      0);
-    ck_assert_str_eq(key_of(-1, &part), "serial-abc:p7");
+    ck_assert_str_eq(key_of(-1, &part), "serial-abc:p7-2048-4096");
+    put("sys/dev/block/8:401/start", "4096\n"); /* another one with its number */
+    ck_assert_str_eq(key_of(-1, &part), "serial-abc:p7-4096-4096");
 }
 END_TEST
 
@@ -131,7 +178,7 @@ static TCase *file_tests(void)
     tcase_add_checked_fixture(tests, fixture_setup, fixture_teardown);
     tcase_set_timeout(tests, 30);
     tcase_add_test(tests, file_has_a_key_that_its_successor_has_not);
-    tcase_add_test(tests, what_has_no_birth_has_no_key);
+    tcase_add_test(tests, what_has_no_birth_is_known_until_the_next_boot);
     return tests;
 }
 
@@ -142,7 +189,7 @@ static TCase *sysfs_tests(void)
     tcase_add_checked_fixture(tests, fake_setup, fixture_teardown);
     tcase_set_timeout(tests, 30);
     tcase_add_test(tests, serials_make_the_key);
-    tcase_add_test(tests, partition_has_its_disks_key_and_its_number);
+    tcase_add_test(tests, partition_has_its_disks_key_its_number_and_its_place);
     return tests;
 }
 
@@ -153,6 +200,7 @@ static TCase *loop_tests(void)
     tcase_add_checked_fixture(tests, loop_setup, loop_teardown);
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, loop_device_attached_again_has_another_key);
+    tcase_add_loop_test(tests, file_keeps_its_key_when_its_file_system_moves, 0, 2);
     tcase_add_test(tests, memory_is_volatile_whatever_is_built_on_it);
     return tests;
 }
