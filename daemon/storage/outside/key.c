@@ -126,11 +126,24 @@ static bool key_of_life(int fd, const struct statx *status, char *text, size_t s
     return true;
 }
 
-static void key_of_file(int fd, struct backend_key *ret_key)
+/* A file system's ioctls want more than O_PATH. -1: `fd` will do, or nothing can be done. */
+static int key_open(int fd)
+{
+    char path[64];
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || (flags & O_PATH) == 0)
+        return -1;
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+static void key_of_file(int looked, struct backend_key *ret_key)
 {
     struct statx status;
     char filesystem[80];
     char life[64] = "";
+    CLEANUP_CLOSE int opened = key_open(looked);
+    int fd = opened >= 0 ? opened : looked;
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO | STATX_BTIME, &status) < 0)
         return;
     if (!key_of_filesystem(fd, filesystem, sizeof(filesystem)))

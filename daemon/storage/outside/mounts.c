@@ -2,7 +2,7 @@
 /*
  * What is mounted and what is swapped to. Mounts are read from this process' namespace and from
  * that of process 1, which a daemon in a sandbox does not share. Others' are not seen; the kernel's
- * own answer to O_EXCL covers those.
+ * own answer to O_EXCL covers those (claims.h).
  */
 #include "daemon/storage/outside/mounts.h"
 
@@ -102,6 +102,8 @@ static int mounts_read(const char *process,
     return 0;
 }
 
+/* Whether process 1 is known to have the same. Its namespaces are not for everybody to look at, and
+ * a sandbox hides them; its mountinfo is. */
 static bool mounts_are_ours(void)
 {
     char paths[2][PATH_BYTES_MAX];
@@ -110,7 +112,7 @@ static bool mounts_are_ours(void)
     (void)snprintf(paths[1], sizeof(paths[1]), "%s/1/ns/mnt", outside_proc);
     for (unsigned int i = 0; i < 2; i++) {
         if (readlink(paths[i], namespaces[i], sizeof(namespaces[i]) - 1) < 0)
-            return true;
+            return false;
     }
     return strcmp(namespaces[0], namespaces[1]) == 0;
 }

@@ -10,10 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/storage/outside/claims.h"
 #include "daemon/storage/outside/holders.h"
 #include "daemon/storage/outside/locks.h"
 #include "daemon/storage/outside/related.h"
 #include "daemon/storage/outside/uses.h"
+
+#define CLAIMED                                                                                    \
+    "claimed by the kernel or another program (a mount that is not visible here, or O_EXCL)"
 
 /* ---- may it be touched? ---- */
 
@@ -35,6 +39,21 @@ static bool on_use_judged(void *context, const struct outside_use *use)
     return false;
 }
 
+/* By a use that no table shows. */
+static bool outside_is_claimed(const struct outside_family *family,
+                               char message[BACKEND_MESSAGE_MAX])
+{
+    char name[192];
+    const struct outside_member *member = claims_find(family);
+    if (member == NULL)
+        return false;
+    related_name_member(member, name, sizeof(name));
+    (void)snprintf(
+        message, BACKEND_MESSAGE_MAX,
+        "%.160s is " CLAIMED ": find and stop that use, or open it read-only without a lock", name);
+    return true;
+}
+
 int outside_check(const struct device_identity *identity, bool lock,
                   char message[BACKEND_MESSAGE_MAX])
 {
@@ -49,20 +68,48 @@ int outside_check(const struct device_identity *identity, bool lock,
                        strerror(-error));
         return error;
     }
-    if (!verdict.refused)
+    if (verdict.refused)
+        uses_say(&verdict.use, message);
+    else if (!outside_is_claimed(&family, message))
         return 0;
-    uses_say(&verdict.use, message);
     return -EBUSY;
 }
 
 /* ---- who has it ---- */
 
+/* One mount can stand in two tables (mounts.c). */
+static bool outside_knows(const struct outside_holders *holders, const struct outside_use *use)
+{
+    struct outside_holders one = {.list = NULL};
+    const struct outside_holder *holder = holders_add(&one, use->kind, use->member, use->what);
+    bool found = false;
+    for (size_t i = 0; i < holders->count && holder != NULL; i++)
+        found = found || (holders->list[i].kind == use->kind &&
+                          strcmp(holders->list[i].detail, holder->detail) == 0);
+    outside_holders_free(&one);
+    return found;
+}
+
 static bool on_use_found(void *context, const struct outside_use *use)
 {
+    if (outside_knows(context, use))
+        return true;
     struct outside_holder *holder = holders_add(context, use->kind, use->member, use->what);
     if (holder != NULL)
         holder->exclusive = use->exclusive;
     return holder != NULL;
+}
+
+/* A claim that none of the holders explains. Locks are none. */
+static void outside_add_claim(const struct outside_family *family, struct outside_holders *holders)
+{
+    for (size_t i = 0; i < holders->count; i++) {
+        if (holders->list[i].kind != OUTSIDE_LOOP)
+            return;
+    }
+    const struct outside_member *member = claims_find(family);
+    if (member != NULL)
+        (void)holders_add(holders, OUTSIDE_KERNEL, member, CLAIMED);
 }
 
 int outside_find_holders(const struct device_identity *identity,
@@ -74,6 +121,8 @@ int outside_find_holders(const struct device_identity *identity,
     int error = related_find_family(identity, &family);
     if (error == 0)
         error = uses_each(&uses);
+    if (error == 0)
+        outside_add_claim(&family, &holders);
     if (error == 0)
         error = locks_find_holders(&family, &holders);
     if (error < 0) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The world outside blkd: who else has a file or block device, and which other devices share bytes
- * with it, as far as /proc and /sys tell (contract L3, L4). Nothing here takes a lock or changes
- * anything. Runs on helper threads; may block as /proc and /sys do, never on the device itself.
+ * with it, as far as /proc, /sys and the kernel's answer to a claim tell (contract L3, L4;
+ * claims.h). Nothing here changes anything. Runs on helper threads; may block as /proc and /sys do,
+ * and outside_check and outside_find_holders as open(2) of a block device does.
  */
 #ifndef BLKD_DAEMON_STORAGE_OUTSIDE_OUTSIDE_H
 #define BLKD_DAEMON_STORAGE_OUTSIDE_OUTSIDE_H
@@ -57,11 +58,11 @@ void outside_holders_free(struct outside_holders *holders);
 
 /*
  * The first reason why the device may not be written to (`lock` false) or locked (true) at all: it,
- * or something that shares bytes with it, is mounted, used as swap, or held by a kernel device; for
- * a lock also: a loop device is attached to it. A mount by which the file itself is reached is
- * none. Returns 0 or -EBUSY with a sentence for a person ("it is mounted at /mnt: unmount it, or
- * open it read-only without a lock"); another negative errno if that cannot be found out, with a
- * sentence too.
+ * or something that shares bytes with it, is mounted, used as swap, held by a kernel device, or
+ * claimed by whomever; for a lock also: a loop device is attached to it. A mount by which the file
+ * itself is reached is none. Returns 0 or -EBUSY with a sentence for a person ("it is mounted at
+ * /mnt: unmount it, or open it read-only without a lock"); another negative errno if that cannot be
+ * found out, with a sentence too.
  */
 int outside_check(const struct device_identity *identity, bool lock,
                   char message[BACKEND_MESSAGE_MAX]);
@@ -94,7 +95,8 @@ void outside_describe(const struct device_identity *identity, char *text, size_t
 bool outside_is_volatile(int fd, const struct device_identity *identity);
 
 /* The key by which the device is remembered across restarts (contract L8); `fd` is a descriptor of
- * it. Empty if it has none. Does not block on a hung device. */
+ * it, with O_PATH or without. Empty if it has none. Can block as open(2) and ioctl(2) of a file do.
+ */
 void outside_key(int fd, const struct device_identity *identity, struct backend_key *ret_key);
 
 #endif

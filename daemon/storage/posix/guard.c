@@ -19,6 +19,7 @@
 
 #include "common/cleanup.h"
 #include "daemon/base/log.h"
+#include "daemon/storage/outside/claims.h"
 #include "daemon/storage/outside/outside.h"
 #include "daemon/storage/posix/posix.h"
 
@@ -177,9 +178,17 @@ static void guard_put_fd(struct posix *posix, int *slot, int fd)
     posix->calls->close(old);
 }
 
+static void guard_unclaim(struct posix *posix)
+{
+    if (posix->exclusive_fd < 0)
+        return;
+    guard_put_fd(posix, &posix->exclusive_fd, -1);
+    claims_end(posix->identity.dev);
+}
+
 static void guard_drop(struct posix *posix)
 {
-    guard_put_fd(posix, &posix->exclusive_fd, -1);
+    guard_unclaim(posix);
     guard_put_fd(posix, &posix->guard_fd, -1);
     posix->guard_mode = GUARD_NONE;
 }
@@ -188,9 +197,14 @@ static int guard_claim(struct posix *posix, enum guard_mode mode)
 {
     if (posix->kind != DEVICE_BLOCK || mode != GUARD_EXCLUSIVE)
         return 0;
+    int error = claims_begin(posix->identity.dev);
+    if (error < 0)
+        return error;
     int fd = posix->calls->reopen(posix->cursor_fd, guard_access(posix) | O_EXCL);
-    if (fd < 0)
+    if (fd < 0) {
+        claims_end(posix->identity.dev);
         return fd;
+    }
     guard_put_fd(posix, &posix->exclusive_fd, fd);
     return 0;
 }
@@ -288,7 +302,7 @@ static int guard_weaken(struct posix *posix, enum guard_mode mode, char *message
         guard_drop(posix);
         return error;
     }
-    guard_put_fd(posix, &posix->exclusive_fd, -1);
+    guard_unclaim(posix);
     (void)guard_change_bytes(posix, mode, mode);
     posix->guard_mode = mode;
     return 0;

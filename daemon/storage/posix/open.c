@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/devprobe.h"
 #include "common/limits.h"
+#include "daemon/storage/outside/claims.h"
 #include "daemon/storage/outside/outside.h"
 #include "daemon/storage/posix/posix.h"
 
@@ -352,7 +353,10 @@ int posix_adopt(struct backend *backend, struct backend *donor)
 void posix_close(struct backend *backend)
 {
     struct posix *posix = posix_of(backend);
-    posix->calls->close(posix->exclusive_fd);
+    if (posix->exclusive_fd >= 0) {
+        posix->calls->close(posix->exclusive_fd);
+        claims_end(posix->identity.dev);
+    }
     posix->calls->close(posix->guard_fd);
     (void)pthread_mutex_destroy(&posix->guard_mutex);
     posix->calls->close(posix->data_fd);

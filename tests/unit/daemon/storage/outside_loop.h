@@ -3,6 +3,8 @@
 #ifndef BLKD_TESTS_UNIT_DAEMON_STORAGE_OUTSIDE_LOOP_H
 #define BLKD_TESTS_UNIT_DAEMON_STORAGE_OUTSIDE_LOOP_H
 
+#include <linux/blkpg.h>
+
 #include "tests/unit/daemon/storage/outside_holders.h"
 
 static char loop_path[32];
@@ -31,6 +33,19 @@ static inline void mount_on(const char *device, const char *point)
 {
     make_filesystem(device);
     ck_assert_msg(mount(device, point, "ext4", 0, NULL) == 0, "%s", strerror(errno));
+}
+
+/* Two partitions of 16 MiB, told to the kernel as partx(8) does: it need not know any table. */
+static inline void make_partitions(char paths[2][48])
+{
+    for (int i = 0; i < 2; i++) {
+        struct blkpg_partition part = {
+            .start = (1 + 16L * i) * FIXTURE_MIB, .length = 16L * FIXTURE_MIB, .pno = i + 1};
+        struct blkpg_ioctl_arg argument = {
+            .op = BLKPG_ADD_PARTITION, .datalen = sizeof(part), .data = &part};
+        ck_assert_int_eq(ioctl(loop_fd, BLKPG, &argument), 0);
+        (void)snprintf(paths[i], sizeof(paths[i]), "%sp%d", loop_path, i + 1);
+    }
 }
 
 #endif

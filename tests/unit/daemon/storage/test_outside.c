@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Who else has a device: real loop devices, mounts, swap areas and partitions. */
-#include <linux/blkpg.h>
 #include <sys/swap.h>
 
 #include "tests/unit/daemon/storage/outside_loop.h"
@@ -162,19 +161,6 @@ START_TEST(swap_file_is_refused)
     check_is(path, false, NULL);
 }
 END_TEST
-
-/* Two partitions of 16 MiB, told to the kernel as partx(8) does: it need not know any table. */
-static void make_partitions(char paths[2][48])
-{
-    for (int i = 0; i < 2; i++) {
-        struct blkpg_partition part = {
-            .start = (1 + 16L * i) * FIXTURE_MIB, .length = 16L * FIXTURE_MIB, .pno = i + 1};
-        struct blkpg_ioctl_arg argument = {
-            .op = BLKPG_ADD_PARTITION, .datalen = sizeof(part), .data = &part};
-        ck_assert_int_eq(ioctl(loop_fd, BLKPG, &argument), 0);
-        (void)snprintf(paths[i], sizeof(paths[i]), "%sp%d", loop_path, i + 1);
-    }
-}
 
 START_TEST(partitions_share_bytes_with_their_disk_not_with_each_other)
 {
