@@ -62,7 +62,7 @@ static bool claims_are_own(dev_t device, dev_t disk)
     return found;
 }
 
-int claims_begin(dev_t device)
+int outside_claim_begin(dev_t device)
 {
     struct claims_own *own = malloc(sizeof(*own));
     if (own == NULL)
@@ -78,7 +78,7 @@ int claims_begin(dev_t device)
     return 0;
 }
 
-void claims_end(dev_t device)
+void outside_claim_end(dev_t device)
 {
     struct claims_own *own = NULL;
     (void)pthread_mutex_lock(&claims.mutex);

@@ -13,8 +13,6 @@
 #ifndef BLKD_DAEMON_STORAGE_OUTSIDE_CLAIMS_H
 #define BLKD_DAEMON_STORAGE_OUTSIDE_CLAIMS_H
 
-#include <sys/types.h>
-
 #include "daemon/storage/outside/related.h"
 
 /*
@@ -23,10 +21,5 @@
  * has claimed. Can block as open(2) of a block device does.
  */
 const struct outside_member *claims_find(const struct outside_family *family);
-
-/* This process is about to claim the device, and does not any more. No asker of this process is in
- * the way between them. 0 or -ENOMEM. */
-int claims_begin(dev_t device);
-void claims_end(dev_t device);
 
 #endif

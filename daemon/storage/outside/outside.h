@@ -86,6 +86,12 @@ int outside_check_locks(const struct device_identity *identity, bool exclusive,
 int outside_find_related(const struct device_identity *identity,
                          struct device_identity related[BACKEND_RELATED_MAX], size_t *ret_count);
 
+/* This process is about to claim the block device with O_EXCL, and does not any more: its own claim
+ * is not somebody else's, and between the two calls nobody of this process asks after the device in
+ * a way that a claim would fail by. outside_claim_begin can wait for who does. 0 or -ENOMEM. */
+int outside_claim_begin(dev_t device);
+void outside_claim_end(dev_t device);
+
 /* One sentence about the holders of locks that make a lock attempt fail: "flock by pid 123 (uid 0,
  * mirage)", or "/proc does not show the holder". */
 void outside_describe(const struct device_identity *identity, char *text, size_t size);

@@ -19,7 +19,6 @@
 
 #include "common/cleanup.h"
 #include "daemon/base/log.h"
-#include "daemon/storage/outside/claims.h"
 #include "daemon/storage/outside/outside.h"
 #include "daemon/storage/posix/posix.h"
 
@@ -183,7 +182,7 @@ static void guard_unclaim(struct posix *posix)
     if (posix->exclusive_fd < 0)
         return;
     guard_put_fd(posix, &posix->exclusive_fd, -1);
-    claims_end(posix->identity.dev);
+    outside_claim_end(posix->identity.dev);
 }
 
 static void guard_drop(struct posix *posix)
@@ -197,12 +196,12 @@ static int guard_claim(struct posix *posix, enum guard_mode mode)
 {
     if (posix->kind != DEVICE_BLOCK || mode != GUARD_EXCLUSIVE)
         return 0;
-    int error = claims_begin(posix->identity.dev);
+    int error = outside_claim_begin(posix->identity.dev);
     if (error < 0)
         return error;
     int fd = posix->calls->reopen(posix->cursor_fd, guard_access(posix) | O_EXCL);
     if (fd < 0) {
-        claims_end(posix->identity.dev);
+        outside_claim_end(posix->identity.dev);
         return fd;
     }
     guard_put_fd(posix, &posix->exclusive_fd, fd);

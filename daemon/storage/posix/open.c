@@ -13,7 +13,6 @@
 #include "common/cleanup.h"
 #include "common/devprobe.h"
 #include "common/limits.h"
-#include "daemon/storage/outside/claims.h"
 #include "daemon/storage/outside/outside.h"
 #include "daemon/storage/posix/posix.h"
 
@@ -355,7 +354,7 @@ void posix_close(struct backend *backend)
     struct posix *posix = posix_of(backend);
     if (posix->exclusive_fd >= 0) {
         posix->calls->close(posix->exclusive_fd);
-        claims_end(posix->identity.dev);
+        outside_claim_end(posix->identity.dev);
     }
     posix->calls->close(posix->guard_fd);
     (void)pthread_mutex_destroy(&posix->guard_mutex);

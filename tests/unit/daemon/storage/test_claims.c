@@ -62,12 +62,12 @@ END_TEST
 START_TEST(own_claim_is_not_somebody_elses)
 {
     const struct device_identity identity = fixture_identity(loop_path);
-    ck_assert_int_eq(claims_begin(identity.dev), 0);
+    ck_assert_int_eq(outside_claim_begin(identity.dev), 0);
     CLEANUP_CLOSE int fd = open(loop_path, O_RDONLY | O_EXCL | O_CLOEXEC);
     ck_assert_int_ge(fd, 0);
     check_is(loop_path, true, NULL);
     ck_assert_uint_eq(count_holders(loop_path), 0);
-    claims_end(identity.dev);
+    outside_claim_end(identity.dev);
     check_is(loop_path, true, CLAIMED); /* as far as anybody can tell */
 }
 END_TEST
