@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "daemon/storage/outside/outside.h"
 #include "daemon/storage/outside/sysfs.h"
 
 enum {
