@@ -107,6 +107,14 @@ struct blkd;
 /* A session: one open of a device, on one connection. */
 struct blkd_device;
 
+/* The version of this header. */
+#define BLKD_VERSION "0.1.0"
+
+/* The version of the library that the program runs with, as BLKD_VERSION; static memory.
+ * Before 1.0, a library fits the programs that were built with its own minor version. Does not
+ * block. */
+BLKD_API const char *blkd_version(void);
+
 /* ---- errors ---- */
 
 /*
@@ -145,7 +153,8 @@ enum blkd_tier {
 
 enum { BLKD_BUSY_POLL_DEFAULT = -1 };
 
-/* How to connect. Initialise it with BLKD_OPTIONS_INIT; the reserved members stay 0. */
+/* How to connect. Initialise it with BLKD_OPTIONS_INIT; the reserved members are 0 (else
+ * -EINVAL). */
 struct blkd_options {
     /* The path of the daemon's socket. NULL: $BLKD_SOCKET if it is set, else
      * $XDG_RUNTIME_DIR/blkd.sock if that exists, else /run/blkd/blkd.sock. */
@@ -285,7 +294,8 @@ enum blkd_discard_method {
     BLKD_DISCARD_WRITE = 3,      /* the daemon writes zeroes */
 };
 
-/* How to open a device. Initialise it with BLKD_CONFIG_INIT; the reserved members stay 0. */
+/* How to open a device. Initialise it with BLKD_CONFIG_INIT; the reserved members are 0 (else
+ * -EINVAL). */
 struct blkd_config {
     const char *path;        /* of a disk image or a block device */
     bool buffered;           /* true: use the page cache; false: direct I/O (O_DIRECT) */
@@ -575,7 +585,7 @@ enum { BLKD_WAIT_FOREVER = -1 };
 
 /*
  * Which lock to take. Initialise it with BLKD_LOCK_REQUEST_INIT (exclusive, the whole device,
- * without waiting); the reserved members stay 0.
+ * without waiting); the reserved members are 0 (else -EINVAL).
  */
 struct blkd_lock_request {
     enum blkd_lock_mode mode; /* BLKD_LOCK_SHARED or BLKD_LOCK_EXCLUSIVE */

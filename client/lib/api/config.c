@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "client/lib/base/error.h"
+#include "client/lib/base/reserved.h"
 #include "common/cleanup.h"
 #include "common/config_uri.h"
 #include "common/limits.h"
@@ -84,7 +85,9 @@ int config_check(const struct blkd_config *config)
                             "the sector size is %u bytes; it must be a power of two from %d "
                             "to %d, or 0 for the device's own",
                             config->sector_size, SECTOR_SIZE_MIN, SECTOR_SIZE_MAX);
-    return config_check_purpose(config->purpose);
+    int error = reserved_check("blkd_config", config->reserved,
+                               sizeof(config->reserved) / sizeof(config->reserved[0]));
+    return error < 0 ? error : config_check_purpose(config->purpose);
 }
 
 void config_to_wire(const struct blkd_config *config, Blkd__Config *message)

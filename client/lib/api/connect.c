@@ -8,6 +8,7 @@
 
 #include "client/lib/base/clock.h"
 #include "client/lib/base/error.h"
+#include "client/lib/base/reserved.h"
 #include "client/lib/core/connection.h"
 #include "client/lib/core/traffic.h"
 #include "client/lib/core/verb.h"
@@ -154,7 +155,8 @@ static int connect_check(const struct blkd_options *options)
             -EINVAL,
             "blkd_options.connect_timeout_ms is %d; it must be 0 or more, or -1 for no limit",
             options->connect_timeout_ms);
-    return 0;
+    return reserved_check("blkd_options", options->reserved,
+                          sizeof(options->reserved) / sizeof(options->reserved[0]));
 }
 
 static int connect_try(const struct blkd_options *options, enum blkd_tier tier,
@@ -200,7 +202,7 @@ int blkd_connect(const struct blkd_options *options, struct blkd **ret_connectio
 {
     static const struct blkd_options defaults = BLKD_OPTIONS_INIT;
     struct sockaddr_un address;
-    enum blkd_tier tier;
+    enum blkd_tier tier = BLKD_TIER_AUTO;
     int r;
 
     if (ret_connection == NULL)

@@ -10,6 +10,7 @@
 
 #include "client/lib/api/config.h"
 #include "client/lib/base/error.h"
+#include "client/lib/base/reserved.h"
 #include "client/lib/core/connection.h"
 #include "client/lib/core/device.h"
 #include "client/lib/core/verb.h"
@@ -138,7 +139,9 @@ static int lock_check(const struct blkd_device *device, const struct blkd_lock_r
             -EINVAL,
             "blkd_lock_request.wait_ms for %s is %d; it must be 0 or more, or BLKD_WAIT_FOREVER",
             device->session.path, request->wait_ms);
-    return config_check_purpose(request->purpose);
+    int error = reserved_check("blkd_lock_request", request->reserved,
+                               sizeof(request->reserved) / sizeof(request->reserved[0]));
+    return error < 0 ? error : config_check_purpose(request->purpose);
 }
 
 static int lock_fill(struct call *call, const struct blkd_lock_request *request)

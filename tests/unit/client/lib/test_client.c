@@ -77,9 +77,32 @@ START_TEST(bad_configurations_are_refused)
     config.sector_size = 1000;
     ck_assert_int_eq(blkd_open(connection, &config, &other), -EINVAL);
     ck_assert_ptr_nonnull(strstr(blkd_error_message(), "1000"));
+    for (size_t i = 0; i < sizeof(config.reserved) / sizeof(config.reserved[0]); i++) {
+        config = (struct blkd_config)BLKD_CONFIG_INIT;
+        config.path = "/a";
+        config.reserved[i] = 1;
+        ck_assert_int_eq(blkd_open(connection, &config, &other), -EINVAL);
+        ck_assert_ptr_nonnull(strstr(blkd_error_message(), "blkd_config.reserved"));
+    }
     ck_assert_int_eq(blkd_open_fd(connection, -1, NULL, &other), -EBADF);
     ck_assert_ptr_null(other);
     end();
+}
+END_TEST
+
+START_TEST(reserved_options_are_refused)
+{
+    struct blkd *other = NULL;
+
+    for (size_t i = 0; i < sizeof(((struct blkd_options *)NULL)->reserved) / sizeof(uint64_t);
+         i++) {
+        struct blkd_options options = BLKD_OPTIONS_INIT;
+        options.reserved[i] = UINT64_MAX;
+        ck_assert_int_eq(blkd_connect(&options, &other), -EINVAL);
+        ck_assert_ptr_nonnull(strstr(blkd_error_message(), "blkd_options.reserved"));
+    }
+    ck_assert_ptr_null(other);
+    ck_assert_str_eq(blkd_version(), BLKD_VERSION);
 }
 END_TEST
 
@@ -214,6 +237,7 @@ int main(void)
     tcase_add_test(tests, verbs_without_data_work);
     tcase_add_test(tests, relative_path_becomes_absolute);
     tcase_add_test(tests, bad_configurations_are_refused);
+    tcase_add_test(tests, reserved_options_are_refused);
     tcase_add_test(tests, denied_path_is_opened_by_the_library);
     tcase_add_test(tests, configuration_strings_round_trip);
     tcase_add_test(tests, local_helpers_finish_transfers);

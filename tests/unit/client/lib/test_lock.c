@@ -95,6 +95,11 @@ START_TEST(impossible_requests_are_refused_without_the_daemon)
     purpose[65] = '\0';
     request.purpose = purpose;
     check_refused(&request, "65 bytes");
+    for (size_t i = 0; i < sizeof(request.reserved) / sizeof(request.reserved[0]); i++) {
+        request = (struct blkd_lock_request)BLKD_LOCK_REQUEST_INIT;
+        request.reserved[i] = 1;
+        check_refused(&request, "blkd_lock_request.reserved");
+    }
     ck_assert_int_eq(blkd_unlock(device, 7, 0), -EINVAL);
     ck_assert_int_eq(blkd_unlock(NULL, 0, 0), -EINVAL);
     ck_assert_int_eq(blkd_lock(NULL, NULL, NULL), -EINVAL);

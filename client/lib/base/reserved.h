@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* The reserved members of what a caller fills in: zero, or a later version of the header has given
+ * them a meaning that this library does not know. */
+#ifndef BLKD_CLIENT_LIB_BASE_RESERVED_H
+#define BLKD_CLIENT_LIB_BASE_RESERVED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* 0; or -EINVAL, with a message that names the struct. */
+int reserved_check(const char *struct_name, const uint64_t *words, size_t count);
+
+#endif
