@@ -45,8 +45,9 @@ enum io_op {
     IO_SEEK, /* from offset_bytes to the next mapped or unmapped sector, which `value` then tells */
     IO_GUARD, /* keep the outside world out as guard_mode says; `value` is the mode that it is kept
                  out in afterwards, also when it fails */
-    IO_DROP,  /* the cache forgets what it has of the device: reads fetch it anew */
-    IO_LOOK,  /* `value` is how large the device is now, in bytes, whole sectors or not */
+    IO_DROP, /* the cache forgets what it has of the device: reads fetch it anew; -EBUSY: it did not
+              */
+    IO_LOOK, /* `value` is how large the device is now, in bytes, whole sectors or not */
 };
 
 struct io {
@@ -62,7 +63,8 @@ struct io {
     uint32_t sector_size;       /* IO_SEEK */
     bool unmapped;              /* IO_SEEK */
     enum guard_mode guard_mode; /* IO_GUARD */
-    char *message; /* IO_GUARD: BACKEND_MESSAGE_MAX bytes for the reason of a failure, or NULL */
+    char *message; /* IO_GUARD, IO_DROP: BACKEND_MESSAGE_MAX bytes for the reason of a failure; or
+                      NULL */
     struct io_loop *loop;
     struct helper_share *user_share; /* of who asked: bounds what one uid can occupy; may be NULL */
     void (*on_done)(struct io *io, int result);

@@ -28,6 +28,8 @@ struct recovering {
     char message[STATE_MESSAGE_MAX];
 };
 
+_Static_assert((int)STATE_MESSAGE_MAX >= (int)BACKEND_MESSAGE_MAX, "either's reason fits");
+
 /* Of a device by its number, the name that it was opened by; it is looked for by that. */
 static char *recover_path(struct request *request, const Blkd__Recover *recover)
 {
@@ -140,7 +142,9 @@ static void on_recover_dropped(struct io *io, int result)
         registry_give_back(&worker->server->registry, opening->device, &worker->io,
                            opening->request->conn->user);
         recover_fail(opening, result,
-                     "cannot drop its cache, so reads might not return what is stored");
+                     recovering->message[0] != '\0'
+                         ? recovering->message
+                         : "cannot drop its cache, so reads might not return what is stored");
         return;
     }
     registry_alone_closes(&worker->server->registry, opening->device, &worker->io,
@@ -157,6 +161,7 @@ static void recover_alone(struct recovering *recovering)
 {
     struct opening *opening = recovering->opening;
     recovering->io = (struct io){.op = IO_DROP,
+                                 .message = recovering->message,
                                  .loop = &opening->worker->io,
                                  .user_share = &opening->request->conn->user->helper_share,
                                  .on_done = on_recover_dropped};

@@ -96,6 +96,10 @@ void outside_claim_end(dev_t device);
  * mirage)", or "/proc does not show the holder". */
 void outside_describe(const struct device_identity *identity, char *text, size_t size);
 
+/* A process that has the file or block device mapped, in words: "pid 123 (qemu)". False: /proc
+ * shows none. Can block as a stat of what any program has mapped does. */
+bool outside_find_mapper(const struct device_identity *identity, char *text, size_t size);
+
 /* Whether the bytes are in memory at last (tmpfs, ramfs, zram, a RAM disk, loop devices on them),
  * so that no sync saves them from a power cut. */
 bool outside_is_volatile(int fd, const struct device_identity *identity);

@@ -186,7 +186,7 @@ static void on_posix_verb(struct helper_job *job)
         io->result = posix_do_guard(posix, io);
         break;
     case IO_DROP:
-        io->result = posix_do_drop(posix);
+        io->result = posix_do_drop(posix, io);
         break;
     case IO_LOOK:
         io->result = posix_do_look(posix, io);

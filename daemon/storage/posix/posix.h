@@ -81,7 +81,7 @@ const char *posix_policy(const struct backend *backend);
 int posix_do_sync(struct posix *posix, const struct io *io);
 int posix_do_resize(struct posix *posix, const struct io *io);
 int posix_do_seek(struct posix *posix, struct io *io);
-int posix_do_drop(struct posix *posix);
+int posix_do_drop(struct posix *posix, const struct io *io);
 int posix_do_look(struct posix *posix, struct io *io);
 /* zero.c */
 int posix_do_zero(struct posix *posix, const struct io *io);

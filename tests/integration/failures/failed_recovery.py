@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """How a failed device ends (contract S5): recovered once nobody has it open, its mark kept until then."""
 
+import mmap
 import os
 import signal
 import subprocess
@@ -67,6 +68,27 @@ class Recovery(failing.FullTmpfsTest):
         lost = [number for number in range(16) if is_lost(number)]
         self.assertGreater(len(lost), 0, "the cache still has what was lost")
         client.close_session(session)
+        failing.recover(client, self.path)
+        session = client.open_path(self.path)
+        for number in range(16):
+            self.assertEqual(client.read(session, number * MIB, MIB),
+                             self.backing_bytes(number * MIB, MIB), f"MiB {number}")
+        self.exit_status = 0
+
+    def test_recover_is_refused_while_a_program_has_it_mapped(self):
+        """Its pages stay in the cache: what was lost could be read as if it were stored."""
+        client, session = self.fail()
+        client.close_session(session)
+        with open(self.path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            mapping = mmap.mmap(file.fileno(), size, mmap.MAP_SHARED, mmap.PROT_READ)
+        self.addCleanup(mapping.close)
+        for at in range(0, size, mmap.PAGESIZE):
+            mapping[at]  # pylint: disable=pointless-statement
+        message = self.assert_failed("EBUSY", failing.recover, client, self.path)
+        self.assertIn(f"pid {os.getpid()} ", message)
+        self.assert_opener_is_told(self.path)
+        mapping.close()
         failing.recover(client, self.path)
         session = client.open_path(self.path)
         for number in range(16):
