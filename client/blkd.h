@@ -269,7 +269,9 @@ enum blkd_sync {
 };
 
 enum blkd_access {
-    BLKD_ACCESS_AUTO = 0, /* read/write; read-only if that fails with EACCES, EPERM or EROFS */
+    /* Read/write; read-only if that fails with EACCES, EPERM, EROFS or ETXTBSY (a program that
+     * runs), or because the device is mounted, in use as swap space or claimed. */
+    BLKD_ACCESS_AUTO = 0,
     BLKD_ACCESS_READ_ONLY = 1,
     BLKD_ACCESS_READ_WRITE = 2,
 };

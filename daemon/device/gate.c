@@ -110,26 +110,27 @@ static void gate_count(struct stats *stats, enum io_op op, uint64_t length_bytes
     }
 }
 
-static void gate_note_change(struct device *device, struct session *session, bool fua, int result)
+static void gate_note_change(struct device *device, struct session *session, const struct io *io,
+                             int result)
 {
     uint64_t now_ms = clock_unix_ms();
-    if (result == 0 && fua)
+    if (result == 0 && io->fua)
         sync_changed_durably(&device->sync.ledger, &session->unsynced, now_ms);
     else
         sync_changed(&device->sync.ledger, &session->unsynced, now_ms);
     if (session->asked.sync != SESSION_SYNC_NONE)
         device->sync.at_close = true;
-    if (fua && result == -EIO)
+    if (result < 0 && io->sync_failed)
         flush_fail(device, &session->client.loop->base, result);
 }
 
-void gate_end(struct device *device, struct session *session, enum io_op op, uint64_t length_bytes,
-              bool fua, struct gate_ticket ticket, int result)
+void gate_end(struct device *device, struct session *session, const struct io *io,
+              struct gate_ticket ticket, int result)
 {
     pthread_mutex_lock(&device->mutex);
-    gate_count(&session->stats, op, length_bytes, result);
-    if (op != IO_READ)
-        gate_note_change(device, session, fua, result);
+    gate_count(&session->stats, io->op, io->length_bytes, result);
+    if (io->op != IO_READ)
+        gate_note_change(device, session, io, result);
     gate_leave(device, session, ticket);
     pthread_mutex_unlock(&device->mutex);
 }

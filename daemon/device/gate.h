@@ -37,10 +37,11 @@ int gate_begin(struct device *device, struct session *session, enum io_op op, ui
 int gate_may_change(const struct device *device, const struct session *session,
                     struct lock_range range, struct gate_refusal *ret_refusal);
 
-/* The transfer has ended with `result`; counts it and tells the sync ledger. `fua`: a write that is
- * durable by itself. */
-void gate_end(struct device *device, struct session *session, enum io_op op, uint64_t length_bytes,
-              bool fua, struct gate_ticket ticket, int result);
+/* The transfer, as it was submitted, has ended with `result`; counts it and tells the sync ledger.
+ * A failed sync that was to make it durable by itself (io->sync_failed) fails the device, whatever
+ * the errno. */
+void gate_end(struct device *device, struct session *session, const struct io *io,
+              struct gate_ticket ticket, int result);
 
 /* A resize begins and ends: it counts as a transfer does. With the device's mutex held. */
 void gate_enter(struct device *device, struct session *session, struct gate_ticket *ret_ticket);

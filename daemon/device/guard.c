@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/container.h"
+#include "daemon/base/clock.h"
 #include "daemon/device/device.h"
 #include "daemon/device/notify.h"
 #include "daemon/device/session_lock.h"
@@ -141,6 +142,9 @@ static void on_guard_changed(struct io *io, int result)
     struct device *device = CONTAINER_OF(io, struct device, guard.io);
     struct guard *guard = &device->guard;
     pthread_mutex_lock(&device->mutex);
+    /* Until now outsiders could write, unseen: what they wrote is nobody's change, and unsynced. */
+    if ((enum guard_mode)io->value > guard->kept)
+        sync_born_unsynced(&device->sync.ledger, clock_unix_ms());
     guard->kept = (enum guard_mode)io->value;
     guard->result = result;
     bool pin = guard->kept != GUARD_NONE;

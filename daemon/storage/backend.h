@@ -53,6 +53,9 @@ enum io_op {
 struct io {
     enum io_op op;
     bool fua; /* IO_WRITE, IO_ZERO: on stable storage before on_done */
+    /* Set when an io with fua fails: the sync that was to make it stable failed, or may have. Other
+     * changes that wait for a sync may be lost then, too. */
+    bool sync_failed;
     uint64_t offset_bytes;
     uint64_t length_bytes;
     bool borrowed; /* IO_WRITE: backend_writes_inline has said that `data` need not last */
@@ -154,8 +157,10 @@ struct backend {
 enum { BACKEND_MESSAGE_MAX = 512 };
 
 /*
- * Opens files and block devices. Runs on a helper thread and may block for as long as the file
- * system does. Returns 0, or a negative errno with the reason in message.
+ * Opens files and block devices. Read/write, unless read_only_asked; where that is not possible or
+ * the device is in use outside, read-only, unless read_write_asked. Runs on a helper thread and may
+ * block for as long as the file system does. Returns 0, or a negative errno with the reason in
+ * message.
  */
 int backend_posix_open(const struct backend_open *open, struct backend **ret_backend,
                        struct backend_info *ret_info, char message[BACKEND_MESSAGE_MAX]);

@@ -112,8 +112,7 @@ static void on_io_done(struct io *io, int result)
 {
     struct request *request = CONTAINER_OF(io, struct request, work.io);
     struct session *session = request->session;
-    gate_end(session->device, session, io->op, io->length_bytes, io->fua, request->work.ticket,
-             result);
+    gate_end(session->device, session, io, request->work.ticket, result);
     if (result == 0 && io->op == IO_READ)
         request_reply_payload(request);
     else if (result == 0)

@@ -24,6 +24,21 @@ static void posix_delay(uint64_t delay_us)
         ;
 }
 
+/* Whether nothing could ever be written by this device's descriptors. */
+static bool posix_is_read_only(const struct posix *posix)
+{
+    return (fcntl(posix->cursor_fd, F_GETFL) & O_ACCMODE) == O_RDONLY &&
+           (fcntl(posix->data_fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
+}
+
+/* A file system that cannot be written (squashfs, erofs) has no sync, and says so. Where something
+ * may have been written these are failures: an aborted btrfs answers EROFS. */
+static bool posix_has_no_sync(const struct posix *posix, int error)
+{
+    return (error == -EINVAL || error == -EOPNOTSUPP || error == -EROFS) &&
+           posix_is_read_only(posix);
+}
+
 /* A sync that the fault engine wants to fail is not done. */
 int posix_do_sync(struct posix *posix, const struct io *io)
 {
@@ -31,7 +46,8 @@ int posix_do_sync(struct posix *posix, const struct io *io)
         posix_delay(io->fault_delay_us);
     if (io->fault_error < 0)
         return io->fault_error;
-    return posix->calls->sync(posix->cursor_fd);
+    int error = posix->calls->sync(posix->cursor_fd);
+    return posix_has_no_sync(posix, error) ? 0 : error;
 }
 
 int posix_do_resize(struct posix *posix, const struct io *io)

@@ -47,11 +47,73 @@ static void posix_set_vector(struct io *io)
 
 /* ---- the engine ---- */
 
+/* Errors of the write half of RWF_DSYNC, which one errno stands for both halves of: nothing was
+ * synced. A file system allocates when it writes; a device that is out of space says so when it is
+ * synced. */
+static bool posix_is_write_error(const struct posix *posix, int error)
+{
+    switch (error) {
+    case -EINVAL:
+    case -EFAULT:
+    case -EBADF:
+    case -EAGAIN:
+    case -ENOMEM:
+    case -EOPNOTSUPP:
+    case -EPERM:
+    case -EFBIG:
+        return true;
+    case -ENOSPC:
+    case -EDQUOT:
+        return posix->kind == DEVICE_FILE;
+    default:
+        return false;
+    }
+}
+
+static void on_posix_fua_sync(struct helper_job *job)
+{
+    struct io *io = CONTAINER_OF(job, struct io, job);
+    struct posix *posix = posix_of(io->backend);
+    io->result = posix->calls->sync(posix->cursor_fd);
+    io->sync_failed = io->result < 0;
+}
+
+static void on_posix_fua_synced(struct helper_job *job)
+{
+    struct io *io = CONTAINER_OF(job, struct io, job);
+    io->on_done(io, io->result);
+}
+
+/* A write has ended. Where RWF_DSYNC cannot be relied on, the sync that makes it stable comes now.
+ */
+static void posix_written(struct posix *posix, struct io *io, int result)
+{
+    if (io->fua && result == 0 && !posix->keeps_dsync) {
+        io->job = (struct helper_job){.run = on_posix_fua_sync,
+                                      .on_done = on_posix_fua_synced,
+                                      .shares = {&posix->base.share, io->user_share}};
+        loop_submit(&io->loop->base, &io->job);
+        return;
+    }
+    io->sync_failed =
+        io->fua && result < 0 && posix->keeps_dsync && !posix_is_write_error(posix, result);
+    io->on_done(io, result);
+}
+
 static void posix_finish(struct posix *posix, struct io *io, int result)
 {
-    if (io->op == IO_READ && posix->reads == POSIX_NOWAIT)
+    if (io->op == IO_WRITE) {
+        posix_written(posix, io, result);
+        return;
+    }
+    if (posix->reads == POSIX_NOWAIT)
         atomic_fetch_sub(&posix->read_misses, 1);
     io->on_done(io, result);
+}
+
+static int posix_flags(const struct posix *posix, const struct io *io)
+{
+    return io->fua && posix->keeps_dsync ? RWF_DSYNC : 0;
 }
 
 static void on_posix_transferred(struct engine_io *engine_io, ssize_t result)
@@ -80,7 +142,7 @@ static void posix_engine(struct posix *posix, struct io *io)
         .iov = &io->vector,
         .iov_count = 1,
         .offset_bytes = io->offset_bytes + io->done_bytes,
-        .rw_flags = io->fua ? RWF_DSYNC : 0,
+        .rw_flags = posix_flags(posix, io),
         .punts = posix->punts || (!posix->direct && io->op == IO_WRITE),
         /* A block device takes several at a time. */
         .copies = io->op == IO_WRITE && !io->fua && !posix->direct && !posix->punts &&
@@ -149,7 +211,7 @@ static void posix_write(struct posix *posix, struct io *io)
     enum posix_way way = posix->writes;
     int result = 1;
     if (way == POSIX_INLINE && (io->borrowed || posix->changes == 0))
-        result = posix_transfer(posix, io, io->fua ? RWF_DSYNC : 0);
+        result = posix_transfer(posix, io, posix_flags(posix, io));
     else if (way == POSIX_NOWAIT && !io->fua)
         result = posix_transfer(posix, io, RWF_NOWAIT);
     if (result == -EOPNOTSUPP && way == POSIX_NOWAIT) {
@@ -157,7 +219,7 @@ static void posix_write(struct posix *posix, struct io *io)
         result = 1;
     }
     if (result <= 0)
-        io->on_done(io, result);
+        posix_written(posix, io, result);
     else
         posix_engine(posix, io);
 }
@@ -235,6 +297,7 @@ void posix_submit(struct backend *backend, struct io *io)
 {
     struct posix *posix = posix_of(backend);
     io->done_bytes = 0;
+    io->sync_failed = false;
     if (io->op == IO_READ)
         posix_read(posix, io);
     else if (io->op == IO_WRITE)

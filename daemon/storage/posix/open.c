@@ -60,9 +60,10 @@ static int posix_locate(const struct backend_open *open_, struct stat *ret_statu
     return TAKE_FD(fd);
 }
 
+/* A program that runs is not to be written to, but can be read. */
 static bool posix_falls_back(int error)
 {
-    return error == -EACCES || error == -EPERM || error == -EROFS;
+    return error == -EACCES || error == -EPERM || error == -EROFS || error == -ETXTBSY;
 }
 
 /* A device that says that it is read-only (BLKROGET) can be opened for writing all the same. */
@@ -166,6 +167,7 @@ static void posix_choose_ways(struct posix *posix, const struct stat *status)
     posix->reads = POSIX_ENGINE;
     posix->writes = POSIX_ENGINE;
     posix->punts = !nowait;
+    posix->keeps_dsync = posix->kind == DEVICE_BLOCK || posix->memory || nowait;
     if (posix->direct)
         return;
     if (posix->memory) {
@@ -288,8 +290,8 @@ static int posix_look_around(const struct posix *posix, struct backend_info *inf
     return 0;
 }
 
-int backend_posix_open(const struct backend_open *open_, struct backend **ret_backend,
-                       struct backend_info *ret_info, char message[BACKEND_MESSAGE_MAX])
+static int posix_open_once(const struct backend_open *open_, struct backend **ret_backend,
+                           struct backend_info *ret_info, char message[BACKEND_MESSAGE_MAX])
 {
     struct stat status;
     struct backend_info info = {.direct = open_->direct};
@@ -320,6 +322,18 @@ int backend_posix_open(const struct backend_open *open_, struct backend **ret_ba
     *ret_backend = &TAKE_PTR(posix)->base;
     *ret_info = info;
     return 0;
+}
+
+/* What is mounted or otherwise in use is not to be written to, but can be read. */
+int backend_posix_open(const struct backend_open *open_, struct backend **ret_backend,
+                       struct backend_info *ret_info, char message[BACKEND_MESSAGE_MAX])
+{
+    int error = posix_open_once(open_, ret_backend, ret_info, message);
+    if (error != -EBUSY || open_->read_only_asked || open_->read_write_asked)
+        return error;
+    struct backend_open reading = *open_;
+    reading.read_only_asked = true;
+    return posix_open_once(&reading, ret_backend, ret_info, message);
 }
 
 /* The donor's description is the daemon's own: between direct and buffered it is changed as it is,

@@ -39,8 +39,9 @@ struct posix {
     enum device_kind kind;
     struct device_identity identity;
     bool direct;
-    bool memory; /* tmpfs, ramfs */
-    bool punts;  /* the engine may not rely on it that a transfer never blocks where it is begun */
+    bool memory;      /* tmpfs, ramfs */
+    bool keeps_dsync; /* RWF_DSYNC is a write and a sync here, however it is submitted */
+    bool punts; /* the engine may not rely on it that a transfer never blocks where it is begun */
     int cursor_fd;
     int read_only_fd; /* the data descriptor of before an adoption; or -1 */
     atomic_int data_fd;
@@ -84,7 +85,7 @@ int posix_do_seek(struct posix *posix, struct io *io);
 int posix_do_drop(struct posix *posix, const struct io *io);
 int posix_do_look(struct posix *posix, struct io *io);
 /* zero.c */
-int posix_do_zero(struct posix *posix, const struct io *io);
+int posix_do_zero(struct posix *posix, struct io *io);
 /* guard.c */
 int posix_do_guard(struct posix *posix, struct io *io);
 void posix_pin(struct backend *backend, struct engine *engine);

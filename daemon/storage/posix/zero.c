@@ -80,10 +80,12 @@ static int zero_range(struct posix *posix, const struct io *io)
     return zero_by(posix, DISCARD_WRITE, io);
 }
 
-int posix_do_zero(struct posix *posix, const struct io *io)
+int posix_do_zero(struct posix *posix, struct io *io)
 {
     int error = zero_range(posix, io);
-    if (error == 0 && io->fua)
-        error = posix->calls->sync(posix->data_fd);
+    if (error < 0 || !io->fua)
+        return error;
+    error = posix->calls->sync(posix->cursor_fd);
+    io->sync_failed = error < 0;
     return error;
 }

@@ -68,6 +68,7 @@ void crash_backend_end(struct crash_backend *crash, unsigned int index, int resu
         io->value = result == 0 ? io->guard_mode : GUARD_NONE;
     else if (io->op != IO_READ)
         crash_change(crash, io, result);
+    io->sync_failed = io->fua && result == -EIO;
     io->on_done(io, result);
 }
 

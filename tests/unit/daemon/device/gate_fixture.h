@@ -88,8 +88,17 @@ static inline int begin(struct session *session, enum io_op op, uint64_t first_b
 /* A transfer of one block that ends with `result`. */
 static inline void transfer(struct session *session, enum io_op op, bool fua, int result)
 {
+    const struct io io = {.op = op, .length_bytes = BLOCK, .fua = fua};
     ck_assert_int_eq(begin(session, op, 0, BLOCK), 0);
-    gate_end(t.device, session, op, BLOCK, fua, t.ticket, result);
+    gate_end(t.device, session, &io, t.ticket, result);
+}
+
+/* One whose sync half fails. */
+static inline void transfer_unsynced(struct session *session, enum io_op op, int result)
+{
+    const struct io io = {.op = op, .length_bytes = BLOCK, .fua = true, .sync_failed = true};
+    ck_assert_int_eq(begin(session, op, 0, BLOCK), 0);
+    gate_end(t.device, session, &io, t.ticket, result);
 }
 
 static inline unsigned int in_flight(void)
@@ -106,7 +115,8 @@ static inline void goes_through(struct session *session, enum io_op op, uint64_t
 {
     ck_assert_msg(begin(session, op, first, end) == 0, "%s", t.refusal.text);
     ck_assert_uint_eq(in_flight(), 1);
-    gate_end(t.device, session, op, end - first, false, t.ticket, 0);
+    const struct io io = {.op = op, .length_bytes = end - first};
+    gate_end(t.device, session, &io, t.ticket, 0);
     ck_assert_uint_eq(in_flight(), 0);
 }
 

@@ -131,7 +131,7 @@ static void on_changed(struct io *io, int result)
         t.first_error = result;
         seen.failed_fua++;
     }
-    gate_end(t.device, change->session, io->op, io->length_bytes, io->fua, change->ticket, result);
+    gate_end(t.device, change->session, io, change->ticket, result);
     change->busy = false;
     for (unsigned int i = crash_first_block(io); result == 0 && i <= crash_last_block(io); i++) {
         if (io->value > t.acknowledged[i])

@@ -266,10 +266,14 @@ START_TEST(failure_of_the_device_is_told_before_a_lost_lock)
 }
 END_TEST
 
-START_TEST(fua_write_with_an_io_error_fails_the_device)
+/* A device's flush can have any of them (blk_status_to_errno). */
+static const int sync_errors[] = {-EIO, -ENOSPC, -ETIMEDOUT, -EREMOTEIO, -ENOLINK, -EINVAL};
+
+START_TEST(sync_that_was_to_make_a_write_stable_fails_the_device)
 {
-    transfer(t.mine, IO_WRITE, true, -EIO);
-    ck_assert_int_eq(t.device->sync.ledger.failed, -EIO);
+    int error = sync_errors[_i];
+    transfer_unsynced(t.mine, _i % 2 == 0 ? IO_WRITE : IO_ZERO, error);
+    ck_assert_int_eq(t.device->sync.ledger.failed, error);
     is_refused(t.mine, IO_WRITE, 0, BLOCK, -EIO);
 }
 END_TEST
@@ -277,6 +281,7 @@ END_TEST
 START_TEST(other_failed_writes_do_not_fail_the_device)
 {
     transfer(t.mine, IO_WRITE, true, -ENOSPC);
+    transfer(t.mine, IO_WRITE, true, -EIO);
     transfer(t.mine, IO_WRITE, false, -EIO);
     ck_assert_int_eq(t.device->sync.ledger.failed, 0);
     goes_through(t.mine, IO_WRITE, 0, BLOCK);
@@ -306,7 +311,8 @@ static TCase *refusal_tests(void)
     tcase_add_test(tests, bounds_are_looked_at_before_lost_locks);
     tcase_add_test(tests, failed_device_refuses_changes_and_lets_reads_through);
     tcase_add_test(tests, failure_of_the_device_is_told_before_a_lost_lock);
-    tcase_add_test(tests, fua_write_with_an_io_error_fails_the_device);
+    tcase_add_loop_test(tests, sync_that_was_to_make_a_write_stable_fails_the_device, 0,
+                        sizeof(sync_errors) / sizeof(sync_errors[0]));
     tcase_add_test(tests, other_failed_writes_do_not_fail_the_device);
     return tests;
 }

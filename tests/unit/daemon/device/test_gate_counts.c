@@ -92,6 +92,7 @@ START_TEST(drain_waits_for_what_began_before_it_only)
     bool drained = false;
     struct drain drain = {
         .loop = &fixture.loops[0].base, .on_done = on_drained, .user_data = &drained};
+    const struct io read = {.op = IO_READ, .length_bytes = BLOCK};
     ck_assert_int_eq(begin(t.mine, IO_READ, 0, BLOCK), 0);
     struct gate_ticket before = t.ticket;
     pthread_mutex_lock(&t.device->mutex);
@@ -100,11 +101,11 @@ START_TEST(drain_waits_for_what_began_before_it_only)
     ck_assert_int_eq(begin(t.other, IO_READ, 0, BLOCK), 0);
     (void)fixture_deliver();
     ck_assert(!drained);
-    gate_end(t.device, t.mine, IO_READ, BLOCK, false, before, 0);
+    gate_end(t.device, t.mine, &read, before, 0);
     (void)fixture_deliver();
     ck_assert(drained);
     ck_assert_uint_eq(in_flight(), 1);
-    gate_end(t.device, t.other, IO_READ, BLOCK, false, t.ticket, 0);
+    gate_end(t.device, t.other, &read, t.ticket, 0);
     ck_assert_uint_eq(in_flight(), 0);
 }
 END_TEST

@@ -6,8 +6,7 @@
 
 static int zero(struct posix *posix, uint64_t offset_bytes, uint64_t length_bytes)
 {
-    const struct io io = {
-        .op = IO_DISCARD, .offset_bytes = offset_bytes, .length_bytes = length_bytes};
+    struct io io = {.op = IO_DISCARD, .offset_bytes = offset_bytes, .length_bytes = length_bytes};
     return posix_do_zero(posix, &io);
 }
 
