@@ -69,7 +69,7 @@ static int reader_open_output(struct reader *reader)
         reader->out_name = options->output_path;
         reader->out = fopen(options->output_path, "we");
         if (!reader->out)
-            return report_errno(reader->cli, -errno, "cannot write to %s", options->output_path);
+            return report_output(reader->cli, -errno, options->output_path);
     }
     reader->hex = options->hex || (!options->raw && isatty(fileno(reader->out)) == 1);
     hexdump_init(&reader->dump, reader->out, reader->range.offset_bytes,
@@ -137,7 +137,7 @@ static int reader_put(struct reader *reader, const struct stream_piece *piece)
 
 static int reader_report_output(const struct reader *reader, int error)
 {
-    return report_errno(reader->cli, error, "cannot write to %s", reader->out_name);
+    return report_output(reader->cli, error, reader->out_name);
 }
 
 static int reader_copy(struct reader *reader)

@@ -13,7 +13,8 @@ import tempfile
 import unittest
 
 from daemon import Daemon
-from support import BUSY, MIB, PIECE, SECONDS, UNREACHABLE, USAGE, CliTest, file_bytes
+from support import (BUSY, FAILED, MIB, PIECE, SECONDS, UNREACHABLE, USAGE, CliTest, file_bytes,
+                     pattern)
 
 COMMANDS = ["info", "read", "write", "flush", "resize", "discard", "zero", "map", "config", "ls",
             "sessions", "ping"]
@@ -69,6 +70,52 @@ class Usage(CliTest):
         for arguments in [["--socket", place, "--json", "ls"], ["ls", "-j", "--socket", place]]:
             document = json.loads(self.cli(*arguments, env=environment).out)
             self.assertEqual(document, {"devices": []})
+
+
+class FullOutput(CliTest):
+    """Output that cannot be written is a failure, whatever was asked for."""
+
+    def test_help_and_version_of_blkd(self):
+        for option in ["--help", "--version"]:
+            with self.subTest(option=option), open("/dev/full", "wb") as full:
+                process = subprocess.run([os.environ["BLKD_BIN"], option], stdout=full,
+                                         stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+                self.assertEqual(process.returncode, FAILED)
+                self.assertEqual(process.stderr,
+                                 b"blkd: cannot write to stdout: No space left on device\n")
+
+    def test_check_of_blkds_configuration(self):
+        with open("/dev/full", "wb") as full:
+            process = subprocess.run(
+                [os.environ["BLKD_BIN"], "--check-config", "--socket", self.path("s"),
+                 "--state-dir", self.directory], stdout=full, stderr=subprocess.PIPE,
+                timeout=SECONDS, check=False)
+        self.assertEqual(process.returncode, FAILED)
+
+    def test_every_command_that_prints(self):
+        path = self.image()
+        commands = [["--help"], ["--version"], ["help"], ["help", "lock"], ["sync", "--help"],
+                    ["config", "--parse", "file:///x"], ["config", path], ["info", path],
+                    ["map", path], ["map", "--total", path], ["ls", "--json"],
+                    ["sessions", "--json"], ["lock", "ls", "--json"], ["why", path],
+                    ["why", "--json", path], ["sync", "status", "--json"], ["ping"],
+                    ["read", path]]
+        commands += [[*command.split(), "--help"] for command in COMMANDS]
+        for arguments in commands:
+            with self.subTest(arguments=arguments), open("/dev/full", "wb") as full:
+                result = self.cli(*arguments, stdout=full, code=FAILED)
+                self.assertSays(result, "stdout: No space left on device")
+
+    def test_closed_output(self):
+        """Nothing that is opened later may take its place."""
+        path = self.image(pattern(MIB))
+        for arguments in [["--help"], ["read", path, "--count", "1"], ["ls", "--json"]]:
+            with self.subTest(arguments=arguments):
+                process = subprocess.run(
+                    ["sh", "-c", 'exec "$@" >&-', "sh", os.environ["BLKD_CLI"], *arguments],
+                    env=self.environment(), stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+                self.assertEqual(process.returncode, FAILED, process.stderr)
+                self.assertIn(b"stdout: Bad file descriptor", process.stderr)
 
 
 class Unreachable(CliTest):
