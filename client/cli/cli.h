@@ -37,6 +37,7 @@ struct cli {
     const char *group;             /* the first word of a command that is not known; may be NULL */
     struct options options;
     struct blkd *connection; /* NULL until cli_connect */
+    bool daemon_stops;       /* an event said so */
 };
 
 /* Connects to the daemon, once. Returns CLI_OK, or reports why not and returns the exit code. */

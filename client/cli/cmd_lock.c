@@ -166,9 +166,10 @@ int cmd_lock_wait(struct cli *cli)
 
     if (code != CLI_OK)
         return code;
-    error = blkd_lock(target.device, &request, NULL);
-    if (!error)
-        error = blkd_unlock(target.device, request.first_sector, request.count_sectors);
+    code = lock_request_take(cli, &target, &request, NULL);
+    if (code != CLI_OK)
+        return code;
+    error = blkd_unlock(target.device, request.first_sector, request.count_sectors);
     return error ? lock_request_report(cli, error) : CLI_OK;
 }
 

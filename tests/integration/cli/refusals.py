@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """blkd-cli against a real daemon: wrong command lines, locked devices, an unreachable daemon."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import time
 import unittest
 
 from daemon import Daemon
@@ -160,6 +162,67 @@ class Unreachable(CliTest):
                     self.assertIn(b"nothing was written", err)
             finally:
                 daemon.stop()
+
+
+class WaitingForALock(CliTest):
+    """What ends the wait of `lock wait` and `lock take --wait`, other than the lock."""
+
+    WAITS = [["lock", "wait", "{path}"], ["lock", "take", "--wait", "{path}", "--", "echo", "ran"],
+             ["lock", "take", "--wait=50", "{path}", "--", "echo", "ran"]]
+
+    def start_daemon(self):
+        daemon = Daemon(self.directory)
+        daemon.start()
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    @contextlib.contextmanager
+    def waiter(self, daemon, path, arguments):
+        """A call that waits behind a lock, and the number of its session."""
+        environment = dict(self.environment(), BLKD_SOCKET=daemon.socket_path)
+        command = [os.environ["BLKD_CLI"], *(word.format(path=path) for word in arguments)]
+        with self.holder(path, "--lock", "--socket", daemon.socket_path), \
+             subprocess.Popen(command, env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            yield process, self.await_waiting_session(daemon)
+
+    def await_waiting_session(self, daemon):
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            for lock in self.json("lock", "ls", "--socket", daemon.socket_path, name="locks"):
+                if lock["state"] == "waits":
+                    return lock["session"]
+        self.fail("nobody waits for the lock")
+
+    def test_the_daemon_stops_or_dies(self):
+        path = self.image(size=8 * MIB)
+        for arguments in self.WAITS:
+            for number in [signal.SIGTERM, signal.SIGKILL]:
+                with self.subTest(arguments=arguments, number=number):
+                    daemon = self.start_daemon()
+                    with self.waiter(daemon, path, arguments) as (process, _):
+                        daemon.stop(number)
+                        out, err = process.communicate(timeout=SECONDS)
+                    self.assertEqual(process.returncode, UNREACHABLE, err)
+                    self.assertEqual(out, b"")
+                    self.assertEqual(err.count(b"\n"), 1, err)
+                    self.assertIn(b"blkd-cli: lock ", err)
+                    self.assertNotIn(b"Canceled", err)
+                    if number == signal.SIGTERM:
+                        self.assertIn(path.encode() + b": the lock was not granted because the "
+                                      b"daemon is stopping", err)
+
+    def test_the_session_is_evicted(self):
+        path = self.image(size=8 * MIB)
+        daemon = self.start_daemon()
+        for arguments in self.WAITS[:2]:
+            with self.subTest(arguments=arguments), \
+                 self.waiter(daemon, path, arguments) as (process, session):
+                self.cli("session", "evict", str(session), "--socket", daemon.socket_path)
+                out, err = process.communicate(timeout=SECONDS)
+                self.assertEqual(process.returncode, FAILED, err)
+                self.assertEqual(out, b"")
+                self.assertIn(b"the lock was not granted because an administrator evicted", err)
 
 
 if __name__ == "__main__":
