@@ -82,6 +82,13 @@ static inline void cleanup_config(struct blkd_config **config)
 
 #define CLEANUP_CONFIG CLEANUP(cleanup_config)
 
+static inline void cleanup_holders(struct blkd_holders **holders)
+{
+    blkd_who_free(*holders);
+}
+
+#define CLEANUP_HOLDERS CLEANUP(cleanup_holders)
+
 static inline void cleanup_table(struct table **table)
 {
     *table = table_free(*table);

@@ -9,6 +9,7 @@
 
 #include "client/cli/cli.h"
 #include "client/cli/hexdump.h"
+#include "client/cli/output.h"
 #include "client/cli/report.h"
 #include "client/cli/stream.h"
 #include "client/cli/target.h"
@@ -21,8 +22,7 @@ struct reader {
     struct options_range range; /* what is printed */
     uint64_t next_bytes;        /* the next piece starts here */
     uint64_t end_bytes;         /* a whole number of sectors */
-    FILE *out;
-    const char *out_name;
+    struct output output;
     bool hex;
     struct hexdump dump;
 };
@@ -30,8 +30,7 @@ struct reader {
 static void reader_deinit(struct reader *reader)
 {
     stream_deinit(&reader->stream);
-    if (reader->out && reader->out != stdout)
-        (void)fclose(reader->out);
+    output_deinit(&reader->output);
     target_close(&reader->target);
 }
 
@@ -58,21 +57,16 @@ static int reader_resolve(struct reader *reader)
     return CLI_OK;
 }
 
-/* Opens the output last, so that a failure to read leaves an existing file alone. */
+/* Opens the output last, so that a failure to open the device leaves an existing file alone. */
 static int reader_open_output(struct reader *reader)
 {
     const struct options *options = &reader->cli->options;
+    int code = output_open(reader->cli, reader->target.config->path, &reader->output);
 
-    reader->out = stdout;
-    reader->out_name = "stdout";
-    if (options->output_path) {
-        reader->out_name = options->output_path;
-        reader->out = fopen(options->output_path, "we");
-        if (!reader->out)
-            return report_output(reader->cli, -errno, options->output_path);
-    }
-    reader->hex = options->hex || (!options->raw && isatty(fileno(reader->out)) == 1);
-    hexdump_init(&reader->dump, reader->out, reader->range.offset_bytes,
+    if (code != CLI_OK)
+        return code;
+    reader->hex = options->hex || (!options->raw && isatty(fileno(reader->output.file)) == 1);
+    hexdump_init(&reader->dump, reader->output.file, reader->range.offset_bytes,
                  reader->range.offset_bytes + reader->range.length_bytes);
     return CLI_OK;
 }
@@ -118,10 +112,13 @@ static int reader_submit(struct reader *reader)
 /* Writes the part of the piece that is in the range. */
 static int reader_put(struct reader *reader, const struct stream_piece *piece)
 {
+    int error = output_begin(&reader->output);
     const uint8_t *bytes = piece->buffer.iov_base;
     uint64_t length = piece->buffer.iov_len;
     uint64_t range_end = reader->range.offset_bytes + reader->range.length_bytes;
 
+    if (error)
+        return error;
     if (piece->offset_bytes + length > range_end)
         length = range_end - piece->offset_bytes;
     if (piece->offset_bytes < reader->range.offset_bytes) {
@@ -132,12 +129,12 @@ static int reader_put(struct reader *reader, const struct stream_piece *piece)
     }
     if (reader->hex)
         return hexdump_feed(&reader->dump, bytes, (size_t)length);
-    return fwrite(bytes, 1, (size_t)length, reader->out) == length ? 0 : -errno;
+    return fwrite(bytes, 1, (size_t)length, reader->output.file) == length ? 0 : -errno;
 }
 
 static int reader_report_output(const struct reader *reader, int error)
 {
-    return report_output(reader->cli, error, reader->out_name);
+    return report_output(reader->cli, error, reader->output.name);
 }
 
 static int reader_copy(struct reader *reader)
@@ -162,10 +159,12 @@ static int reader_copy(struct reader *reader)
 
 static int reader_finish(struct reader *reader)
 {
-    int error = reader->hex ? hexdump_finish(&reader->dump) : 0;
+    int error = output_begin(&reader->output);
 
-    if (!error && fflush(reader->out) != 0)
-        error = -errno;
+    if (!error && reader->hex)
+        error = hexdump_finish(&reader->dump);
+    if (!error)
+        error = output_finish(&reader->output);
     return error ? reader_report_output(reader, error) : CLI_OK;
 }
 

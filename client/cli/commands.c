@@ -24,7 +24,8 @@ const struct command COMMANDS[] = {
         .summary = "read a range of a device to stdout or a file",
         .details = "Reads the whole device, or the range that the options select. The range may\n"
                    "start and end at any byte. On a terminal, prints a hexadecimal dump with\n"
-                   "offsets on the device.\n",
+                   "offsets on the device. The device itself is refused as --output, and so is a\n"
+                   "file that a session or another program holds.\n",
         .examples = "  blkd-cli read /dev/sdb --count 1\n"
                     "  blkd-cli read disk.img --offset 1M --length 64K --output part.bin\n"
                     "  blkd-cli read disk.img | sha256sum\n",
