@@ -61,7 +61,7 @@ static int reader_resolve(struct reader *reader)
 static int reader_open_output(struct reader *reader)
 {
     const struct options *options = &reader->cli->options;
-    int code = output_open(reader->cli, reader->target.config->path, &reader->output);
+    int code = output_open(reader->cli, &reader->target, &reader->output);
 
     if (code != CLI_OK)
         return code;

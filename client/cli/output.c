@@ -17,21 +17,10 @@ enum {
     OUTPUT_HOLDER_MAX = 256,
 };
 
-/* The same bytes, whatever their names: two nodes of one block device are the same. */
-static bool output_same(const struct stat *a, const struct stat *b)
+static int output_refuse_source(struct cli *cli, const struct target *source,
+                                const struct stat *status, const char *name)
 {
-    if (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode))
-        return a->st_rdev == b->st_rdev;
-    return (a->st_mode & S_IFMT) == (b->st_mode & S_IFMT) && a->st_dev == b->st_dev &&
-           a->st_ino == b->st_ino;
-}
-
-static int output_refuse_source(struct cli *cli, const char *source, const struct stat *status,
-                                const char *name)
-{
-    struct stat read_status;
-
-    if (stat(source, &read_status) != 0 || !output_same(status, &read_status))
+    if (!target_is_file(source, status))
         return CLI_OK;
     return report_failure(cli,
                           "%s: this is the device that is to be read, and writing to it would "
@@ -84,7 +73,7 @@ static int output_ask_holders(struct cli *cli, const char *path)
 }
 
 /* What is certain before it is opened. ENOENT: it will be created. */
-static int output_check(struct cli *cli, const char *source, const char *path,
+static int output_check(struct cli *cli, const struct target *source, const char *path,
                         struct stat *ret_status)
 {
     int code;
@@ -108,7 +97,7 @@ static int output_lock(struct cli *cli, int fd, const char *path)
 }
 
 /* Not truncated, and a block device only if nobody has it exclusively. */
-static int output_open_file(struct cli *cli, const char *source, struct output *output)
+static int output_open_file(struct cli *cli, const struct target *source, struct output *output)
 {
     const char *path = output->name;
     struct stat before;
@@ -124,7 +113,7 @@ static int output_open_file(struct cli *cli, const char *source, struct output *
         return output_refuse_held(cli, path, "mounted, or opened exclusively by another program");
     if (fd < 0 || fstat(fd, &status) != 0)
         return report_output(cli, -errno, path);
-    if (before.st_mode != 0 && !output_same(&status, &before))
+    if (before.st_mode != 0 && !target_same_file(&status, &before))
         return report_failure(cli, "%s: was replaced while it was opened; try again", path);
     output->replaces = S_ISREG(status.st_mode);
     output->is_device = S_ISBLK(status.st_mode);
@@ -143,10 +132,10 @@ static bool output_is_stdout(const char *path, const struct stat *stdout_status)
 {
     struct stat status;
 
-    return stat(path, &status) == 0 && output_same(&status, stdout_status);
+    return stat(path, &status) == 0 && target_same_file(&status, stdout_status);
 }
 
-int output_open(struct cli *cli, const char *source, struct output *output)
+int output_open(struct cli *cli, const struct target *source, struct output *output)
 {
     const char *path = cli->options.output_path;
     struct stat status;

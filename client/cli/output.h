@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "client/cli/cli.h"
+#include "client/cli/target.h"
 
 struct output {
     FILE *file; /* NULL: not open */
@@ -19,9 +20,9 @@ struct output {
     bool is_device; /* a block device */
 };
 
-/* Opens the output that the options name; `source` is the path of the device that is read. Returns
+/* Opens the output that the options name; `source` is the device that is read. Returns
  * CLI_OK, or reports why not and returns the exit code. */
-int output_open(struct cli *cli, const char *source, struct output *output);
+int output_open(struct cli *cli, const struct target *source, struct output *output);
 
 /* Before the first byte is written, and when it is certain that there is no error before it.
  * Returns 0 or a negative errno. */

@@ -55,3 +55,18 @@ uint64_t target_size_bytes(const struct target *target)
 {
     return target->info.size_sectors * target->info.sector_size;
 }
+
+bool target_same_file(const struct stat *a, const struct stat *b)
+{
+    if (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode))
+        return a->st_rdev == b->st_rdev;
+    return (a->st_mode & S_IFMT) == (b->st_mode & S_IFMT) && a->st_dev == b->st_dev &&
+           a->st_ino == b->st_ino;
+}
+
+bool target_is_file(const struct target *target, const struct stat *status)
+{
+    struct stat own;
+
+    return stat(target->config->path, &own) == 0 && target_same_file(&own, status);
+}

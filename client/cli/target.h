@@ -6,6 +6,8 @@
 #ifndef BLKD_CLI_TARGET_H
 #define BLKD_CLI_TARGET_H
 
+#include <sys/stat.h>
+
 #include "client/cli/cli.h"
 
 struct target {
@@ -29,6 +31,12 @@ int target_open_unlocked(struct cli *cli, enum blkd_access access, struct target
 void target_close(struct target *target);
 
 uint64_t target_size_bytes(const struct target *target);
+
+/* The same bytes, whatever their names: two nodes of one block device are the same. */
+bool target_same_file(const struct stat *a, const struct stat *b);
+
+/* Whether this file is the device. */
+bool target_is_file(const struct target *target, const struct stat *status);
 
 #define CLEANUP_TARGET CLEANUP(target_close)
 

@@ -73,6 +73,18 @@ class BlockDevice(CliTest):
             result = self.cli("read", path, "--length", "1K", "-o", device, code=BUSY)
             self.assertSays(result, device, "in use: session ")
 
+    def test_input_from_a_block_device_that_does_not_fit(self):
+        """Its size is known: it is refused before the first byte."""
+        device, data = self.loop(size=4 * MIB), pattern(MIB)
+        path = self.image(data, name="target")
+        result = self.cli("write", path, "-i", device, code=FAILED)
+        self.assertSays(result, f"{4 * MIB} bytes do not fit", "nothing was written")
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), data)
+        self.cli("write", path, "-i", device, "--length", "1M")
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), bytes(MIB))
+
     def test_output_to_the_device_itself(self):
         device = self.loop()
         node, backing = self.path("node"), self.path("disk.img")

@@ -307,6 +307,58 @@ class Write(CliTest):
         self.assertSays(result, path, "nothing was written")
 
 
+class WriteInputs(CliTest):
+    """Inputs whose size is not what fstat says, or that have none."""
+
+    def test_proc_says_0_bytes_and_is_read_to_its_end(self):
+        data = file_bytes("/proc/version")
+        path = self.image(b"\xff" * 4096)
+        self.cli("write", path, "--input", "/proc/version", "--length", "16", "--pad")
+        self.assertEqual(file_bytes(path)[:512], data[:16] + bytes(512 - 16))
+        self.cli("write", path, "--input", "/proc/version", "--pad")
+        self.assertEqual(file_bytes(path)[:512], (data + bytes(512))[:512])
+        path = self.image(b"\xff" * 4096)
+        result = self.cli("write", path, "--input", "/proc/version", code=FAILED)
+        self.assertSays(result, f"/proc/version: input length {len(data)}", "nothing was written")
+        self.assertEqual(file_bytes(path), b"\xff" * 4096)
+
+    def test_sysfs_says_more_than_there_is(self):
+        name = "/sys/kernel/mm/transparent_hugepage/enabled"
+        if not os.path.exists(name) or os.stat(name).st_size < 2048:
+            self.skipTest(f"{name} does not say a size here")
+        data = file_bytes(name)
+        path = self.image(b"\xff" * 1024)
+        self.cli("write", path, "--input", name, "--pad")
+        self.assertEqual(file_bytes(path), data + bytes(512 - len(data)) + b"\xff" * 512)
+
+    def test_fifo_and_character_device(self):
+        path = self.image(b"\xff" * 4096)
+        self.cli("write", path, "--input", "/dev/zero", "--length", "1K")
+        self.assertEqual(file_bytes(path), bytes(1024) + b"\xff" * 3072)
+        os.mkfifo(self.path("fifo"))
+        with subprocess.Popen([os.environ["BLKD_CLI"], "write", path, "-i", self.path("fifo")],
+                              env=self.environment(), stderr=subprocess.PIPE) as process:
+            with open(self.path("fifo"), "wb") as fifo:
+                fifo.write(b"\1" * 700)
+            self.assertIn(b"700 is not a multiple", process.stderr.read())
+        self.assertEqual(process.returncode, FAILED)
+        self.assertEqual(file_bytes(path), bytes(1024) + b"\xff" * 3072)
+
+    def test_the_device_itself_is_refused(self):
+        """Behind an offset it would read what it has just written."""
+        data = pattern(2 * MIB)
+        path = self.image(data)
+        os.link(path, self.path("hard"))
+        for name in [path, self.path("hard")]:
+            result = self.cli("write", path, "--offset", "1M", "-i", name, "--length", "1M",
+                              code=FAILED)
+            self.assertSays(result, name, "the device that is to be written",
+                            "nothing was written")
+        with open(path, "rb") as file:
+            self.assertSays(self.cli("write", path, stdin=file, code=FAILED), "stdin: ")
+        self.assertEqual(file_bytes(path), data)
+
+
 ReadOnTmpfs, WriteOnTmpfs = on_tmpfs(Read, Write)
 
 
