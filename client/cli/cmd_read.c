@@ -11,6 +11,7 @@
 #include "client/cli/hexdump.h"
 #include "client/cli/output.h"
 #include "client/cli/report.h"
+#include "client/cli/result.h"
 #include "client/cli/stream.h"
 #include "client/cli/target.h"
 #include "common/cleanup.h"
@@ -175,8 +176,19 @@ int cmd_read(struct cli *cli)
 
     if (cli->options.hex && cli->options.raw)
         return report_usage(cli, "--hex and --raw cannot be used together");
+    if (cli->options.json && !cli->options.output_path)
+        return report_usage(cli, "--json needs --output, since the data goes to stdout");
     code = reader_open(&reader);
+    if (code == CLI_OK && cli->options.json && reader.output.file == stdout)
+        return report_usage(cli, "with --json, --output cannot be stdout");
     if (code == CLI_OK)
         code = reader_copy(&reader);
-    return code == CLI_OK ? reader_finish(&reader) : code;
+    if (code == CLI_OK)
+        code = reader_finish(&reader);
+    if (code != CLI_OK)
+        return code;
+    return result_print(cli, "read", reader.target.config->path,
+                        (const struct result_number[]){{"offset_bytes", reader.range.offset_bytes},
+                                                       {"length_bytes", reader.range.length_bytes}},
+                        2);
 }

@@ -15,6 +15,7 @@
 
 #include "client/cli/cli.h"
 #include "client/cli/report.h"
+#include "client/cli/result.h"
 #include "client/cli/stream.h"
 #include "client/cli/target.h"
 #include "common/cleanup.h"
@@ -366,5 +367,11 @@ int cmd_write(struct cli *cli)
         code = writer_copy(&writer);
     if (code == CLI_OK && cli->options.flush)
         code = writer_flush(&writer);
-    return code;
+    if (code != CLI_OK)
+        return code;
+    return result_print(cli, "write", writer.target.config->path,
+                        (const struct result_number[]){{"offset_bytes", writer.start_bytes},
+                                                       {"input_bytes", writer.input_bytes},
+                                                       {"written_bytes", writer.written_bytes}},
+                        3);
 }

@@ -29,7 +29,7 @@ const struct command COMMANDS[] = {
         .examples = "  blkd-cli read /dev/sdb --count 1\n"
                     "  blkd-cli read disk.img --offset 1M --length 64K --output part.bin\n"
                     "  blkd-cli read disk.img | sha256sum\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_READ,
+        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_READ | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_read,
@@ -45,7 +45,7 @@ const struct command COMMANDS[] = {
             "says how much was written.\n",
         .examples = "  blkd-cli write /dev/sdb --input disk.img --flush\n"
                     "  printf hello | blkd-cli write disk.img --sector 7 --pad\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_FUA | OPTIONS_WRITE,
+        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_FUA | OPTIONS_WRITE | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_write,
@@ -55,7 +55,7 @@ const struct command COMMANDS[] = {
         .operands = "DEVICE",
         .summary = "bring all writes to a device to stable storage",
         .examples = "  blkd-cli flush /dev/sdb\n",
-        .groups = OPTIONS_DEVICE,
+        .groups = OPTIONS_DEVICE | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_flush,
@@ -69,7 +69,7 @@ const struct command COMMANDS[] = {
         .examples = "  blkd-cli resize disk.img 20G\n"
                     "  blkd-cli resize disk.img +512M\n"
                     "  blkd-cli resize --shrink disk.img -1G\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RESIZE,
+        .groups = OPTIONS_DEVICE | OPTIONS_RESIZE | OPTIONS_JSON,
         .operands_min = 2,
         .operands_max = 2,
         .run = cmd_resize,
@@ -81,7 +81,7 @@ const struct command COMMANDS[] = {
         .details = "Releases the space if the storage supports that.\n",
         .examples = "  blkd-cli discard disk.img --offset 1G --length 256M\n"
                     "  blkd-cli discard /dev/sdb --all\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL,
+        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_discard,
@@ -92,7 +92,7 @@ const struct command COMMANDS[] = {
         .summary = "write zeroes to a range",
         .examples = "  blkd-cli zero /dev/sdb --sector 0 --count 2048\n"
                     "  blkd-cli zero disk.img --all --fua\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL | OPTIONS_FUA,
+        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL | OPTIONS_FUA | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_zero,
@@ -183,7 +183,7 @@ const struct command COMMANDS[] = {
         .details = "Queues for the lock and releases it as soon as it is granted.\n",
         .examples = "  blkd-cli lock wait /dev/sdb && echo free\n"
                     "  blkd-cli lock wait --shared --timeout 10 disk.img\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_LOCK | OPTIONS_WAIT,
+        .groups = OPTIONS_DEVICE | OPTIONS_LOCK | OPTIONS_WAIT | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_lock_wait,
@@ -231,7 +231,7 @@ const struct command COMMANDS[] = {
         .operands = "DEVICE",
         .summary = "same as 'flush'",
         .examples = "  blkd-cli sync flush /dev/sdb\n",
-        .groups = OPTIONS_DEVICE,
+        .groups = OPTIONS_DEVICE | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_flush,
@@ -258,7 +258,7 @@ const struct command COMMANDS[] = {
         .details = "For root and the daemon's own user. SESSION is a number from 'blkd-cli\n"
                    "sessions'.\n",
         .examples = "  blkd-cli session evict 12\n",
-        .groups = OPTIONS_ADMIN,
+        .groups = OPTIONS_ADMIN | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_session_evict,

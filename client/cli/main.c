@@ -123,7 +123,7 @@ static int main_check_operands(const struct cli *cli)
     if ((command->groups & OPTIONS_REST) && options->rest_count == 0)
         return report_usage(cli, "missing argument: COMMAND to run, after '--'");
     if (options->json && !(command->groups & OPTIONS_JSON))
-        return report_usage(cli, "this command does not support --json");
+        return report_usage(cli, "--json is not available, since stdout is that of COMMAND");
     return CLI_OK;
 }
 

@@ -44,7 +44,7 @@ class Locks(CliTest):
 class Usage(CliTest):
     def test_wrong_command_lines(self):
         for arguments in [[], ["frobnicate"], ["--nonsense"], ["info"], ["info", "a", "b"],
-                          ["resize", "a"], ["ls", "x"], ["flush", "a", "--json"],
+                          ["resize", "a"], ["ls", "x"], ["lock", "take", "a", "--json", "--", "true"],
                           ["--json", "read", "a"], ["ping", "--sector", "1"], ["help", "nothing"],
                           ["read", "a", "--sync", "often"], ["read", "a", "--sector-size", "1M"],
                           ["read", "a", "--output"]]:
