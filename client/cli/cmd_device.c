@@ -68,6 +68,9 @@ int cmd_resize(struct cli *cli)
                             "%s: shrinking from %" PRIu64 " to %" PRIu64
                             " sectors would lose data; use --shrink to allow it",
                             target.config->path, target.info.size_sectors, size_sectors);
+    code = target_refuse_format(cli, &target);
+    if (code != CLI_OK)
+        return code;
     error = blkd_resize(target.device, size_sectors);
     if (error)
         return report_library(cli, error);
@@ -126,6 +129,9 @@ static int device_open_extent(struct cli *cli, struct target *target, uint64_t *
         code = target_open(cli, BLKD_ACCESS_READ_WRITE, target);
     if (code == CLI_OK)
         code = device_resolve_extent(cli, target, &range);
+    /* Of the whole device, nothing is left that could be damaged. */
+    if (code == CLI_OK && !cli->options.all)
+        code = target_refuse_format(cli, target);
     if (code != CLI_OK)
         return code;
     *ret_sector = range.offset_bytes / target->info.sector_size;

@@ -87,7 +87,10 @@ static int reader_open(struct reader *reader)
                         reader->target.info.sector_size);
     if (error)
         return report_errno(cli, error, "%s: cannot prepare to read", reader->target.config->path);
-    return reader_open_output(reader);
+    code = reader_open_output(reader);
+    if (code == CLI_OK)
+        target_warn_format(cli, &reader->target, target_format(&reader->target));
+    return code;
 }
 
 /* Fills the pipeline. */

@@ -195,6 +195,8 @@ static int writer_open(struct writer *writer)
     if (code == CLI_OK)
         code = writer_refuse_itself(writer);
     if (code == CLI_OK)
+        code = target_refuse_format(cli, &writer->target);
+    if (code == CLI_OK)
         code = writer_resolve(writer);
     if (code == CLI_OK)
         code = writer_check(writer);

@@ -42,10 +42,12 @@ const struct command COMMANDS[] = {
             "Writes the whole input, or as much as --count or --length says, from the start\n"
             "of the device or from --sector or --offset. Input that is not a whole number\n"
             "of sectors is refused unless --pad is given. If a write fails, the message\n"
-            "says how much was written.\n",
+            "says how much was written. Images whose bytes are not those of the disk in\n"
+            "them, such as qcow2, are refused unless --raw-anyway is given.\n",
         .examples = "  blkd-cli write /dev/sdb --input disk.img --flush\n"
                     "  printf hello | blkd-cli write disk.img --sector 7 --pad\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_FUA | OPTIONS_WRITE | OPTIONS_JSON,
+        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_FUA | OPTIONS_WRITE | OPTIONS_CHANGE |
+                  OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_write,
@@ -69,7 +71,7 @@ const struct command COMMANDS[] = {
         .examples = "  blkd-cli resize disk.img 20G\n"
                     "  blkd-cli resize disk.img +512M\n"
                     "  blkd-cli resize --shrink disk.img -1G\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RESIZE | OPTIONS_JSON,
+        .groups = OPTIONS_DEVICE | OPTIONS_RESIZE | OPTIONS_CHANGE | OPTIONS_JSON,
         .operands_min = 2,
         .operands_max = 2,
         .run = cmd_resize,
@@ -81,7 +83,7 @@ const struct command COMMANDS[] = {
         .details = "Releases the space if the storage supports that.\n",
         .examples = "  blkd-cli discard disk.img --offset 1G --length 256M\n"
                     "  blkd-cli discard /dev/sdb --all\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL | OPTIONS_JSON,
+        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL | OPTIONS_CHANGE | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_discard,
@@ -92,7 +94,8 @@ const struct command COMMANDS[] = {
         .summary = "write zeroes to a range",
         .examples = "  blkd-cli zero /dev/sdb --sector 0 --count 2048\n"
                     "  blkd-cli zero disk.img --all --fua\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL | OPTIONS_FUA | OPTIONS_JSON,
+        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL | OPTIONS_FUA | OPTIONS_CHANGE |
+                  OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_zero,

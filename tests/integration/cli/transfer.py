@@ -155,8 +155,8 @@ class ReadIntoAFile(CliTest):
 
     def test_an_output_that_a_session_has_open_is_refused(self):
         path = self.image(pattern(MIB))
-        output = self.image(b"precious" * 64, name="output")
         for options in [["--lock"], []]:
+            output = self.image(b"precious" * 64, name=f"output{len(options)}")
             with self.subTest(options=options), self.holder(output, *options) as process:
                 self.refused(path, output, "in use: session ", f"pid {process.pid}",
                              "choose another output", f"blkd-cli why {output}", code=BUSY)
