@@ -92,6 +92,17 @@ static _Noreturn void usage_exit(const char *message)
     exit(EXIT_USAGE);
 }
 
+/* Ends what only prints. Output that did not arrive is a failure, on /dev/full or a full disk. */
+static _Noreturn void printed_exit(void)
+{
+    errno = 0;
+    if (ferror(stdout) == 0 && fclose(stdout) == 0)
+        exit(0);
+    int error = errno;
+    (void)fprintf(stderr, "blkd: cannot write to stdout: %s\n", strerror(error != 0 ? error : EIO));
+    exit(EXIT_FAILED);
+}
+
 static _Noreturn void unexpected_argument(const char *argument)
 {
     char message[CONFIG_MESSAGE_MAX];
@@ -129,10 +140,10 @@ static const char *parse_options(int argc, char **argv, bool *ret_check)
             break;
         case OPTION_VERSION:
             (void)printf("blkd %s\n", BLKD_VERSION);
-            exit(0);
+            printed_exit();
         case OPTION_HELP:
             (void)fputs(usage_text, stdout);
-            exit(0);
+            printed_exit();
         default:
             (void)fputs("See 'blkd --help'.\n", stderr);
             exit(EXIT_USAGE);
@@ -166,7 +177,7 @@ static void configure(struct config *config, int argc, char **argv)
     if (check) {
         (void)printf("blkd: the configuration is valid; socket: %s, state directory: %s\n",
                      config->socket_path, config->state_dir);
-        exit(0);
+        printed_exit();
     }
 }
 

@@ -33,6 +33,6 @@ int cli_table_print(struct cli *cli, const struct table *table)
         return report_errno(cli, error, "cannot print the table");
     /* Flushed here, where errno is still known: a warning printed next would flush it as well. */
     if (fflush(stdout) != 0)
-        return report_errno(cli, -errno, "cannot write to stdout");
+        return report_output(cli, -errno, "stdout");
     return CLI_OK;
 }

@@ -37,6 +37,7 @@ struct cli {
     const char *group;             /* the first word of a command that is not known; may be NULL */
     struct options options;
     struct blkd *connection; /* NULL until cli_connect */
+    bool daemon_stops;       /* an event said so */
 };
 
 /* Connects to the daemon, once. Returns CLI_OK, or reports why not and returns the exit code. */
@@ -80,6 +81,13 @@ static inline void cleanup_config(struct blkd_config **config)
 }
 
 #define CLEANUP_CONFIG CLEANUP(cleanup_config)
+
+static inline void cleanup_holders(struct blkd_holders **holders)
+{
+    blkd_who_free(*holders);
+}
+
+#define CLEANUP_HOLDERS CLEANUP(cleanup_holders)
 
 static inline void cleanup_table(struct table **table)
 {

@@ -5,6 +5,7 @@
 #include "client/cli/cli.h"
 #include "client/cli/find.h"
 #include "client/cli/report.h"
+#include "client/cli/result.h"
 #include "client/cli/when.h"
 #include "common/cleanup.h"
 
@@ -83,5 +84,7 @@ int cmd_session_evict(struct cli *cli)
     if (code != CLI_OK)
         return code;
     error = blkd_evict(cli->connection, number);
-    return error ? report_library(cli, error) : CLI_OK;
+    if (error)
+        return report_library(cli, error);
+    return result_print(cli, "evict", NULL, &(struct result_number){"session", number}, 1);
 }

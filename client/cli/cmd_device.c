@@ -7,6 +7,7 @@
 
 #include "client/cli/cli.h"
 #include "client/cli/report.h"
+#include "client/cli/result.h"
 #include "client/cli/size.h"
 #include "client/cli/target.h"
 #include "common/cleanup.h"
@@ -23,7 +24,9 @@ int cmd_flush(struct cli *cli)
         report_warning(cli, "%s: opened with sync=none, so the flush does nothing",
                        target.config->path);
     error = blkd_flush(target.device);
-    return error ? report_library(cli, error) : CLI_OK;
+    if (error)
+        return report_library(cli, error);
+    return result_print(cli, "flush", target.config->path, NULL, 0);
 }
 
 /* The requested size, in sectors. */
@@ -65,8 +68,17 @@ int cmd_resize(struct cli *cli)
                             "%s: shrinking from %" PRIu64 " to %" PRIu64
                             " sectors would lose data; use --shrink to allow it",
                             target.config->path, target.info.size_sectors, size_sectors);
+    code = target_refuse_format(cli, &target);
+    if (code != CLI_OK)
+        return code;
     error = blkd_resize(target.device, size_sectors);
-    return error ? report_library(cli, error) : CLI_OK;
+    if (error)
+        return report_library(cli, error);
+    return result_print(
+        cli, "resize", target.config->path,
+        (const struct result_number[]){{"size_bytes", size_sectors * target.info.sector_size},
+                                       {"old_size_bytes", target_size_bytes(&target)}},
+        2);
 }
 
 /* A range must have an explicit length: a forgotten one would destroy the rest of the device. */
@@ -117,11 +129,24 @@ static int device_open_extent(struct cli *cli, struct target *target, uint64_t *
         code = target_open(cli, BLKD_ACCESS_READ_WRITE, target);
     if (code == CLI_OK)
         code = device_resolve_extent(cli, target, &range);
+    /* Of the whole device, nothing is left that could be damaged. */
+    if (code == CLI_OK && !cli->options.all)
+        code = target_refuse_format(cli, target);
     if (code != CLI_OK)
         return code;
     *ret_sector = range.offset_bytes / target->info.sector_size;
     *ret_count_sectors = range.length_bytes / target->info.sector_size;
     return CLI_OK;
+}
+
+static int device_print_extent(struct cli *cli, const char *name, const struct target *target,
+                               uint64_t sector, uint64_t count_sectors)
+{
+    const struct result_number numbers[] = {
+        {"offset_bytes", sector * target->info.sector_size},
+        {"length_bytes", count_sectors * target->info.sector_size}};
+
+    return result_print(cli, name, target->config->path, numbers, 2);
 }
 
 int cmd_discard(struct cli *cli)
@@ -135,7 +160,9 @@ int cmd_discard(struct cli *cli)
     if (code != CLI_OK)
         return code;
     error = blkd_discard(target.device, sector, count_sectors);
-    return error ? report_library(cli, error) : CLI_OK;
+    if (error)
+        return report_library(cli, error);
+    return device_print_extent(cli, "discard", &target, sector, count_sectors);
 }
 
 int cmd_zero(struct cli *cli)
@@ -150,5 +177,7 @@ int cmd_zero(struct cli *cli)
         return code;
     error = blkd_write_zeroes(target.device, sector, count_sectors,
                               cli->options.fua ? BLKD_WRITE_FUA : 0);
-    return error ? report_library(cli, error) : CLI_OK;
+    if (error)
+        return report_library(cli, error);
+    return device_print_extent(cli, "zero", &target, sector, count_sectors);
 }

@@ -44,6 +44,7 @@ enum info_column {
     INFO_UNSYNCED,
     INFO_TOKEN,
     INFO_LOCK_LOST,
+    INFO_FORMAT,
     INFO_COLUMNS,
 };
 
@@ -79,6 +80,7 @@ static const struct table_column INFO_TABLE[INFO_COLUMNS] = {
     [INFO_UNSYNCED] = {"unsynced_changes", NULL, TABLE_NUMBER},
     [INFO_TOKEN] = {"token", "token", TABLE_NUMBER},
     [INFO_LOCK_LOST] = {"lock_lost", NULL, TABLE_BOOL},
+    [INFO_FORMAT] = {"format", "format", TABLE_TEXT},
 };
 
 static const char *info_asked_lock(const struct blkd_info *info)
@@ -176,6 +178,7 @@ int cmd_info(struct cli *cli)
 {
     CLEANUP_TARGET struct target target = {0};
     CLEANUP_TABLE struct table *table = NULL;
+    const struct format *format;
     int code = target_open(cli, BLKD_ACCESS_AUTO, &target);
 
     if (code != CLI_OK)
@@ -186,8 +189,13 @@ int cmd_info(struct cli *cli)
     table_add_row(table);
     info_fill_geometry(table, &target);
     info_fill_state(table, &target);
+    format = target_format(&target);
+    if (format)
+        table_set_text(table, INFO_FORMAT, format->name);
     code = cli_table_print(cli, table);
-    if (code == CLI_OK)
+    if (code == CLI_OK) {
         info_warn(cli, &target);
+        target_warn_format(cli, &target, format);
+    }
     return code;
 }

@@ -10,6 +10,7 @@
 #include "client/cli/find.h"
 #include "client/cli/lock_request.h"
 #include "client/cli/report.h"
+#include "client/cli/result.h"
 #include "client/cli/target.h"
 #include "client/cli/user.h"
 #include "client/cli/when.h"
@@ -166,10 +167,13 @@ int cmd_lock_wait(struct cli *cli)
 
     if (code != CLI_OK)
         return code;
-    error = blkd_lock(target.device, &request, NULL);
-    if (!error)
-        error = blkd_unlock(target.device, request.first_sector, request.count_sectors);
-    return error ? lock_request_report(cli, error) : CLI_OK;
+    code = lock_request_take(cli, &target, &request, NULL);
+    if (code != CLI_OK)
+        return code;
+    error = blkd_unlock(target.device, request.first_sector, request.count_sectors);
+    if (error)
+        return lock_request_report(cli, error);
+    return result_print(cli, "wait", target.config->path, NULL, 0);
 }
 
 static const struct table_column BREAK_TABLE[] = {

@@ -161,14 +161,14 @@ int cmd_lock_take(struct cli *cli)
     int error;
     int code = target_open_unlocked(cli, BLKD_ACCESS_AUTO, &target);
 
+    if (code == CLI_OK)
+        code = lock_request_take(cli, &target, &request, &token);
     if (code != CLI_OK)
         return code;
     take.path = target.config->path;
     error = blkd_set_event_callback(cli->connection, on_event, &take);
-    if (!error)
-        error = blkd_lock(target.device, &request, &token);
     if (error)
-        return lock_request_report(cli, error);
+        return report_library(cli, error);
     code = take_run(&take, token);
     (void)blkd_set_event_callback(cli->connection, NULL, NULL);
     if (take.signal_fd >= 0)

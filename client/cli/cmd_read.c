@@ -9,7 +9,9 @@
 
 #include "client/cli/cli.h"
 #include "client/cli/hexdump.h"
+#include "client/cli/output.h"
 #include "client/cli/report.h"
+#include "client/cli/result.h"
 #include "client/cli/stream.h"
 #include "client/cli/target.h"
 #include "common/cleanup.h"
@@ -21,8 +23,7 @@ struct reader {
     struct options_range range; /* what is printed */
     uint64_t next_bytes;        /* the next piece starts here */
     uint64_t end_bytes;         /* a whole number of sectors */
-    FILE *out;
-    const char *out_name;
+    struct output output;
     bool hex;
     struct hexdump dump;
 };
@@ -30,8 +31,7 @@ struct reader {
 static void reader_deinit(struct reader *reader)
 {
     stream_deinit(&reader->stream);
-    if (reader->out && reader->out != stdout)
-        (void)fclose(reader->out);
+    output_deinit(&reader->output);
     target_close(&reader->target);
 }
 
@@ -58,21 +58,16 @@ static int reader_resolve(struct reader *reader)
     return CLI_OK;
 }
 
-/* Opens the output last, so that a failure to read leaves an existing file alone. */
+/* Opens the output last, so that a failure to open the device leaves an existing file alone. */
 static int reader_open_output(struct reader *reader)
 {
     const struct options *options = &reader->cli->options;
+    int code = output_open(reader->cli, &reader->target, &reader->output);
 
-    reader->out = stdout;
-    reader->out_name = "stdout";
-    if (options->output_path) {
-        reader->out_name = options->output_path;
-        reader->out = fopen(options->output_path, "we");
-        if (!reader->out)
-            return report_errno(reader->cli, -errno, "cannot write to %s", options->output_path);
-    }
-    reader->hex = options->hex || (!options->raw && isatty(fileno(reader->out)) == 1);
-    hexdump_init(&reader->dump, reader->out, reader->range.offset_bytes,
+    if (code != CLI_OK)
+        return code;
+    reader->hex = options->hex || (!options->raw && isatty(fileno(reader->output.file)) == 1);
+    hexdump_init(&reader->dump, reader->output.file, reader->range.offset_bytes,
                  reader->range.offset_bytes + reader->range.length_bytes);
     return CLI_OK;
 }
@@ -92,7 +87,10 @@ static int reader_open(struct reader *reader)
                         reader->target.info.sector_size);
     if (error)
         return report_errno(cli, error, "%s: cannot prepare to read", reader->target.config->path);
-    return reader_open_output(reader);
+    code = reader_open_output(reader);
+    if (code == CLI_OK)
+        target_warn_format(cli, &reader->target, target_format(&reader->target));
+    return code;
 }
 
 /* Fills the pipeline. */
@@ -118,10 +116,13 @@ static int reader_submit(struct reader *reader)
 /* Writes the part of the piece that is in the range. */
 static int reader_put(struct reader *reader, const struct stream_piece *piece)
 {
+    int error = output_begin(&reader->output);
     const uint8_t *bytes = piece->buffer.iov_base;
     uint64_t length = piece->buffer.iov_len;
     uint64_t range_end = reader->range.offset_bytes + reader->range.length_bytes;
 
+    if (error)
+        return error;
     if (piece->offset_bytes + length > range_end)
         length = range_end - piece->offset_bytes;
     if (piece->offset_bytes < reader->range.offset_bytes) {
@@ -132,12 +133,12 @@ static int reader_put(struct reader *reader, const struct stream_piece *piece)
     }
     if (reader->hex)
         return hexdump_feed(&reader->dump, bytes, (size_t)length);
-    return fwrite(bytes, 1, (size_t)length, reader->out) == length ? 0 : -errno;
+    return fwrite(bytes, 1, (size_t)length, reader->output.file) == length ? 0 : -errno;
 }
 
 static int reader_report_output(const struct reader *reader, int error)
 {
-    return report_errno(reader->cli, error, "cannot write to %s", reader->out_name);
+    return report_output(reader->cli, error, reader->output.name);
 }
 
 static int reader_copy(struct reader *reader)
@@ -162,10 +163,12 @@ static int reader_copy(struct reader *reader)
 
 static int reader_finish(struct reader *reader)
 {
-    int error = reader->hex ? hexdump_finish(&reader->dump) : 0;
+    int error = output_begin(&reader->output);
 
-    if (!error && fflush(reader->out) != 0)
-        error = -errno;
+    if (!error && reader->hex)
+        error = hexdump_finish(&reader->dump);
+    if (!error)
+        error = output_finish(&reader->output);
     return error ? reader_report_output(reader, error) : CLI_OK;
 }
 
@@ -176,8 +179,19 @@ int cmd_read(struct cli *cli)
 
     if (cli->options.hex && cli->options.raw)
         return report_usage(cli, "--hex and --raw cannot be used together");
+    if (cli->options.json && !cli->options.output_path)
+        return report_usage(cli, "--json needs --output, since the data goes to stdout");
     code = reader_open(&reader);
+    if (code == CLI_OK && cli->options.json && reader.output.file == stdout)
+        return report_usage(cli, "with --json, --output cannot be stdout");
     if (code == CLI_OK)
         code = reader_copy(&reader);
-    return code == CLI_OK ? reader_finish(&reader) : code;
+    if (code == CLI_OK)
+        code = reader_finish(&reader);
+    if (code != CLI_OK)
+        return code;
+    return result_print(cli, "read", reader.target.config->path,
+                        (const struct result_number[]){{"offset_bytes", reader.range.offset_bytes},
+                                                       {"length_bytes", reader.range.length_bytes}},
+                        2);
 }

@@ -44,11 +44,6 @@ static const struct table_column HOLDER_TABLE[HOLDER_COLUMNS] = {
     [HOLDER_PURPOSE] = {NULL, "PURPOSE", TABLE_TEXT},
 };
 
-static void cleanup_holders(struct blkd_holders **holders)
-{
-    blkd_who_free(*holders);
-}
-
 /* Current holders are counted apart from those that wait. */
 struct why_count {
     size_t sessions;
@@ -210,7 +205,7 @@ static void why_print_json(const char *path, const struct blkd_holders *holders)
 
 int cmd_why(struct cli *cli)
 {
-    CLEANUP(cleanup_holders) struct blkd_holders *holders = NULL;
+    CLEANUP_HOLDERS struct blkd_holders *holders = NULL;
     CLEANUP_CONFIG struct blkd_config *config = NULL;
     struct why_count count;
     int error = blkd_config_from_argument(cli->options.operands[0], &config);

@@ -6,13 +6,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "client/cli/cli.h"
 #include "client/cli/report.h"
+#include "client/cli/result.h"
 #include "client/cli/stream.h"
 #include "client/cli/target.h"
 #include "common/cleanup.h"
@@ -82,19 +85,46 @@ static int writer_resolve(struct writer *writer)
     return CLI_OK;
 }
 
+/* What fstat says is the length of a regular file, but in /proc, /sys and the like, which have no
+ * room of their own. tmpfs is told to have none if it has no limit. */
+static bool writer_has_size(const struct writer *writer, const struct stat *status)
+{
+    struct statfs system;
+
+    if (S_ISBLK(status->st_mode))
+        return true;
+    if (!S_ISREG(status->st_mode) || status->st_size == 0 || fstatfs(writer->input, &system) != 0)
+        return false;
+    return system.f_blocks != 0 || system.f_type == TMPFS_MAGIC;
+}
+
 /* The length of the input; false if it is not known in advance. */
 static bool writer_foresee(const struct writer *writer, uint64_t *ret_bytes)
 {
     struct stat status;
     off_t position;
+    off_t end;
 
-    if (fstat(writer->input, &status) != 0 || !S_ISREG(status.st_mode))
+    if (fstat(writer->input, &status) != 0 || !writer_has_size(writer, &status))
         return false;
     position = lseek(writer->input, 0, SEEK_CUR);
-    if (position < 0 || status.st_size < position)
+    end = S_ISBLK(status.st_mode) ? lseek(writer->input, 0, SEEK_END) : status.st_size;
+    if (position < 0 || end < position || lseek(writer->input, position, SEEK_SET) < 0)
         return false;
-    *ret_bytes = (uint64_t)(status.st_size - position);
+    *ret_bytes = (uint64_t)(end - position);
     return true;
+}
+
+static int writer_refuse_itself(const struct writer *writer)
+{
+    struct stat status;
+
+    if (fstat(writer->input, &status) != 0 || !target_is_file(&writer->target, &status))
+        return CLI_OK;
+    return report_failure(writer->cli,
+                          "%s: this is the device that is to be written, and it cannot be its own "
+                          "input; nothing was written",
+                          writer->input_name);
 }
 
 /* "nothing was written" or how much was. */
@@ -162,6 +192,10 @@ static int writer_open(struct writer *writer)
 
     if (code == CLI_OK)
         code = target_open(cli, BLKD_ACCESS_READ_WRITE, &writer->target);
+    if (code == CLI_OK)
+        code = writer_refuse_itself(writer);
+    if (code == CLI_OK)
+        code = target_refuse_format(cli, &writer->target);
     if (code == CLI_OK)
         code = writer_resolve(writer);
     if (code == CLI_OK)
@@ -335,5 +369,11 @@ int cmd_write(struct cli *cli)
         code = writer_copy(&writer);
     if (code == CLI_OK && cli->options.flush)
         code = writer_flush(&writer);
-    return code;
+    if (code != CLI_OK)
+        return code;
+    return result_print(cli, "write", writer.target.config->path,
+                        (const struct result_number[]){{"offset_bytes", writer.start_bytes},
+                                                       {"input_bytes", writer.input_bytes},
+                                                       {"written_bytes", writer.written_bytes}},
+                        3);
 }

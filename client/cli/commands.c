@@ -24,11 +24,12 @@ const struct command COMMANDS[] = {
         .summary = "read a range of a device to stdout or a file",
         .details = "Reads the whole device, or the range that the options select. The range may\n"
                    "start and end at any byte. On a terminal, prints a hexadecimal dump with\n"
-                   "offsets on the device.\n",
+                   "offsets on the device. The device itself is refused as --output, and so is a\n"
+                   "file that a session or another program holds.\n",
         .examples = "  blkd-cli read /dev/sdb --count 1\n"
                     "  blkd-cli read disk.img --offset 1M --length 64K --output part.bin\n"
                     "  blkd-cli read disk.img | sha256sum\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_READ,
+        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_READ | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_read,
@@ -41,10 +42,12 @@ const struct command COMMANDS[] = {
             "Writes the whole input, or as much as --count or --length says, from the start\n"
             "of the device or from --sector or --offset. Input that is not a whole number\n"
             "of sectors is refused unless --pad is given. If a write fails, the message\n"
-            "says how much was written.\n",
+            "says how much was written. Images whose bytes are not those of the disk in\n"
+            "them, such as qcow2, are refused unless --raw-anyway is given.\n",
         .examples = "  blkd-cli write /dev/sdb --input disk.img --flush\n"
                     "  printf hello | blkd-cli write disk.img --sector 7 --pad\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_FUA | OPTIONS_WRITE,
+        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_FUA | OPTIONS_WRITE | OPTIONS_CHANGE |
+                  OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_write,
@@ -54,7 +57,7 @@ const struct command COMMANDS[] = {
         .operands = "DEVICE",
         .summary = "bring all writes to a device to stable storage",
         .examples = "  blkd-cli flush /dev/sdb\n",
-        .groups = OPTIONS_DEVICE,
+        .groups = OPTIONS_DEVICE | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_flush,
@@ -68,7 +71,7 @@ const struct command COMMANDS[] = {
         .examples = "  blkd-cli resize disk.img 20G\n"
                     "  blkd-cli resize disk.img +512M\n"
                     "  blkd-cli resize --shrink disk.img -1G\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RESIZE,
+        .groups = OPTIONS_DEVICE | OPTIONS_RESIZE | OPTIONS_CHANGE | OPTIONS_JSON,
         .operands_min = 2,
         .operands_max = 2,
         .run = cmd_resize,
@@ -80,7 +83,7 @@ const struct command COMMANDS[] = {
         .details = "Releases the space if the storage supports that.\n",
         .examples = "  blkd-cli discard disk.img --offset 1G --length 256M\n"
                     "  blkd-cli discard /dev/sdb --all\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL,
+        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL | OPTIONS_CHANGE | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_discard,
@@ -91,7 +94,8 @@ const struct command COMMANDS[] = {
         .summary = "write zeroes to a range",
         .examples = "  blkd-cli zero /dev/sdb --sector 0 --count 2048\n"
                     "  blkd-cli zero disk.img --all --fua\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL | OPTIONS_FUA,
+        .groups = OPTIONS_DEVICE | OPTIONS_RANGE | OPTIONS_ALL | OPTIONS_FUA | OPTIONS_CHANGE |
+                  OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_zero,
@@ -182,7 +186,7 @@ const struct command COMMANDS[] = {
         .details = "Queues for the lock and releases it as soon as it is granted.\n",
         .examples = "  blkd-cli lock wait /dev/sdb && echo free\n"
                     "  blkd-cli lock wait --shared --timeout 10 disk.img\n",
-        .groups = OPTIONS_DEVICE | OPTIONS_LOCK | OPTIONS_WAIT,
+        .groups = OPTIONS_DEVICE | OPTIONS_LOCK | OPTIONS_WAIT | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_lock_wait,
@@ -230,7 +234,7 @@ const struct command COMMANDS[] = {
         .operands = "DEVICE",
         .summary = "same as 'flush'",
         .examples = "  blkd-cli sync flush /dev/sdb\n",
-        .groups = OPTIONS_DEVICE,
+        .groups = OPTIONS_DEVICE | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_flush,
@@ -257,7 +261,7 @@ const struct command COMMANDS[] = {
         .details = "For root and the daemon's own user. SESSION is a number from 'blkd-cli\n"
                    "sessions'.\n",
         .examples = "  blkd-cli session evict 12\n",
-        .groups = OPTIONS_ADMIN,
+        .groups = OPTIONS_ADMIN | OPTIONS_JSON,
         .operands_min = 1,
         .operands_max = 1,
         .run = cmd_session_evict,

@@ -3,10 +3,12 @@
  * blkd-cli: libblkd on the command line. This file finds the command and its options, and runs it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/cli/cli.h"
 #include "client/cli/help.h"
@@ -121,7 +123,7 @@ static int main_check_operands(const struct cli *cli)
     if ((command->groups & OPTIONS_REST) && options->rest_count == 0)
         return report_usage(cli, "missing argument: COMMAND to run, after '--'");
     if (options->json && !(command->groups & OPTIONS_JSON))
-        return report_usage(cli, "this command does not support --json");
+        return report_usage(cli, "--json is not available, since stdout is that of COMMAND");
     return CLI_OK;
 }
 
@@ -181,7 +183,16 @@ static int main_close_stdout(const struct cli *cli, int code)
     int error = report_stdout_error();
     if (error == 0)
         error = errno ? -errno : -EIO;
-    return report_errno(cli, error, "cannot write to stdout");
+    return report_output(cli, error, "stdout");
+}
+
+/* What is opened later must not become stdin, stdout or stderr: messages would be written into it.
+ * A descriptor that is only a path can be neither read nor written, like one that is closed. */
+static void main_occupy_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH | O_CLOEXEC) != fd)
+            _exit(CLI_FAILED);
 }
 
 int main(int argc, char **argv)
@@ -189,6 +200,7 @@ int main(int argc, char **argv)
     struct cli cli = {.options = OPTIONS_INIT};
     int code;
 
+    main_occupy_standard();
     /* A reader that closes our output ends us silently, even if SIGPIPE was inherited as ignored.
      */
     (void)signal(SIGPIPE, SIG_DFL);

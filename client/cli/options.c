@@ -52,6 +52,8 @@ static const struct options_spec OPTIONS_SPECS[] = {
      "print a hexadecimal dump (default on a terminal)"},
     {"raw", 0, KIND_FLAG, 0, OPTIONS_READ, MEMBER(raw), NULL,
      "print the bytes unchanged, even on a terminal"},
+    {"raw-anyway", 0, KIND_FLAG, 0, OPTIONS_CHANGE, MEMBER(raw_anyway), NULL,
+     "change the bytes of a qcow2, vmdk, ... image"},
     {"input", 'i', KIND_TEXT, 0, OPTIONS_WRITE, MEMBER(input_path), "FILE",
      "read from FILE instead of stdin"},
     {"flush", 0, KIND_FLAG, 0, OPTIONS_WRITE, MEMBER(flush), NULL,

@@ -33,6 +33,7 @@ enum options_group {
     OPTIONS_BREAK = 1 << 16,
     OPTIONS_REST = 1 << 17,  /* what follows "--" is not operands but a command to run */
     OPTIONS_ADMIN = 1 << 18, /* no options: root only */
+    OPTIONS_CHANGE = 1 << 19,
 };
 
 struct options_number {
@@ -67,7 +68,7 @@ struct options {
     struct options_number sector, offset_bytes;
     struct options_number count_sectors, length_bytes;
 
-    bool all, fua, hex, raw, flush, pad, sectors, shrink, total;
+    bool all, fua, hex, raw, raw_anyway, flush, pad, sectors, shrink, total;
     const char *input_path;
     const char *output_path;
     const char *parse;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "client/cli/cli.h"
 #include "client/cli/text.h"
@@ -138,6 +139,11 @@ int report_errno(const struct cli *cli, int error, const char *format, ...)
     report_line(cli, "", after ? after : "", format, arguments);
     va_end(arguments);
     return report_exit_code(error);
+}
+
+int report_output(const struct cli *cli, int error, const char *name)
+{
+    return report_failure(cli, "cannot write to %s: %s", name, strerror(-error));
 }
 
 int report_failure(const struct cli *cli, const char *format, ...)

@@ -24,6 +24,9 @@ report_partial(const struct cli *cli, int error, const char *message, const char
 __attribute__((format(printf, 3, 4))) int report_errno(const struct cli *cli, int error,
                                                        const char *format, ...);
 
+/* An output could not be written. In the system's words: libblkd's are about devices. */
+int report_output(const struct cli *cli, int error, const char *name);
+
 /* Something has failed for which there is no errno. */
 __attribute__((format(printf, 2, 3))) int report_failure(const struct cli *cli, const char *format,
                                                          ...);

@@ -1,7 +1,58 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/cli/target.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "client/cli/report.h"
+#include "common/cleanup.h"
+
+enum {
+    TARGET_SECTOR = 512, /* of a file, unless another size is requested */
+    TARGET_ALIGN = 4096, /* what direct I/O requires at most on common disks */
+};
+
+/* The daemon cannot be asked to read what it does not open. */
+static const struct format *target_peek(const char *path)
+{
+    struct stat status;
+    char bytes[FORMAT_BYTES];
+    ssize_t length;
+    CLEANUP_CLOSE int fd = -1;
+
+    if (stat(path, &status) != 0 || !S_ISREG(status.st_mode))
+        return NULL;
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return NULL;
+    length = pread(fd, bytes, sizeof(bytes), 0);
+    return length > 0 ? format_find(bytes, (size_t)length) : NULL;
+}
+
+/* A size that is not a whole number of sectors is refused with advice (truncate) that would destroy
+ * such an image. Says what it is instead. */
+static int target_report_open(struct cli *cli, const struct blkd_config *config, int error)
+{
+    uint32_t sector_size = config->sector_size != 0 ? config->sector_size : TARGET_SECTOR;
+    const struct format *format;
+    struct stat status;
+
+    if (error != -EINVAL || stat(config->path, &status) != 0 || !S_ISREG(status.st_mode) ||
+        status.st_size % sector_size == 0)
+        return report_library(cli, error);
+    format = target_peek(config->path);
+    if (!format)
+        return report_library(cli, error);
+    return report_failure(
+        cli,
+        "%s: this is a %s file of %jd bytes, which is not a multiple of the "
+        "sector size (%" PRIu32 " bytes), and its bytes are not those of the disk "
+        "in it; %s",
+        config->path, format->name, (intmax_t)status.st_size, sector_size, format->advice);
+}
 
 static int target_open_as(struct cli *cli, enum blkd_access access, bool may_lock,
                           struct target *ret_target)
@@ -20,9 +71,9 @@ static int target_open_as(struct cli *cli, enum blkd_access access, bool may_loc
     code = cli_connect(cli);
     if (code == CLI_OK) {
         error = blkd_open(cli->connection, target.config, &target.device);
-        if (!error)
-            error = blkd_get_info(target.device, &target.info);
         if (error)
+            code = target_report_open(cli, target.config, error);
+        else if ((error = blkd_get_info(target.device, &target.info)) != 0)
             code = report_library(cli, error);
     }
     if (code != CLI_OK)
@@ -54,4 +105,53 @@ void target_close(struct target *target)
 uint64_t target_size_bytes(const struct target *target)
 {
     return target->info.size_sectors * target->info.sector_size;
+}
+
+bool target_same_file(const struct stat *a, const struct stat *b)
+{
+    if (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode))
+        return a->st_rdev == b->st_rdev;
+    return (a->st_mode & S_IFMT) == (b->st_mode & S_IFMT) && a->st_dev == b->st_dev &&
+           a->st_ino == b->st_ino;
+}
+
+bool target_is_file(const struct target *target, const struct stat *status)
+{
+    struct stat own;
+
+    return stat(target->config->path, &own) == 0 && target_same_file(&own, status);
+}
+
+const struct format *target_format(const struct target *target)
+{
+    CLEANUP_FREE void *bytes = NULL;
+    struct iovec buffer = {.iov_len = target->info.sector_size};
+
+    if (target->info.size_sectors == 0 ||
+        posix_memalign(&bytes, TARGET_ALIGN, target->info.sector_size) != 0)
+        return NULL;
+    buffer.iov_base = bytes;
+    if (blkd_read(target->device, 0, &buffer, 1) != 0)
+        return NULL;
+    return format_find(bytes, buffer.iov_len);
+}
+
+void target_warn_format(struct cli *cli, const struct target *target, const struct format *format)
+{
+    if (format)
+        report_warning(cli, "%s: this is a %s file: its bytes are not those of the disk in it; %s",
+                       target->config->path, format->name, format->advice);
+}
+
+int target_refuse_format(struct cli *cli, const struct target *target)
+{
+    const struct format *format = cli->options.raw_anyway ? NULL : target_format(target);
+
+    if (!format)
+        return CLI_OK;
+    return report_failure(cli,
+                          "%s: this is a %s file: its bytes are not those of the disk in it, and "
+                          "changing them may destroy it; nothing was written; %s, or use "
+                          "--raw-anyway",
+                          target->config->path, format->name, format->advice);
 }

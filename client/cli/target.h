@@ -6,7 +6,10 @@
 #ifndef BLKD_CLI_TARGET_H
 #define BLKD_CLI_TARGET_H
 
+#include <sys/stat.h>
+
 #include "client/cli/cli.h"
+#include "client/cli/format.h"
 
 struct target {
     struct blkd_config *config; /* as asked for */
@@ -29,6 +32,23 @@ int target_open_unlocked(struct cli *cli, enum blkd_access access, struct target
 void target_close(struct target *target);
 
 uint64_t target_size_bytes(const struct target *target);
+
+/* The same bytes, whatever their names: two nodes of one block device are the same. */
+bool target_same_file(const struct stat *a, const struct stat *b);
+
+/* Whether this file is the device. */
+bool target_is_file(const struct target *target, const struct stat *status);
+
+/* What the device's first bytes, read through the daemon, say it is. NULL: nothing known, or they
+ * could not be read. */
+const struct format *target_format(const struct target *target);
+
+/* Warns of a format whose bytes are not the disk's. */
+void target_warn_format(struct cli *cli, const struct target *target, const struct format *format);
+
+/* Refuses to change such a device, unless the options allow it. Returns CLI_OK, or reports it and
+ * returns the exit code. */
+int target_refuse_format(struct cli *cli, const struct target *target);
 
 #define CLEANUP_TARGET CLEANUP(target_close)
 

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 """blkd-cli against a real daemon: every command on loop devices. They need root; the tests skip without it."""
 
+import contextlib
 import os
 import stat
 import subprocess
 import unittest
 
-from support import FAILED, KIB, MIB, USAGE, CliTest, pattern
+from support import BUSY, FAILED, KIB, MIB, USAGE, CliTest, pattern
 
 
 class BlockDevice(CliTest):
@@ -58,6 +59,40 @@ class BlockDevice(CliTest):
         self.assertEqual((info["mode"], info["asked_mode"]), ("ro", "auto"))
         self.assertSays(self.cli("write", device, input=bytes(512), code=FAILED), device)
         self.assertEqual(self.cli("read", device, "--count", "1").out, bytes(512))
+
+    def test_output_to_a_block_device(self):
+        """Over its old contents, unless somebody has it exclusively."""
+        device, data = self.loop(size=2 * MIB), pattern(MIB)
+        path = self.image(data, name="source")
+        self.cli("read", path, "-o", device)
+        self.assertEqual(self.cli("read", device).out, data + bytes(MIB))
+        with contextlib.closing(os.fdopen(os.open(device, os.O_RDWR | os.O_EXCL), "rb")):
+            result = self.cli("read", path, "--length", "1K", "-o", device, code=BUSY)
+            self.assertSays(result, device, "in use: ")
+        with self.holder(device):
+            result = self.cli("read", path, "--length", "1K", "-o", device, code=BUSY)
+            self.assertSays(result, device, "in use: session ")
+
+    def test_input_from_a_block_device_that_does_not_fit(self):
+        """Its size is known: it is refused before the first byte."""
+        device, data = self.loop(size=4 * MIB), pattern(MIB)
+        path = self.image(data, name="target")
+        result = self.cli("write", path, "-i", device, code=FAILED)
+        self.assertSays(result, f"{4 * MIB} bytes do not fit", "nothing was written")
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), data)
+        self.cli("write", path, "-i", device, "--length", "1M")
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), bytes(MIB))
+
+    def test_output_to_the_device_itself(self):
+        device = self.loop()
+        node, backing = self.path("node"), self.path("disk.img")
+        os.mknod(node, stat.S_IFBLK | 0o600, os.stat(device).st_rdev)
+        self.assertSays(self.cli("read", device, "-o", node, code=FAILED),
+                        "the device that is to be read")
+        self.assertSays(self.cli("read", device, "-o", backing, code=BUSY), "in use: ")
+        self.assertEqual(os.stat(backing).st_size, MIB)
 
     def test_sessions_by_another_node_of_the_device(self):
         device = self.loop()

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """blkd-cli against a real daemon: wrong command lines, locked devices, an unreachable daemon."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,10 +11,12 @@ import signal
 import stat
 import subprocess
 import tempfile
+import time
 import unittest
 
 from daemon import Daemon
-from support import BUSY, MIB, PIECE, SECONDS, UNREACHABLE, USAGE, CliTest, file_bytes
+from support import (BUSY, FAILED, MIB, PIECE, SECONDS, UNREACHABLE, USAGE, CliTest, file_bytes,
+                     pattern)
 
 COMMANDS = ["info", "read", "write", "flush", "resize", "discard", "zero", "map", "config", "ls",
             "sessions", "ping"]
@@ -41,7 +44,7 @@ class Locks(CliTest):
 class Usage(CliTest):
     def test_wrong_command_lines(self):
         for arguments in [[], ["frobnicate"], ["--nonsense"], ["info"], ["info", "a", "b"],
-                          ["resize", "a"], ["ls", "x"], ["flush", "a", "--json"],
+                          ["resize", "a"], ["ls", "x"], ["lock", "take", "a", "--json", "--", "true"],
                           ["--json", "read", "a"], ["ping", "--sector", "1"], ["help", "nothing"],
                           ["read", "a", "--sync", "often"], ["read", "a", "--sector-size", "1M"],
                           ["read", "a", "--output"]]:
@@ -69,6 +72,52 @@ class Usage(CliTest):
         for arguments in [["--socket", place, "--json", "ls"], ["ls", "-j", "--socket", place]]:
             document = json.loads(self.cli(*arguments, env=environment).out)
             self.assertEqual(document, {"devices": []})
+
+
+class FullOutput(CliTest):
+    """Output that cannot be written is a failure, whatever was asked for."""
+
+    def test_help_and_version_of_blkd(self):
+        for option in ["--help", "--version"]:
+            with self.subTest(option=option), open("/dev/full", "wb") as full:
+                process = subprocess.run([os.environ["BLKD_BIN"], option], stdout=full,
+                                         stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+                self.assertEqual(process.returncode, FAILED)
+                self.assertEqual(process.stderr,
+                                 b"blkd: cannot write to stdout: No space left on device\n")
+
+    def test_check_of_blkds_configuration(self):
+        with open("/dev/full", "wb") as full:
+            process = subprocess.run(
+                [os.environ["BLKD_BIN"], "--check-config", "--socket", self.path("s"),
+                 "--state-dir", self.directory], stdout=full, stderr=subprocess.PIPE,
+                timeout=SECONDS, check=False)
+        self.assertEqual(process.returncode, FAILED)
+
+    def test_every_command_that_prints(self):
+        path = self.image()
+        commands = [["--help"], ["--version"], ["help"], ["help", "lock"], ["sync", "--help"],
+                    ["config", "--parse", "file:///x"], ["config", path], ["info", path],
+                    ["map", path], ["map", "--total", path], ["ls", "--json"],
+                    ["sessions", "--json"], ["lock", "ls", "--json"], ["why", path],
+                    ["why", "--json", path], ["sync", "status", "--json"], ["ping"],
+                    ["read", path]]
+        commands += [[*command.split(), "--help"] for command in COMMANDS]
+        for arguments in commands:
+            with self.subTest(arguments=arguments), open("/dev/full", "wb") as full:
+                result = self.cli(*arguments, stdout=full, code=FAILED)
+                self.assertSays(result, "stdout: No space left on device")
+
+    def test_closed_output(self):
+        """Nothing that is opened later may take its place."""
+        path = self.image(pattern(MIB))
+        for arguments in [["--help"], ["read", path, "--count", "1"], ["ls", "--json"]]:
+            with self.subTest(arguments=arguments):
+                process = subprocess.run(
+                    ["sh", "-c", 'exec "$@" >&-', "sh", os.environ["BLKD_CLI"], *arguments],
+                    env=self.environment(), stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+                self.assertEqual(process.returncode, FAILED, process.stderr)
+                self.assertIn(b"stdout: Bad file descriptor", process.stderr)
 
 
 class Unreachable(CliTest):
@@ -113,6 +162,67 @@ class Unreachable(CliTest):
                     self.assertIn(b"nothing was written", err)
             finally:
                 daemon.stop()
+
+
+class WaitingForALock(CliTest):
+    """What ends the wait of `lock wait` and `lock take --wait`, other than the lock."""
+
+    WAITS = [["lock", "wait", "{path}"], ["lock", "take", "--wait", "{path}", "--", "echo", "ran"],
+             ["lock", "take", "--wait=50", "{path}", "--", "echo", "ran"]]
+
+    def start_daemon(self):
+        daemon = Daemon(self.directory)
+        daemon.start()
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    @contextlib.contextmanager
+    def waiter(self, daemon, path, arguments):
+        """A call that waits behind a lock, and the number of its session."""
+        environment = dict(self.environment(), BLKD_SOCKET=daemon.socket_path)
+        command = [os.environ["BLKD_CLI"], *(word.format(path=path) for word in arguments)]
+        with self.holder(path, "--lock", "--socket", daemon.socket_path), \
+             subprocess.Popen(command, env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            yield process, self.await_waiting_session(daemon)
+
+    def await_waiting_session(self, daemon):
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            for lock in self.json("lock", "ls", "--socket", daemon.socket_path, name="locks"):
+                if lock["state"] == "waits":
+                    return lock["session"]
+        self.fail("nobody waits for the lock")
+
+    def test_the_daemon_stops_or_dies(self):
+        path = self.image(size=8 * MIB)
+        for arguments in self.WAITS:
+            for number in [signal.SIGTERM, signal.SIGKILL]:
+                with self.subTest(arguments=arguments, number=number):
+                    daemon = self.start_daemon()
+                    with self.waiter(daemon, path, arguments) as (process, _):
+                        daemon.stop(number)
+                        out, err = process.communicate(timeout=SECONDS)
+                    self.assertEqual(process.returncode, UNREACHABLE, err)
+                    self.assertEqual(out, b"")
+                    self.assertEqual(err.count(b"\n"), 1, err)
+                    self.assertIn(b"blkd-cli: lock ", err)
+                    self.assertNotIn(b"Canceled", err)
+                    if number == signal.SIGTERM:
+                        self.assertIn(path.encode() + b": the lock was not granted because the "
+                                      b"daemon is stopping", err)
+
+    def test_the_session_is_evicted(self):
+        path = self.image(size=8 * MIB)
+        daemon = self.start_daemon()
+        for arguments in self.WAITS[:2]:
+            with self.subTest(arguments=arguments), \
+                 self.waiter(daemon, path, arguments) as (process, session):
+                self.cli("session", "evict", str(session), "--socket", daemon.socket_path)
+                out, err = process.communicate(timeout=SECONDS)
+                self.assertEqual(process.returncode, FAILED, err)
+                self.assertEqual(out, b"")
+                self.assertIn(b"the lock was not granted because an administrator evicted", err)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,44 @@ class Info(CliTest):
         self.assertNotIn("\x1b", result.err)
 
 
+class Json(CliTest):
+    """--json with the commands that print nothing without it."""
+
+    def test_what_was_done(self):
+        path = self.image()
+        place = {"path": path, "offset_bytes": 512, "length_bytes": 1024}
+        for arguments, name, expected in [
+                (["write", path, "--pad", "--sector", "1"], "write",
+                 {"path": path, "offset_bytes": 512, "input_bytes": 700, "written_bytes": 1024}),
+                (["read", path, "--sector", "1", "--count", "2", "-o", self.path("out")], "read",
+                 place),
+                (["discard", path, "--sector", "1", "--count", "2"], "discard", place),
+                (["zero", path, "--sector", "1", "--count", "2"], "zero", place),
+                (["flush", path], "flush", {"path": path}),
+                (["sync", "flush", path], "flush", {"path": path}),
+                (["lock", "wait", path], "wait", {"path": path}),
+                (["resize", path, "+1M"], "resize",
+                 {"path": path, "size_bytes": 2 * MIB, "old_size_bytes": MIB})]:
+            with self.subTest(arguments=arguments):
+                record = self.record(*arguments, name=name, input=b"\1" * 700)
+                self.assertEqual(record, expected)
+                words = arguments[:arguments.index(path)]
+                self.assertIn("--json", self.cli(*words, "--help").text)
+
+    def test_evicted_session(self):
+        path = self.image(size=8 * MIB)
+        with self.holder(path):
+            number = self.json("sessions", path, name="sessions")[0]["session"]
+            self.assertEqual(self.record("session", "evict", str(number), name="evict"),
+                             {"session": number})
+
+    def test_data_and_json_do_not_share_stdout(self):
+        path = self.image()
+        for arguments in [["read", path], ["read", path, "-o", "/dev/stdout"]]:
+            result = self.cli(*arguments, "--json", code=USAGE)
+            self.assertEqual(result.out, b"")
+
+
 class Config(CliTest):
     def test_string_of_a_session_opens_the_same(self):
         path = self.image(name="with space?.img")
@@ -168,7 +206,8 @@ class Lists(CliTest):
         self.assertEqual((row["path"], row["mode"], row["lock"], row["sync"], row["sector_size"]),
                          (path, "rw", "exclusive", "none", 512))
         self.assertIn("blkd-cli", row["command"])
-        self.assertEqual((row["reads"], row["writes"], row["errors"]), (0, 0, 0))
+        # It has looked at the first sector: what kind of image is it?
+        self.assertEqual((row["reads"], row["writes"], row["errors"]), (1, 0, 0))
         self.assertLess(row["age_seconds"], SECONDS)
         self.assertIn(path, text)
         self.assertIn(str(process.pid), text)

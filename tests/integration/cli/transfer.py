@@ -3,6 +3,7 @@
 """blkd-cli against a real daemon: read and write: ranges, pieces, pipes and terminals, and what is refused."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import pty
@@ -10,7 +11,8 @@ import signal
 import subprocess
 import unittest
 
-from support import FAILED, MIB, OK, PIECE, SECONDS, USAGE, CliTest, file_bytes, on_tmpfs, pattern
+from support import (BUSY, FAILED, MIB, OK, PIECE, SECONDS, USAGE, CliTest, file_bytes, on_tmpfs,
+                     pattern)
 
 
 class Read(CliTest):
@@ -127,6 +129,84 @@ class Read(CliTest):
                 self.cli("read", path, *arguments, code=USAGE)
 
 
+class ReadIntoAFile(CliTest):
+    """What is overwritten by `read --output`, when, and what is not."""
+
+    def refused(self, path, output, *parts, code=FAILED, before=None):
+        before = file_bytes(output) if before is None else before
+        result = self.cli("read", path, "--output", output, code=code)
+        self.assertSays(result, output, *parts)
+        self.assertEqual(file_bytes(output), before)
+
+    def test_the_device_itself_is_refused_whatever_its_name(self):
+        data = pattern(MIB)
+        path = self.image(data)
+        os.link(path, self.path("hard"))
+        os.symlink(path, self.path("soft"))
+        for output in [path, self.path("hard"), self.path("soft"), "/proc/self/fd/0"]:
+            with self.subTest(output=output), open(path, "rb") as file:
+                result = self.cli("read", path, "-o", output, stdin=file, code=FAILED)
+                self.assertSays(result, output, "the device that is to be read",
+                                "choose another output")
+                self.assertEqual(file_bytes(path), data)
+        with open(path, "r+b") as file:
+            self.assertSays(self.cli("read", path, stdout=file, code=FAILED), "stdout: ")
+        self.assertEqual(file_bytes(path), data)
+
+    def test_an_output_that_a_session_has_open_is_refused(self):
+        path = self.image(pattern(MIB))
+        for options in [["--lock"], []]:
+            output = self.image(b"precious" * 64, name=f"output{len(options)}")
+            with self.subTest(options=options), self.holder(output, *options) as process:
+                self.refused(path, output, "in use: session ", f"pid {process.pid}",
+                             "choose another output", f"blkd-cli why {output}", code=BUSY)
+
+    def test_an_output_that_another_program_has_locked_is_refused(self):
+        path = self.image(pattern(MIB))
+        output = self.image(b"precious" * 64, name="output")
+        for lock in [lambda file: fcntl.flock(file, fcntl.LOCK_EX),
+                     lambda file: fcntl.flock(file, fcntl.LOCK_SH),
+                     lambda file: fcntl.lockf(file, fcntl.LOCK_EX, 1, 100)]:
+            with self.subTest(lock=lock), open(output, "r+b") as file:
+                lock(file)
+                self.refused(path, output, "in use: ", "lock", code=BUSY,
+                             before=b"precious" * 64)
+
+    def test_nothing_is_lost_before_the_first_byte_is_there(self):
+        path = self.image(pattern(MIB))
+        output = self.image(b"precious", name="output")
+        self.cli("lock", "take", "--isolate", path, "--", os.environ["BLKD_CLI"], "read", path,
+                 "-o", output, code=BUSY)
+        self.assertEqual(file_bytes(output), b"precious")
+
+    def test_a_longer_file_is_replaced(self):
+        path = self.image(pattern(MIB))
+        output = self.image(bytes(2 * MIB), name="output")
+        self.cli("read", path, "--length", "700", "-o", output)
+        self.assertEqual(file_bytes(output), pattern(MIB)[:700])
+        self.cli("read", path, "--length", "0", "-o", output)
+        self.assertEqual(file_bytes(output), b"")
+
+    def test_devices_pipes_and_stdout_by_name(self):
+        data = pattern(MIB)
+        path = self.image(data)
+        self.cli("read", path, "-o", "/dev/null")
+        self.assertEqual(self.cli("read", path, "-o", "/dev/stdout").out, data)
+        log = self.image(b"before", name="log")
+        with open(log, "ab") as file:
+            self.cli("read", path, "-o", "/dev/stdout", stdout=file)
+        self.assertEqual(file_bytes(log), b"before" + data)
+        os.mkfifo(self.path("fifo"))
+        with subprocess.Popen([os.environ["BLKD_CLI"], "read", path, "-o", self.path("fifo")],
+                              env=self.environment()) as process:
+            self.assertEqual(file_bytes(self.path("fifo")), data)
+        self.assertEqual(process.returncode, OK)
+        self.assertSays(self.cli("read", path, "-o", "/dev/full", code=FAILED), "/dev/full",
+                        "No space left on device")
+        self.assertSays(self.cli("read", path, "-o", self.directory, code=FAILED),
+                        "Is a directory")
+
+
 class Write(CliTest):
     def test_stdin_in_pieces(self):
         data = pattern(11 * PIECE + 512)
@@ -225,6 +305,58 @@ class Write(CliTest):
         path = self.image()
         result = self.cli("write", path, "--read-only", input=bytes(512), code=FAILED)
         self.assertSays(result, path, "nothing was written")
+
+
+class WriteInputs(CliTest):
+    """Inputs whose size is not what fstat says, or that have none."""
+
+    def test_proc_says_0_bytes_and_is_read_to_its_end(self):
+        data = file_bytes("/proc/version")
+        path = self.image(b"\xff" * 4096)
+        self.cli("write", path, "--input", "/proc/version", "--length", "16", "--pad")
+        self.assertEqual(file_bytes(path)[:512], data[:16] + bytes(512 - 16))
+        self.cli("write", path, "--input", "/proc/version", "--pad")
+        self.assertEqual(file_bytes(path)[:512], (data + bytes(512))[:512])
+        path = self.image(b"\xff" * 4096)
+        result = self.cli("write", path, "--input", "/proc/version", code=FAILED)
+        self.assertSays(result, f"/proc/version: input length {len(data)}", "nothing was written")
+        self.assertEqual(file_bytes(path), b"\xff" * 4096)
+
+    def test_sysfs_says_more_than_there_is(self):
+        name = "/sys/kernel/mm/transparent_hugepage/enabled"
+        if not os.path.exists(name) or os.stat(name).st_size < 2048:
+            self.skipTest(f"{name} does not say a size here")
+        data = file_bytes(name)
+        path = self.image(b"\xff" * 1024)
+        self.cli("write", path, "--input", name, "--pad")
+        self.assertEqual(file_bytes(path), data + bytes(512 - len(data)) + b"\xff" * 512)
+
+    def test_fifo_and_character_device(self):
+        path = self.image(b"\xff" * 4096)
+        self.cli("write", path, "--input", "/dev/zero", "--length", "1K")
+        self.assertEqual(file_bytes(path), bytes(1024) + b"\xff" * 3072)
+        os.mkfifo(self.path("fifo"))
+        with subprocess.Popen([os.environ["BLKD_CLI"], "write", path, "-i", self.path("fifo")],
+                              env=self.environment(), stderr=subprocess.PIPE) as process:
+            with open(self.path("fifo"), "wb") as fifo:
+                fifo.write(b"\1" * 700)
+            self.assertIn(b"700 is not a multiple", process.stderr.read())
+        self.assertEqual(process.returncode, FAILED)
+        self.assertEqual(file_bytes(path), bytes(1024) + b"\xff" * 3072)
+
+    def test_the_device_itself_is_refused(self):
+        """Behind an offset it would read what it has just written."""
+        data = pattern(2 * MIB)
+        path = self.image(data)
+        os.link(path, self.path("hard"))
+        for name in [path, self.path("hard")]:
+            result = self.cli("write", path, "--offset", "1M", "-i", name, "--length", "1M",
+                              code=FAILED)
+            self.assertSays(result, name, "the device that is to be written",
+                            "nothing was written")
+        with open(path, "rb") as file:
+            self.assertSays(self.cli("write", path, stdin=file, code=FAILED), "stdin: ")
+        self.assertEqual(file_bytes(path), data)
 
 
 ReadOnTmpfs, WriteOnTmpfs = on_tmpfs(Read, Write)
