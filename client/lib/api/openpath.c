@@ -22,7 +22,8 @@ int openpath_open(const char *path, enum blkd_access access)
     if (access == BLKD_ACCESS_READ_ONLY)
         return openpath_try(path, O_RDONLY);
     fd = openpath_try(path, O_RDWR);
-    if (access == BLKD_ACCESS_AUTO && (fd == -EACCES || fd == -EPERM || fd == -EROFS || fd == -ETXTBSY))
+    if (access == BLKD_ACCESS_AUTO &&
+        (fd == -EACCES || fd == -EPERM || fd == -EROFS || fd == -ETXTBSY))
         fd = openpath_try(path, O_RDONLY);
     return fd;
 }
