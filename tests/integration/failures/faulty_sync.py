@@ -5,6 +5,7 @@
 import unittest
 
 import faults
+import locking
 import support
 from support import SECTOR, pace, pb
 
@@ -25,6 +26,23 @@ class FaultyTest(support.FailureTest):
         session = client.open_path(self.image(memory=memory))
         client.write(session, 0, b"s" * SECTOR)
         return client, session
+
+
+class Outsider(locking.LockTest):
+    def test_what_was_written_before_a_lock_is_synced_by_the_next_flush(self):
+        """An outsider who keeps to flock(2) may have written while nobody had it locked."""
+        client = self.client()
+        session = client.open_path(self.image())
+        client.write(session, 0, b"s" * SECTOR)
+        client.flush(session)
+        for round_number in range(1, 3):
+            client.lock(session)
+            client.flush(session)
+            self.assertEqual(client.devices()[0].counters.syncs_issued, 1 + round_number)
+            client.flush(session)
+            self.assertEqual(client.devices()[0].counters.syncs_issued, 1 + round_number,
+                             "nobody can have written")
+            client.unlock(session)
 
 
 class SlowSync(FaultyTest):

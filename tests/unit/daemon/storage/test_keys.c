@@ -72,6 +72,8 @@ static void check_mounted_elsewhere(const char *image, const char *type, const c
     ck_assert_int_eq(close(TAKE_FD(one)), 0); /* its number is another's from now on */
     CLEANUP_CLOSE int taken = fixture_loop(fixture_path("disk"), 0, device[0], sizeof(device[0]));
     CLEANUP_CLOSE int two = fixture_loop(image, 0, device[1], sizeof(device[1]));
+    ck_assert_int_ge(taken, 0);
+    ck_assert_int_ge(two, 0);
     ck_assert_str_ne(device[0], device[1]);
     ck_assert_int_eq(mount(device[1], point, type, 0, NULL), 0);
     ck_assert_str_eq(key_of_path(inner), first);
