@@ -6,6 +6,8 @@
 #ifndef BLKD_COMMON_CLEANUP_H
 #define BLKD_COMMON_CLEANUP_H
 
+#include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -23,8 +25,23 @@ static inline void cleanup_free(void *pointer_to_pointer)
     free(*(void **)pointer_to_pointer);
 }
 
+/* Of what was only read: nothing is lost that a failure could tell of. */
+static inline void cleanup_fclose(FILE **file)
+{
+    if (*file != NULL)
+        (void)fclose(*file);
+}
+
+static inline void cleanup_closedir(DIR **directory)
+{
+    if (*directory != NULL)
+        (void)closedir(*directory);
+}
+
 #define CLEANUP_FREE CLEANUP(cleanup_free)
 #define CLEANUP_CLOSE CLEANUP(cleanup_close)
+#define CLEANUP_FCLOSE CLEANUP(cleanup_fclose)
+#define CLEANUP_CLOSEDIR CLEANUP(cleanup_closedir)
 
 #define TAKE_PTR(pointer)                                                                          \
     ({                                                                                             \

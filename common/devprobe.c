@@ -62,12 +62,6 @@ int devprobe_read_only(int fd, bool *ret_read_only)
 
 /* ---- direct I/O ---- */
 
-static void cleanup_fclose(FILE **file)
-{
-    if (*file)
-        (void)fclose(*file);
-}
-
 /* The logical block size of a disk or partition, by its device number. 0: not told. */
 static uint32_t sysfs_logical_block(uint32_t major_number, uint32_t minor_number)
 {
@@ -79,7 +73,7 @@ static uint32_t sysfs_logical_block(uint32_t major_number, uint32_t minor_number
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s", major_number, minor_number,
                        files[i]);
-        CLEANUP(cleanup_fclose) FILE *file = fopen(path, "re");
+        CLEANUP_FCLOSE FILE *file = fopen(path, "re");
         if (file && fscanf(file, "%u", &bytes) == 1 && bytes > 0)
             return bytes;
     }
@@ -184,7 +178,7 @@ static bool is_wanted(const struct mount_line *mount, const struct mount_wanted 
 
 static int find_mount(const struct mount_wanted *wanted, char *ret_type, size_t size)
 {
-    CLEANUP(cleanup_fclose) FILE *file = fopen("/proc/self/mountinfo", "re");
+    CLEANUP_FCLOSE FILE *file = fopen("/proc/self/mountinfo", "re");
     CLEANUP_FREE char *line = NULL;
     size_t line_size = 0;
     struct mount_line mount;
@@ -210,7 +204,7 @@ static int mount_id_of(int fd, int *ret_mount_id)
     size_t line_size = 0;
 
     (void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-    CLEANUP(cleanup_fclose) FILE *file = fopen(path, "re");
+    CLEANUP_FCLOSE FILE *file = fopen(path, "re");
     if (!file)
         return errno == ENOENT ? -EBADF : -errno;
     while (getline(&line, &line_size, file) >= 0) {

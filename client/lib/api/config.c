@@ -85,8 +85,7 @@ int config_check(const struct blkd_config *config)
                             "the sector size is %u bytes; it must be a power of two from %d "
                             "to %d, or 0 for the device's own",
                             config->sector_size, SECTOR_SIZE_MIN, SECTOR_SIZE_MAX);
-    int error = reserved_check("blkd_config", config->reserved,
-                               sizeof(config->reserved) / sizeof(config->reserved[0]));
+    int error = RESERVED_CHECK("blkd_config", config);
     return error < 0 ? error : config_check_purpose(config->purpose);
 }
 

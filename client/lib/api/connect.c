@@ -155,8 +155,7 @@ static int connect_check(const struct blkd_options *options)
             -EINVAL,
             "blkd_options.connect_timeout_ms is %d; it must be 0 or more, or -1 for no limit",
             options->connect_timeout_ms);
-    return reserved_check("blkd_options", options->reserved,
-                          sizeof(options->reserved) / sizeof(options->reserved[0]));
+    return RESERVED_CHECK("blkd_options", options);
 }
 
 static int connect_try(const struct blkd_options *options, enum blkd_tier tier,

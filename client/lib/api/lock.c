@@ -139,8 +139,7 @@ static int lock_check(const struct blkd_device *device, const struct blkd_lock_r
             -EINVAL,
             "blkd_lock_request.wait_ms for %s is %d; it must be 0 or more, or BLKD_WAIT_FOREVER",
             device->session.path, request->wait_ms);
-    int error = reserved_check("blkd_lock_request", request->reserved,
-                               sizeof(request->reserved) / sizeof(request->reserved[0]));
+    int error = RESERVED_CHECK("blkd_lock_request", request);
     return error < 0 ? error : config_check_purpose(request->purpose);
 }
 

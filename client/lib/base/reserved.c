@@ -11,8 +11,7 @@ int reserved_check(const char *struct_name, const uint64_t *words, size_t count)
         if (words[i] != 0)
             return error_report(-EINVAL,
                                 "%s.reserved[%zu] is not 0: initialise the struct with its INIT "
-                                "macro (or the program "
-                                "was built for a newer libblkd)",
+                                "macro (or the program was built for a newer libblkd)",
                                 struct_name, i);
     }
     return 0;

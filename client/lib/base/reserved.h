@@ -10,4 +10,9 @@
 /* 0; or -EINVAL, with a message that names the struct. */
 int reserved_check(const char *struct_name, const uint64_t *words, size_t count);
 
+/* Of the struct that `object` points to, named as in the header. */
+#define RESERVED_CHECK(name, object)                                                               \
+    reserved_check(name, (object)->reserved,                                                       \
+                   sizeof((object)->reserved) / sizeof((object)->reserved[0]))
+
 #endif

@@ -2,11 +2,16 @@
 /* See holders.h. */
 #include "daemon/storage/outside/holders.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/cleanup.h"
+#include "common/limits.h"
 #include "common/text.h"
+#include "daemon/storage/outside/places.h"
 
 struct outside_holder *holders_add(struct outside_holders *holders, enum outside_kind kind,
                                    const struct outside_member *member, const char *detail)
@@ -40,6 +45,20 @@ void outside_holders_free(struct outside_holders *holders)
 {
     free(holders->list);
     *holders = (struct outside_holders){.list = NULL};
+}
+
+void holders_read_command(pid_t pid, char *command, size_t size)
+{
+    char path[PATH_BYTES_MAX];
+    command[0] = '\0';
+    (void)snprintf(path, sizeof(path), "%s/%d/comm", outside_proc, pid);
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, command, size - 1);
+    if (length <= 0)
+        return;
+    command[length] = '\0';
+    command[strcspn(command, "\n")] = '\0';
+    text_make_utf8(command);
 }
 
 static const char *holders_kind_name(enum outside_kind kind)

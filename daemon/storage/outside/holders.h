@@ -15,6 +15,8 @@
  * there is no more room. */
 struct outside_holder *holders_add(struct outside_holders *holders, enum outside_kind kind,
                                    const struct outside_member *member, const char *detail);
+/* The name of a process' command; "" if /proc does not tell. */
+void holders_read_command(pid_t pid, char *command, size_t size);
 /* Appends the holder to a list in words. */
 void holders_append_words(char *text, size_t size, const struct outside_holder *holder);
 

@@ -23,7 +23,6 @@
 
 #include "common/cleanup.h"
 #include "common/limits.h"
-#include "common/text.h"
 #include "daemon/storage/outside/holders.h"
 #include "daemon/storage/outside/identity.h"
 #include "daemon/storage/outside/places.h"
@@ -186,14 +185,7 @@ static void locks_name_process(struct outside_holder *holder, pid_t pid)
         return;
     holder->pid = pid;
     holder->uid = status.st_uid;
-    (void)snprintf(path, sizeof(path), "%s/%d/comm", outside_proc, pid);
-    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd < 0 ? -1 : read(fd, holder->command, sizeof(holder->command) - 1);
-    if (length <= 0)
-        return;
-    holder->command[length] = '\0';
-    holder->command[strcspn(holder->command, "\n")] = '\0';
-    text_make_utf8(holder->command);
+    holders_read_command(pid, holder->command, sizeof(holder->command));
 }
 
 static void locks_add(struct locks_search *search, const struct locks_line *line, pid_t pid)
@@ -259,17 +251,11 @@ static void locks_read_fdinfo(struct locks_search *search, int fds, const char *
     }
 }
 
-static void cleanup_dir(DIR **directory)
-{
-    if (*directory != NULL)
-        (void)closedir(*directory);
-}
-
 static void locks_read_process(struct locks_search *search, pid_t pid)
 {
     char path[PATH_BYTES_MAX];
     (void)snprintf(path, sizeof(path), "%s/%d/fdinfo", outside_proc, pid);
-    CLEANUP(cleanup_dir) DIR *directory = opendir(path);
+    CLEANUP_CLOSEDIR DIR *directory = opendir(path);
     if (directory == NULL) /* it has ended, or is another user's */
         return;
     for (const struct dirent *entry = readdir(directory); entry != NULL && search->budget > 0;
@@ -283,7 +269,7 @@ static void locks_read_process(struct locks_search *search, pid_t pid)
 
 static int locks_read_processes(struct locks_search *search)
 {
-    CLEANUP(cleanup_dir) DIR *directory = opendir(outside_proc);
+    CLEANUP_CLOSEDIR DIR *directory = opendir(outside_proc);
     if (directory == NULL)
         return -errno;
     for (const struct dirent *entry = readdir(directory); entry != NULL && search->budget > 0;
@@ -296,19 +282,13 @@ static int locks_read_processes(struct locks_search *search)
 
 /* ---- /proc/locks ---- */
 
-static void cleanup_file(FILE **file)
-{
-    if (*file != NULL)
-        (void)fclose(*file);
-}
-
 static int locks_read_once(struct locks_search *search)
 {
     char path[PATH_BYTES_MAX];
     CLEANUP_FREE char *text = NULL;
     size_t size = 0;
     (void)snprintf(path, sizeof(path), "%s/locks", outside_proc);
-    CLEANUP(cleanup_file) FILE *file = fopen(path, "re");
+    CLEANUP_FCLOSE FILE *file = fopen(path, "re");
     if (file == NULL)
         return -errno;
     while (search->count < LOCKS_MAX && getline(&text, &size, file) > 0) {

@@ -17,12 +17,6 @@
 #include "daemon/storage/outside/identity.h"
 #include "daemon/storage/outside/places.h"
 
-static void cleanup_file(FILE **file)
-{
-    if (*file != NULL)
-        (void)fclose(*file);
-}
-
 /* Space, tab, newline and backslash stand as \ooo in it (proc_pid_mountinfo(5)). */
 static void mounts_copy_unescaped(char *to, size_t size, const char *from)
 {
@@ -91,7 +85,7 @@ static int mounts_read(const char *process,
     CLEANUP_FREE char *line = NULL;
     size_t size = 0;
     (void)snprintf(path, sizeof(path), "%s/%s/mountinfo", outside_proc, process);
-    CLEANUP(cleanup_file) FILE *file = fopen(path, "re");
+    CLEANUP_FCLOSE FILE *file = fopen(path, "re");
     if (file == NULL)
         return -errno;
     while (getline(&line, &size, file) > 0) {
@@ -175,7 +169,7 @@ int mounts_each_swap(bool (*found)(void *context, const char *path), void *conte
     CLEANUP_FREE char *line = NULL;
     size_t size = 0;
     (void)snprintf(path, sizeof(path), "%s/swaps", outside_proc);
-    CLEANUP(cleanup_file) FILE *file = fopen(path, "re");
+    CLEANUP_FCLOSE FILE *file = fopen(path, "re");
     if (file == NULL)
         return errno == ENOENT ? 0 : -errno; /* a kernel without swap */
     while (getline(&line, &size, file) > 0) {

@@ -77,27 +77,27 @@ int outside_check(const struct device_identity *identity, bool lock,
 
 /* ---- who has it ---- */
 
-/* One mount can stand in two tables (mounts.c). */
-static bool outside_knows(const struct outside_holders *holders, const struct outside_use *use)
+/* One mount can stand in two tables (mounts.c): whether the last holder is there already. */
+static bool outside_is_known(const struct outside_holders *holders)
 {
-    struct outside_holders one = {.list = NULL};
-    const struct outside_holder *holder = holders_add(&one, use->kind, use->member, use->what);
-    bool found = false;
-    for (size_t i = 0; i < holders->count && holder != NULL; i++)
-        found = found || (holders->list[i].kind == use->kind &&
-                          strcmp(holders->list[i].detail, holder->detail) == 0);
-    outside_holders_free(&one);
-    return found;
+    const struct outside_holder *last = &holders->list[holders->count - 1];
+    for (const struct outside_holder *holder = holders->list; holder != last; holder++) {
+        if (holder->kind == last->kind && strcmp(holder->detail, last->detail) == 0)
+            return true;
+    }
+    return false;
 }
 
 static bool on_use_found(void *context, const struct outside_use *use)
 {
-    if (outside_knows(context, use))
-        return true;
-    struct outside_holder *holder = holders_add(context, use->kind, use->member, use->what);
-    if (holder != NULL)
-        holder->exclusive = use->exclusive;
-    return holder != NULL;
+    struct outside_holders *holders = context;
+    struct outside_holder *holder = holders_add(holders, use->kind, use->member, use->what);
+    if (holder == NULL)
+        return false;
+    holder->exclusive = use->exclusive;
+    if (outside_is_known(holders))
+        holders->count--;
+    return true;
 }
 
 /* A claim that none of the holders explains. Locks are none. */

@@ -69,17 +69,11 @@ static bool sysfs_read_device(const char *path, dev_t *ret_device)
     return sysfs_read(path, text, sizeof(text)) == 0 && sysfs_parse_device(text, ret_device);
 }
 
-static void cleanup_dir(DIR **directory)
-{
-    if (*directory != NULL)
-        (void)closedir(*directory);
-}
-
 /* Each entry of a directory that is a block device; `needs` is an attribute that it must have. */
 static void sysfs_each(const char *path, const char *needs,
                        void (*found)(void *context, dev_t device), void *context)
 {
-    CLEANUP(cleanup_dir) DIR *directory = opendir(path);
+    CLEANUP_CLOSEDIR DIR *directory = opendir(path);
     if (directory == NULL)
         return;
     for (const struct dirent *entry = readdir(directory); entry != NULL;

@@ -25,6 +25,11 @@ class Recovery(failing.FullTmpfsTest):
         with open(self.backing, "rb") as file:
             return os.pread(file.fileno(), length, offset).ljust(length, b"\0")
 
+    def assert_reads_what_is_stored(self, client, session):
+        for number in range(16):
+            self.assertEqual(client.read(session, number * MIB, MIB),
+                             self.backing_bytes(number * MIB, MIB), f"MiB {number}")
+
     def test_recover_begins_anew_once_nobody_has_it_open(self):
         client, session = self.fail()
         admin = self.client()
@@ -70,9 +75,7 @@ class Recovery(failing.FullTmpfsTest):
         client.close_session(session)
         failing.recover(client, self.path)
         session = client.open_path(self.path)
-        for number in range(16):
-            self.assertEqual(client.read(session, number * MIB, MIB),
-                             self.backing_bytes(number * MIB, MIB), f"MiB {number}")
+        self.assert_reads_what_is_stored(client, session)
         self.exit_status = 0
 
     def test_recover_is_refused_while_a_program_has_it_mapped(self):
@@ -91,9 +94,7 @@ class Recovery(failing.FullTmpfsTest):
         mapping.close()
         failing.recover(client, self.path)
         session = client.open_path(self.path)
-        for number in range(16):
-            self.assertEqual(client.read(session, number * MIB, MIB),
-                             self.backing_bytes(number * MIB, MIB), f"MiB {number}")
+        self.assert_reads_what_is_stored(client, session)
         self.exit_status = 0
 
     def test_recover_does_not_make_room(self):

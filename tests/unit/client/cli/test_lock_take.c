@@ -84,22 +84,39 @@ START_TEST(lock_take_passes_signals_on_and_waits)
 }
 END_TEST
 
-/* The lock is lost as soon as it is granted. */
-static bool lose_lock(struct fake *daemon, const Blkd__Request *request, const uint8_t *payload)
+static void send_lost(struct fake *daemon)
 {
     Blkd__Event event = FAKE_MESSAGE(Blkd__Event, blkd__event__init);
     Blkd__LockLost lost = FAKE_MESSAGE(Blkd__LockLost, blkd__lock_lost__init);
 
-    (void)payload;
-    if (request->op_case != BLKD__REQUEST__OP_LOCK)
-        return false;
-    fake_lock(daemon, request);
     event.session = 77;
     event.what_case = BLKD__EVENT__WHAT_LOCK_LOST;
     event.lock_lost = &lost;
     lost.reason = BLKD__LOCK_LOST__REASON__REASON_BROKEN;
     lost.locks = 1;
     fake_send_event(daemon, &event);
+}
+
+/* The lock is lost as soon as it is granted. */
+static bool lose_lock(struct fake *daemon, const Blkd__Request *request, const uint8_t *payload)
+{
+    (void)payload;
+    if (request->op_case != BLKD__REQUEST__OP_LOCK)
+        return false;
+    fake_lock(daemon, request);
+    send_lost(daemon);
+    return true;
+}
+
+/* The event is there before there is a command. */
+static bool lose_lock_early(struct fake *daemon, const Blkd__Request *request,
+                            const uint8_t *payload)
+{
+    (void)payload;
+    if (request->op_case != BLKD__REQUEST__OP_LOCK)
+        return false;
+    send_lost(daemon);
+    fake_lock(daemon, request);
     return true;
 }
 
@@ -125,6 +142,10 @@ START_TEST(lost_lock_is_told_and_kills_if_asked_to)
     program_finish();
     check_code(128 + SIGTERM);
     check_has(run.err, "the daemon stopped or closed the connection");
+    begin_take(lose_lock_early, "--kill-on-loss", "while :; do read x; done");
+    program_finish();
+    check_code(128 + SIGTERM);
+    check_has(run.err, "broken by an administrator");
 }
 END_TEST
 
