@@ -72,7 +72,8 @@
  *
  *   A child cannot use its parent's connections: calls return -ENOTCONN, and blkd_close and
  *   blkd_buffer_free do nothing. blkd_disconnect closes the child's copies of the descriptors. The
- *   child makes connections of its own.
+ *   child makes connections of its own. When the process that connected ends, its connections end
+ *   with their sessions and locks, even if a child lives on (L5).
  *
  * Order
  *
