@@ -952,8 +952,8 @@ BLKD_API int blkd_set_event_callback(struct blkd *connection, blkd_event_callbac
 BLKD_API int blkd_config_parse(const char *text, struct blkd_config **ret_config);
 
 /*
- * Parses what a user has typed: a configuration string if it begins with "file:" or "buffered:",
- * else a path, with defaults for everything else.
+ * Parses what a user has typed: a configuration string if it begins with "file:", in capitals or
+ * not, or "buffered:"; else a path, with defaults for everything else.
  *
  * Otherwise as blkd_config_parse.
  */
