@@ -509,7 +509,7 @@ BLKD_API int blkd_flush(struct blkd_device *device);
  * can do that (blkd_info.discard).
  *
  *   sector          where to begin
- *   count_sectors   number of sectors; 0 succeeds and does nothing
+ *   count_sectors   number of sectors; 0: nothing is changed
  *
  * After a failure any part of the range may have been discarded. Blocks until it has ended.
  *
@@ -521,7 +521,7 @@ BLKD_API int blkd_discard(struct blkd_device *device, uint64_t sector, uint64_t 
  * Makes sectors read as zeroes (S8).
  *
  *   sector          where to begin
- *   count_sectors   number of sectors; 0 succeeds and does nothing
+ *   count_sectors   number of sectors; 0: nothing is changed
  *   flags           0 or BLKD_WRITE_FUA
  *
  * The sectors may become a hole, as with blkd_discard. After a failure any part of the range may
