@@ -72,7 +72,8 @@
  *
  *   A child cannot use its parent's connections: calls return -ENOTCONN, and blkd_close and
  *   blkd_buffer_free do nothing. blkd_disconnect closes the child's copies of the descriptors. The
- *   child makes connections of its own.
+ *   child makes connections of its own. When the process that connected ends, its connections end
+ *   with their sessions and locks, even if a child lives on (L5).
  *
  * Order
  *
@@ -520,7 +521,7 @@ BLKD_API int blkd_flush(struct blkd_device *device);
  * can do that (blkd_info.discard).
  *
  *   sector          where to begin
- *   count_sectors   number of sectors; 0 succeeds and does nothing
+ *   count_sectors   number of sectors; 0: nothing is changed
  *
  * After a failure any part of the range may have been discarded. Blocks until it has ended.
  *
@@ -532,7 +533,7 @@ BLKD_API int blkd_discard(struct blkd_device *device, uint64_t sector, uint64_t 
  * Makes sectors read as zeroes (S8).
  *
  *   sector          where to begin
- *   count_sectors   number of sectors; 0 succeeds and does nothing
+ *   count_sectors   number of sectors; 0: nothing is changed
  *   flags           0 or BLKD_WRITE_FUA
  *
  * The sectors may become a hole, as with blkd_discard. After a failure any part of the range may
@@ -963,8 +964,8 @@ BLKD_API int blkd_set_event_callback(struct blkd *connection, blkd_event_callbac
 BLKD_API int blkd_config_parse(const char *text, struct blkd_config **ret_config);
 
 /*
- * Parses what a user has typed: a configuration string if it begins with "file:" or "buffered:",
- * else a path, with defaults for everything else.
+ * Parses what a user has typed: a configuration string if it begins with "file:", in capitals or
+ * not, or "buffered:"; else a path, with defaults for everything else.
  *
  * Otherwise as blkd_config_parse.
  */

@@ -299,6 +299,22 @@ static bool skip_prefix(const char **text, const char *prefix)
     return true;
 }
 
+/* The same for a scheme, whose case means nothing (RFC 3986, 3.1), in any locale. */
+static bool skip_scheme(const char **text, const char *scheme)
+{
+    const size_t length = strlen(scheme);
+
+    for (size_t i = 0; i < length; i++) {
+        char c = (*text)[i];
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c - 'A' + 'a');
+        if (c != scheme[i])
+            return false;
+    }
+    *text += length;
+    return true;
+}
+
 /* Moves *path behind `//` and the host, if there are any. */
 static int skip_host(const char **path, struct config_uri_error *error)
 {
@@ -343,7 +359,7 @@ void config_uri_init(struct config_uri *config)
 
 bool config_uri_has_scheme(const char *text)
 {
-    return skip_prefix(&text, SCHEME_FILE) || skip_prefix(&text, SCHEME_BUFFERED);
+    return skip_scheme(&text, SCHEME_FILE) || skip_prefix(&text, SCHEME_BUFFERED);
 }
 
 int config_uri_parse(const char *text, struct config_uri *ret_config,
@@ -354,7 +370,7 @@ int config_uri_parse(const char *text, struct config_uri *ret_config,
     int r = 0;
 
     config_uri_init(&config);
-    if (skip_prefix(&text, SCHEME_FILE))
+    if (skip_scheme(&text, SCHEME_FILE))
         r = parse_file(&config, text, ret_error);
     else if (!skip_prefix(&text, SCHEME_BUFFERED))
         r = refuse(ret_error, -EINVAL, "\"%.*s\" does not start with file: or buffered:",

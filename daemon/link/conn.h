@@ -109,6 +109,8 @@ struct conn {
 
     enum conn_state state;
     int fd;
+    int process_fd; /* the process that connected; -1: it is not watched */
+    struct event *process_event;
     int broken;           /* 0, or why it ends with this round (conn_break) */
     struct letter letter; /* brings it to its worker */
     LIST_ENTRY(conn) link;

@@ -2,12 +2,27 @@
 #include "daemon/link/server.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "daemon/base/log.h"
 #include "daemon/link/worker.h"
+
+/* Watching the clients' processes (conn_start.c) costs a descriptor each. It takes no more than a
+ * part of all, so that it leaves enough to those who connect and open devices. */
+enum { SERVER_WATCHED_PART = 4 };
+
+static unsigned int server_watched_max(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 0;
+    rlim_t part = limit.rlim_cur / SERVER_WATCHED_PART;
+    return part < UINT_MAX ? (unsigned int)part : UINT_MAX;
+}
 
 static int server_make_instance(struct server *server)
 {
@@ -42,7 +57,8 @@ int server_init(struct server *server, const struct server_options *options)
     *server = (struct server){.limits = options->limits,
                               .operations = options->operations,
                               .state = options->state,
-                              .version = options->version};
+                              .version = options->version,
+                              .watched_max = server_watched_max()};
     user_table_init(&server->users);
     watch_hub_init(&server->watch);
     int error = server_make_instance(server);

@@ -6,6 +6,7 @@
 #define BLKD_DAEMON_LINK_SERVER_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "daemon/base/helper.h"
@@ -33,6 +34,7 @@ struct server {
     uint64_t session_epoch;
     const char *engine_name;
     const char *version; /* of the program */
+    unsigned int watched_max;
 
     /* Each under its own mutex. */
     struct registry registry;
@@ -43,6 +45,8 @@ struct server {
     /* Any thread. */
     atomic_uint_fast64_t last_connection;
     atomic_uint connections;
+    atomic_uint watched;        /* clients' processes, at most watched_max */
+    atomic_bool unwatched_said; /* that a client's process cannot be watched */
 };
 
 struct server_options {

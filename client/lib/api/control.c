@@ -60,6 +60,7 @@ static void discard_describe(const struct call *call, char *text, size_t size)
 }
 
 static const struct operation discard_operation = {
+    .changes = true,
     .ring = RING_DISCARD,
     .build = discard_build,
     .describe = discard_describe,
@@ -84,6 +85,7 @@ static void zeroes_describe(const struct call *call, char *text, size_t size)
 }
 
 static const struct operation zeroes_operation = {
+    .changes = true,
     .ring = RING_WRITE_ZEROES,
     .build = zeroes_build,
     .describe = zeroes_describe,

@@ -83,6 +83,7 @@ static const struct operation read_operation = {
 
 static const struct operation write_operation = {
     .payload = CALL_PAYLOAD_OUT,
+    .changes = true,
     .ring = RING_WRITE,
     .build = write_build,
     .describe = write_describe,

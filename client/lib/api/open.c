@@ -45,6 +45,7 @@ static int open_reply(struct call *call, const Blkd__Reply *reply)
         return -EPROTO;
     device->session.number = reply->open->session;
     device->session.sector_size = reply->open->info->sector_size;
+    device->session.read_only = reply->open->info->read_write == 0;
     LIST_INSERT_HEAD(&device->connection->devices, device, link);
     *(struct blkd_device **)call->asked.ret = device;
     call->asked.context = NULL;

@@ -198,6 +198,10 @@ void call_submit(struct call *call)
         call_refuse(call, -ENOTCONN, table->lost_reason);
         return;
     }
+    if (call->range.empty && call->operation->changes && call->session->read_only) {
+        call_refuse(call, -EROFS, "it is open read-only");
+        return;
+    }
     call_activate(call);
     if (call->range.empty)
         call_complete(call);

@@ -58,6 +58,7 @@ enum call_payload {
 /* What differs between operations. */
 struct operation {
     enum call_payload payload;
+    bool changes;             /* refused on a read-only session, even if there is nothing to do */
     enum ring_operation ring; /* 0: always goes through the socket */
     /* Fills in the message of one part; everything it points to outlives the packing. */
     void (*build)(const struct call *call, const struct request *part, Blkd__Request *message,

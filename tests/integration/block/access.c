@@ -23,6 +23,11 @@ static void expect_changes_refused(uint64_t sectors)
     ASSERT_SAYS("read-only");
     ASSERT_FAILS(blkd_discard(device, 0, 1), EROFS);
     ASSERT_FAILS(blkd_write_zeroes(device, 0, 1, 0), EROFS);
+    ASSERT_FAILS(blkd_write(device, 0, NULL, 0, 0), EROFS);
+    ASSERT_SAYS("read-only");
+    ASSERT_FAILS(blkd_discard(device, 0, 0), EROFS);
+    ASSERT_FAILS(blkd_write_zeroes(device, 0, 0, 0), EROFS);
+    ASSERT_OK(blkd_read(device, 0, NULL, 0));
     ASSERT_FAILS(blkd_resize(device, sectors + 1), EROFS);
     ASSERT_FAILS(blkd_resize(device, sectors - 1), EROFS);
     ck_assert_uint_eq(fixture_info(device).size_sectors, sectors);

@@ -1,10 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Clients that are killed with many requests in flight: nothing of them stays."""
+"""Clients that are killed, with many requests in flight or with a socket that others keep: nothing of
+them stays."""
 
 import os
 import random
 import select
+import signal
+import socket
 import unittest
 
 import support
@@ -117,6 +120,91 @@ class KilledClient(support.FailureTest):
     @support.needs("losetup")
     def test_on_a_loop_device(self):
         self.rounds(self.loop(self.image(size=IMAGE, memory=True)))
+
+
+class DeadClient(support.FailureTest):
+    """A client is dead when the process that connected has ended, whoever still has its socket."""
+
+    def fork_connector(self, prepare=None):
+        """A child that connects and hands its socket to this process. Returns its pid, the end of its
+        pipe, and the connection, which does not keep the child's process alive."""
+        here, there = socket.socketpair()
+        def child(report):
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.connect(self.daemon.socket_path)
+            socket.send_fds(there, [b"x"], [connection.fileno()])
+            report(b"x")
+            if prepare:
+                prepare()
+            signal.pause()
+        pid, read_end = support.fork_client(child)
+        there.close()
+        self.assertEqual(os.read(read_end, 1), b"x", self.daemon.log())
+        _, fds, _, _ = socket.recv_fds(here, 1, 1)
+        here.close()
+        client = support.Client.__new__(support.Client)
+        client.__dict__.update(socket=socket.socket(fileno=fds[0]), next_id=1, replies={},
+                               events=[])
+        client.socket.settimeout(support.DEADLINE)
+        self.addCleanup(client.close)
+        return pid, read_end, client
+
+    def lock_through(self, client):
+        path = self.image()
+        client.hello("a dead process's")
+        client.write(client.open_path(path, lock=1), 0, bytes(support.SECTOR))
+        return path
+
+    def assert_writable(self, path):
+        def write():
+            client = self.client()
+            support.wait_until(lambda: not client.sessions(), "the dead client's session is gone")
+            client.write(client.open_path(path, lock=1), 0, bytes(support.SECTOR))
+            client.close()
+        self.assert_within(1, "the end of a dead client's lock", write)
+
+    def test_loses_its_lock_though_its_socket_stays_open(self):
+        descriptors = self.daemon.descriptors()
+        pid, read_end, client = self.fork_connector()
+        path = self.lock_through(client)
+        other = self.client()
+        session = other.open_path(path)
+        self.assert_failed("EBUSY", other.write, session, 0, bytes(support.SECTOR))
+        other.close_session(session)
+        support.kill_client(pid, read_end)
+        self.assert_writable(path)
+        self.assertIsNone(client.wait_closed())
+        other.close()
+        self.wait_descriptors(descriptors)
+
+    def test_loses_its_lock_while_it_is_a_zombie(self):
+        pid, read_end, client = self.fork_connector()
+        path = self.lock_through(client)
+        os.kill(pid, signal.SIGKILL)
+        self.assert_writable(path)
+        os.waitpid(pid, 0)
+        os.close(read_end)
+
+    def test_that_is_dead_before_it_is_accepted_is_not_served(self):
+        self.daemon.signal(signal.SIGSTOP)
+        pid, read_end, client = self.fork_connector()
+        support.kill_client(pid, read_end)
+        self.daemon.signal(signal.SIGCONT)
+        self.assertIsNone(client.wait_closed())
+
+    def test_keeps_its_lock_over_exec(self):
+        pid, read_end, client = self.fork_connector(
+            lambda: os.execvp("sleep", ["sleep", str(support.DEADLINE)]))
+        path = self.lock_through(client)
+        def runs_sleep():
+            with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+                return file.read() == "sleep\n"
+        support.wait_until(runs_sleep, "the client is another program")
+        other = self.client()
+        session = other.open_path(path)
+        self.assert_failed("EBUSY", other.write, session, 0, bytes(support.SECTOR))
+        client.ping()
+        support.kill_client(pid, read_end)
 
 
 if __name__ == "__main__":

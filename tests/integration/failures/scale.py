@@ -116,6 +116,23 @@ class Scale(support.FailureTest):
         time.sleep(seconds)
         return self.daemon.cpu_ticks() - before < 2
 
+    def test_watching_processes_takes_a_part_of_the_descriptors(self):
+        limit = 128
+        self.daemon.stop()
+        self.daemon = self.start_daemon("", limits=[(resource.RLIMIT_NOFILE, (limit, limit))])
+        first = self.client()
+        first.ping()
+        before = self.daemon.descriptors()
+        clients = [self.client() for _ in range(limit // 4)]
+        self.ping_all(clients)
+        self.assertEqual(len(self.daemon.wait_log("client-unwatched")), 1)
+        self.assertEqual(self.daemon.descriptors(), before + 2 * len(clients) - 1)
+        for client in clients:
+            client.close()
+        self.wait_descriptors(before)
+        self.ping_all([first] + [self.client() for _ in range(limit // 4 - 1)])
+        self.assertEqual(self.daemon.descriptors(), before + 2 * (limit // 4 - 1))
+
     def test_out_of_descriptors(self):
         limit = 64
         self.daemon.stop()
@@ -127,6 +144,7 @@ class Scale(support.FailureTest):
         waiting = [self.client(greet=False) for _ in range(2 * limit)]
         self.daemon.wait_log("accept-failed")
         self.assertLessEqual(self.daemon.descriptors(), limit)
+        self.assertLessEqual(len(self.daemon.log_lines("client-unwatched")), 1)
         for _ in range(100):
             served.write(session, 0, bytes(SECTOR))
             served.read(session, 0, SECTOR)

@@ -174,14 +174,28 @@ START_TEST(strings_written_by_mirage_block_unix_are_read)
 }
 END_TEST
 
+/* RFC 3986, 3.1: a scheme's case means nothing. A path's does. */
+START_TEST(scheme_may_be_in_capitals)
+{
+    struct config_uri config = parse("FILE:///Var/X.img?lock=1");
+    ck_assert_str_eq(config.path, "/Var/X.img");
+    ck_assert(config.lock);
+    config = parse("File:disk.img");
+    ck_assert_str_eq(config.path, "disk.img");
+}
+END_TEST
+
 START_TEST(scheme_is_recognised)
 {
     ck_assert(config_uri_has_scheme("file:///x"));
     ck_assert(config_uri_has_scheme("file:x"));
     ck_assert(config_uri_has_scheme("file:"));
+    ck_assert(config_uri_has_scheme("FILE:///x"));
+    ck_assert(config_uri_has_scheme("File:x"));
     ck_assert(config_uri_has_scheme("buffered:/x"));
     ck_assert(!config_uri_has_scheme("/file:x"));
     ck_assert(!config_uri_has_scheme("file"));
+    ck_assert(!config_uri_has_scheme("FILES:/x"));
     ck_assert(!config_uri_has_scheme("files:/x"));
     ck_assert(!config_uri_has_scheme("buffered"));
     ck_assert(!config_uri_has_scheme(""));
@@ -198,7 +212,8 @@ static const struct {
     {"", "file:"},
     {"/dev/sda", "/dev/sda"},
     {"nbd://host/x", "nbd://host/x"},
-    {"FILE:/x", "FILE:/x"},
+    {"BUFFERED:/x", "BUFFERED:/x"},
+    {"FILE\x1a/x", "FILE"},
     {"file:", "empty"},
     {"file://", "empty"},
     {"file:?lock=1", "empty"},
@@ -324,6 +339,7 @@ int main(void)
     tcase_add_test(tests, keys_and_values_are_decoded_too);
     tcase_add_test(tests, strings_written_by_mirage_block_unix_are_read);
     tcase_add_test(tests, scheme_is_recognised);
+    tcase_add_test(tests, scheme_may_be_in_capitals);
     tcase_add_loop_test(tests, refusal_names_the_offending_part_and_changes_nothing, 0,
                         sizeof(refused) / sizeof(refused[0]));
     tcase_add_test(tests, message_holds_no_control_characters_and_is_bounded);
