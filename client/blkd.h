@@ -1012,10 +1012,10 @@ struct blkd_sync_state {
     uint64_t last_sync_unix_ms;      /* end of the last successful sync; 0: none so far */
     uint64_t last_sync_us;           /* how long it took */
     uint64_t longest_sync_us;
-    uint64_t flushes_asked;  /* flush calls; compare with the counters of blkd_counters */
-    bool running;            /* a sync is running now */
-    uint32_t waiting;        /* flushes that wait now */
-    int failed;              /* FAILED with this negative errno (S5); 0: not FAILED */
+    uint64_t flushes_asked; /* flush calls; compare with the counters of blkd_counters */
+    bool running;           /* a sync is running now */
+    uint32_t waiting;       /* flushes that wait now */
+    int failed; /* FAILED with this negative errno (S5; -EOWNERDEAD: S10); 0: not FAILED */
     uint64_t failed_unix_ms; /* when */
     bool volatile_storage;   /* a power failure loses even synced data (tmpfs, a RAM disk) */
 };

@@ -57,11 +57,12 @@ static const struct {
     ROW(ETXTBSY),
     ROW(EDOM),
     ROW(EALREADY),
+    ROW(EOWNERDEAD),
 };
 
 enum { STATUSES = sizeof(errnos) / sizeof(errnos[0]) };
 
-_Static_assert((int)STATUSES == (int)BLKD__STATUS__STATUS_EALREADY + 1,
+_Static_assert((int)STATUSES == (int)BLKD__STATUS__STATUS_EOWNERDEAD + 1,
                "a row for each status of blkd.proto");
 
 Blkd__Status status_from_errno(int error)

@@ -39,6 +39,7 @@ static void device_init(struct device *device, const struct backend_info *info)
 
 static void device_free_parts(struct device *device)
 {
+    flush_deinit(device);
     guard_deinit(&device->guard);
     relations_deinit(&device->relations);
     free(device->path);

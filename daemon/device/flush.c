@@ -18,16 +18,48 @@ void flush_init(struct device *device)
     struct state_failure failure;
     sync_init(&device->sync.ledger, clock_unix_ms());
     TAILQ_INIT(&device->sync.mark_waiters);
+    device->sync.line =
+        state_take_line(device->commons->state, &device->key, device->path, &device->sync.at_close);
     if (!state_find_failure(device->commons->state, &device->key, &failure))
         return;
     sync_init_failed(&device->sync.ledger, failure.error, failure.unix_ms);
     device->sync.mark_kept = true;
 }
 
+void flush_deinit(struct device *device)
+{
+    if (!device->sync.mark_lost)
+        device->sync.line = state_drop_line(device->commons->state, device->sync.line);
+}
+
+void flush_sync_at_close(struct device *device)
+{
+    if (device->sync.at_close)
+        return;
+    device->sync.at_close = true;
+    state_set_unsynced(device->sync.line, true);
+}
+
+void flush_fua_begins(struct device *device)
+{
+    state_sync_begins(device->sync.line);
+}
+
+void flush_fua_ended(struct device *device)
+{
+    state_sync_ended(device->sync.line);
+}
+
+void flush_recovered(struct device *device)
+{
+    device->sync.mark_lost = false;
+}
+
 static void flush_start_sync(struct device *device, struct io_loop *loop,
                              struct helper_share *user_share)
 {
     loop_hold(&loop->base);
+    state_sync_begins(device->sync.line);
     device->sync.began_ns = clock_ns();
     device->sync.io =
         (struct io){.op = IO_SYNC, .loop = loop, .user_share = user_share, .on_done = on_synced};
@@ -88,8 +120,11 @@ static void on_mark_run(struct helper_job *job)
     pthread_mutex_unlock(&device->mutex);
     int error =
         state_put_failure(device->commons->state, &device->key, device->path, &failure, message);
+    device->sync.mark_lost = error < 0;
     if (error < 0)
         flush_log_unkept(device, error, message);
+    else
+        state_sync_ended(device->sync.line);
 }
 
 /* Whoever waits may be the device's last user: the device is not touched after the answers. */
@@ -119,6 +154,7 @@ void flush_fail(struct device *device, struct loop *loop, int error)
     flush_log_failure(device, device->sync.ledger.failed);
     commons_tell(device->commons, HAPPENING_SYNC_FAILED, device, NULL, &detail);
     device->sync.mark_loop = loop;
+    state_sync_begins(device->sync.line); /* until the mark is put */
     device->sync.mark_job = (struct helper_job){.run = on_mark_run, .on_done = on_mark_kept};
     loop_hold(loop);
     hold_take(device);
@@ -161,9 +197,12 @@ static void on_synced(struct io *io, int result)
     int failed = device->sync.ledger.failed;
     if (failed != 0)
         flush_fail(device, &loop->base, failed);
+    state_sync_ended(device->sync.line);
     flush_hold_answers(device, &answered);
-    if (!again && failed == 0 && !sync_unsynced(&device->sync.ledger))
+    if (!again && failed == 0 && !sync_unsynced(&device->sync.ledger)) {
         device->sync.at_close = false;
+        state_set_unsynced(device->sync.line, false);
+    }
     struct helper_share *user_share = again ? flush_first_share(device) : NULL;
     pthread_mutex_unlock(&device->mutex);
 

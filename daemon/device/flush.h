@@ -5,7 +5,9 @@
  * to the flush that started it.
  *
  * A failure is put into the state directory before anybody is told of it: a daemon that is killed
- * after a client has seen the error must not have forgotten it when it comes back.
+ * after a client has seen the error must not have forgotten it when it comes back. A daemon that is
+ * killed before it knows a sync's result leaves that in the record (contract S10): the sync counts
+ * as under way there until its success is known, or its failure is on the disk.
  */
 #ifndef BLKD_DAEMON_DEVICE_FLUSH_H
 #define BLKD_DAEMON_DEVICE_FLUSH_H
@@ -32,17 +34,34 @@ struct flush {
 /* Embedded in a device; under its mutex. */
 struct flushing {
     struct sync_ledger ledger;
-    bool at_close;     /* a session with a sync level has changed something since the last sync */
-    struct io io;      /* the sync that runs */
-    uint64_t began_ns; /* when that was */
-    bool mark_kept;    /* the failure's mark is in the state directory */
-    struct loop *mark_loop; /* NULL: no mark is on its way or there by this daemon */
+    bool at_close; /* a session with a sync level has changed something since the last sync */
+    struct record_line *line; /* what a successor of this daemon is to know; NULL: nothing */
+    bool mark_lost;           /* the failure's mark could not be put: the line stays instead */
+    struct io io;             /* the sync that runs */
+    uint64_t began_ns;        /* when that was */
+    bool mark_kept;           /* the failure's mark is in the state directory */
+    struct loop *mark_loop;   /* NULL: no mark is on its way or there by this daemon */
     struct helper_job mark_job;
     struct sync_waiter_list mark_waiters; /* who is told when it is there */
 };
 
-/* Knows by the state directory whether the device has failed before. */
+/* Knows by the state directory whether the device has failed before, and by the record whether an
+ * earlier daemon died before it was synced. */
 void flush_init(struct device *device);
+/* The device is closed. */
+void flush_deinit(struct device *device);
+
+/* A session with a sync level has changed something: the last close syncs it. With the mutex held.
+ */
+void flush_sync_at_close(struct device *device);
+
+/* A change that is to be stable by itself begins and ends; its failure was told by flush_fail
+ * before. */
+void flush_fua_begins(struct device *device);
+void flush_fua_ended(struct device *device);
+
+/* The failure is recovered from, and its mark gone. */
+void flush_recovered(struct device *device);
 
 /*
  * Makes everything stable that was acknowledged before now (contract S3). Returns 0: it is so

@@ -119,9 +119,16 @@ static void gate_note_change(struct device *device, struct session *session, con
     else
         sync_changed(&device->sync.ledger, &session->unsynced, now_ms);
     if (session->asked.sync != SESSION_SYNC_NONE)
-        device->sync.at_close = true;
+        flush_sync_at_close(device);
     if (result < 0 && io->sync_failed)
         flush_fail(device, &session->client.loop->base, result);
+}
+
+void gate_submit(struct device *device, struct io *io)
+{
+    if (io->fua)
+        flush_fua_begins(device);
+    backend_submit(device->backend, io);
 }
 
 void gate_end(struct device *device, struct session *session, const struct io *io,
@@ -131,6 +138,8 @@ void gate_end(struct device *device, struct session *session, const struct io *i
     gate_count(&session->stats, io->op, io->length_bytes, result);
     if (io->op != IO_READ)
         gate_note_change(device, session, io, result);
+    if (io->fua)
+        flush_fua_ended(device);
     gate_leave(device, session, ticket);
     pthread_mutex_unlock(&device->mutex);
 }

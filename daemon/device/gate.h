@@ -37,6 +37,10 @@ int gate_begin(struct device *device, struct session *session, enum io_op op, ui
 int gate_may_change(const struct device *device, const struct session *session,
                     struct lock_range range, struct gate_refusal *ret_refusal);
 
+/* Submits a transfer that gate_begin has let in. Until gate_end, one that is to be durable by
+ * itself (io->fua) counts as a sync under way (contract S10). */
+void gate_submit(struct device *device, struct io *io);
+
 /* The transfer, as it was submitted, has ended with `result`; counts it and tells the sync ledger.
  * A failed sync that was to make it durable by itself (io->sync_failed) fails the device, whatever
  * the errno. */

@@ -2,7 +2,7 @@
 /*
  * What the files of this room share, for them only. state.c makes, opens and closes the directory,
  * and uses the others: lock.c keeps other daemons out, fencing.c has the counter, failures.c the
- * marks. Those rest on file.h and on nothing else of the room.
+ * marks, record.c what is under way. Those rest on file.h and on nothing else of the room.
  */
 #ifndef BLKD_DAEMON_STATE_IMPL_H
 #define BLKD_DAEMON_STATE_IMPL_H
@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "daemon/state/file.h"
+#include "daemon/state/record.h"
 #include "daemon/state/state.h"
 
 enum {
@@ -21,6 +22,7 @@ enum {
 #define STATE_LOCK_FILE "lock"
 #define STATE_FENCING_FILE "fencing"
 #define STATE_FAILED_DIRECTORY "failed"
+#define STATE_RECORD_FILE "record"
 
 struct state_mark;
 
@@ -32,9 +34,9 @@ struct state_tokens {
 };
 
 /*
- * All members are constant between state_open and state_close, except `tokens` and `marks`: those
- * are under `memory`, which is never held over a call that can block. Who changes files has `disk`,
- * and takes it before `memory`.
+ * All members are constant between state_open and state_close, except `tokens`, `marks` and
+ * `record`: those are under `memory`, which is never held over a call that can block. Who changes
+ * files has `disk`, and takes it before `memory`.
  */
 struct state {
     char *path;
@@ -46,6 +48,7 @@ struct state {
     pthread_mutex_t memory;
     struct state_tokens tokens;
     struct state_mark *marks; /* failures.c's */
+    struct record record;
 };
 
 /* Takes the directory's lock, and waits for a dead daemon's I/O (-EBUSY: a daemon that lives). */

@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/log.h"
 #include "daemon/state/impl.h"
 
 /* The directory, and what it lies in if that is missing; not more, so that a path that is wrong, or
@@ -185,6 +187,40 @@ static int on_name(const char *name, void *user_data, char *message)
     return 0;
 }
 
+static void state_log_died(const struct state_key *key, const char *path)
+{
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_ERROR, "device-failed");
+    log_text(&line, "path", path);
+    log_text(&line, "key", key->text);
+    log_errno(&line, -EOWNERDEAD);
+    log_text(&line, "message",
+             "the last daemon died during a sync of it, whose result nobody knows: acknowledged "
+             "writes may be lost; writes and flushes are refused until it is recovered "
+             "(blkd-cli recover)");
+    log_end(&line);
+}
+
+static bool on_died(const struct state_key *key, const char *path, void *user_data)
+{
+    struct state *state = user_data;
+    char message[STATE_MESSAGE_MAX];
+    const struct state_failure failure = {.error = -EOWNERDEAD, .unix_ms = clock_unix_ms()};
+    state_log_died(key, path);
+    int error = state_put_failure(state, key, path, &failure, message);
+    if (error < 0)
+        log_message(LOG_LEVEL_ERROR, "failure-not-kept", "%s", message);
+    return error == 0;
+}
+
+/* What became of a sync that was under way when the last daemon died is not known: its device has
+ * failed. A mark that could not be written stays in the record for the next start. */
+static void state_load_record(struct state *state)
+{
+    record_open(&state->record, &state->place);
+    record_each_died(&state->record, on_died, state);
+}
+
 static int state_load(struct state *state, char message[STATE_MESSAGE_MAX])
 {
     uint64_t next = 0;
@@ -202,6 +238,7 @@ static int state_load(struct state *state, char message[STATE_MESSAGE_MAX])
     error = failures_load(state, message);
     if (error < 0)
         return error;
+    state_load_record(state);
     state->tokens.next = next;
     state->tokens.end = next;
     return state_reserve_tokens(state, message);
@@ -217,6 +254,7 @@ static struct state *state_new(const char *directory)
     state->place.fd = -1;
     state->failed.fd = -1;
     state->lock_fd = -1;
+    state->record.fd = -1;
     state->path = strdup(directory);
     if (state->path == NULL ||
         asprintf(&state->failed_path, "%s/" STATE_FAILED_DIRECTORY, directory) < 0) {
@@ -251,6 +289,7 @@ struct state *state_close(struct state *state)
 {
     if (state == NULL)
         return NULL;
+    record_close(&state->record, &state->place);
     failures_free(state);
     cleanup_close(&state->failed.fd);
     cleanup_close(&state->place.fd);

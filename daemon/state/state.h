@@ -6,6 +6,7 @@
  *   lock            flock of the daemon that uses the directory; its pid, for messages
  *   fencing         the first token that no earlier daemon can have given out
  *   failed/KEY      one file for each device whose sync failed
+ *   record          where the record of this boot is: what is under way (record.h)
  *
  * Files are replaced whole: written under another name, synced, renamed, and the directory synced,
  * so that whenever the machine stops, the old or the new contents are there. What cannot be read
@@ -21,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct record_line;
 struct state;
 
 enum {
@@ -83,5 +85,28 @@ int state_put_failure(struct state *state, const struct state_key *key, const ch
 /* Takes the mark away; it is gone for good when this returns 0. Blocks. */
 int state_clear_failure(struct state *state, const struct state_key *key,
                         char message[STATE_MESSAGE_MAX]);
+
+/*
+ * A device's line in the record of what is under way (contract S10): what an earlier daemon left of
+ * it, or a new one. NULL: none is kept, because the device has no key, or there is no memory; all
+ * calls below take that. *ret_unsynced: an earlier daemon died with changes of the device unsynced.
+ * Does not block for anybody else.
+ */
+struct record_line *state_take_line(struct state *state, const struct state_key *key,
+                                    const char *path, bool *ret_unsynced);
+
+/* The device is closed, with all that is to be known of it elsewhere. Returns NULL. */
+struct record_line *state_drop_line(struct state *state, struct record_line *line);
+
+/*
+ * A sync (or a change that is to be stable by itself) begins; its result is known, and what follows
+ * from that is on the disk. A daemon that dies in between leaves a failed device. Several may be
+ * under way at once. Any thread; does not block.
+ */
+void state_sync_begins(struct record_line *line);
+void state_sync_ended(struct record_line *line);
+
+/* Whether the device has changes that a close would have to sync. */
+void state_set_unsynced(struct record_line *line, bool unsynced);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads, writes and zeroings: may it (device_begin), do it (backend_submit), count it (device_end),
+ * Reads, writes and zeroings: may it (gate_begin), do it (gate_submit), count it (gate_end),
  * answer. dispatch has seen to the session, the alignment and read-only sessions.
  */
 #include <errno.h>
@@ -141,7 +141,7 @@ static void io_submit(struct request *request, enum io_op op, uint8_t *data)
     io->loop = &request->conn->worker->io;
     io->user_share = &request->conn->user->helper_share;
     io->on_done = on_io_done;
-    backend_submit(request->session->device->backend, io);
+    gate_submit(request->session->device, io);
 }
 
 /* ---- past the end: has it grown? ---- */

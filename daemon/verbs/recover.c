@@ -123,6 +123,7 @@ static void on_recover_done(struct helper_job *job)
     const struct happening_detail detail = {.generation = recovering->generation};
     if (recovering->result == 0) {
         recover_log(recovering);
+        flush_recovered(device);
         commons_tell(device->commons, HAPPENING_RECOVERED, device, NULL, &detail);
     }
     registry_forget(&worker->server->registry, device);

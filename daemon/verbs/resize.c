@@ -36,7 +36,8 @@ static void on_resized(struct io *io, int result)
     device->generation = device_next_generation(device);
     device->resized = true;
     sync_changed(&device->sync.ledger, &session->unsynced, clock_unix_ms());
-    device->sync.at_close = device->sync.at_close || session->asked.sync != SESSION_SYNC_NONE;
+    if (session->asked.sync != SESSION_SYNC_NONE)
+        flush_sync_at_close(device);
     notify_device(device, session, SESSION_EVENT_RESIZED);
     if (result < 0)
         session->stats.errors++;

@@ -34,6 +34,7 @@ static const struct {
     {ECANCELED, "Canceled"},
     {ETIMEDOUT, "Timed out"},
     {EALREADY, "Already done or in progress"},
+    {EOWNERDEAD, "The daemon died during a sync"},
 };
 
 void error_set(const char *format, ...)

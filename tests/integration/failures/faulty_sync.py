@@ -4,6 +4,7 @@
 
 import unittest
 
+import failing
 import faults
 import locking
 import support
@@ -83,6 +84,71 @@ class FailedSync(FaultyTest):
 
     def test_the_device_fails_on_memory(self):
         self.fail_second(memory=True)
+
+
+class KilledSync(FaultyTest):
+    """S10: whoever is killed in a sync may be the only one who would have heard that it failed."""
+
+    rules = "sync@2=delay:600s"
+    exit_status = None
+
+    def setUp(self):
+        super().setUp()
+        self.path = self.image()
+
+    def changed(self):
+        """The first sync is of what was there before, the second would be of a change."""
+        client = self.client()
+        session = client.open_path(self.path)
+        client.flush(session)
+        client.write(session, 0, b"t" * SECTOR)
+        return client, session
+
+    def restart(self, rules=""):
+        self.daemon.kill()
+        with faults.engine(rules or "sync@100=EIO"):
+            self.daemon = self.start_daemon(self.config, self.daemon.directory)
+        client = self.client()
+        return client, client.open_path(self.path)
+
+    def test_the_device_fails_until_it_is_recovered(self):
+        client, session = self.changed()
+        client.start("flush", pb.Flush(session=session))
+        support.wait_until(lambda: client.devices()[0].sync.running, "the sync")
+        client, session = self.restart()
+        self.assertEqual(len(self.daemon.log_lines("device-failed")), 1, self.daemon.log())
+        self.assertTrue(client.get_info(session).failed)
+        self.assertEqual(client.devices()[0].sync.failed, pb.STATUS_EOWNERDEAD)
+        self.assert_failed("EIO", client.flush, session)
+        self.assert_failed("EIO", client.write, session, 0, bytes(SECTOR))
+        client, session = self.restart()
+        self.assertTrue(client.get_info(session).failed, "the second death has made it sound")
+        client.close_session(session)
+        failing.recover(client, self.path)
+        client, session = self.restart()
+        self.assertFalse(client.get_info(session).failed)
+        client.flush(session)
+        self.exit_status = 0
+
+    def test_what_was_only_unsynced_is_synced_by_the_next_close(self):
+        self.changed()
+        client, session = self.restart("sync@1=EIO")
+        self.assertFalse(client.get_info(session).failed)
+        client.close_session(session)
+        session = client.open_path(self.path)
+        self.assertTrue(client.get_info(session).failed, "the close has issued no sync")
+        self.exit_status = 1
+
+    def test_what_was_synced_is_not(self):
+        client = self.client()
+        session = client.open_path(self.path)
+        client.write(session, 0, b"t" * SECTOR)
+        client.flush(session)
+        client, session = self.restart("sync@1=EIO")
+        client.close_session(session)
+        session = client.open_path(self.path)
+        self.assertFalse(client.get_info(session).failed, "the close has issued a sync")
+        self.exit_status = 0
 
 
 class OtherRules(FaultyTest):

@@ -113,6 +113,15 @@ def process_state(pid):
         return file.read().rpartition(")")[2].split()[0]
 
 
+def remove_record(state_directory):
+    """What a killed daemon has left in memory for a successor that will never come."""
+    try:
+        with open(os.path.join(state_directory, "record"), encoding="utf-8") as file:
+            os.unlink(file.read().split()[3])
+    except FileNotFoundError:
+        pass
+
+
 class Daemon:
     """Runs from its making to stop() or kill()."""
 
@@ -300,6 +309,7 @@ class FailureTest(unittest.TestCase):
     def start_daemon(self, config="", directory=None, **more):
         directory = directory or tempfile.mkdtemp(prefix="daemon-", dir=self.directory)
         daemon = Daemon(directory, config, **more)
+        self.addCleanup(remove_record, os.path.join(directory, "state"))
         self.addCleanup(daemon.kill)
         return daemon
 

@@ -41,6 +41,7 @@ START_TEST(numbers_mean_the_errors_they_are_named_for)
     ck_assert_int_eq(status_to_errno((Blkd__Status)12), -EDQUOT);
     ck_assert_int_eq(status_to_errno((Blkd__Status)41), -EDOM);
     ck_assert_int_eq(status_to_errno((Blkd__Status)42), -EALREADY);
+    ck_assert_int_eq(status_to_errno((Blkd__Status)43), -EOWNERDEAD);
     ck_assert_int_eq(status_from_errno(-ENOSPC), BLKD__STATUS__STATUS_ENOSPC);
     ck_assert_int_eq(status_from_errno(-ENOTBLK), BLKD__STATUS__STATUS_ENOTBLK);
 }
@@ -56,7 +57,7 @@ END_TEST
 
 START_TEST(a_status_of_a_later_protocol_becomes_eio)
 {
-    ck_assert_int_eq(status_to_errno((Blkd__Status)43), -EIO);
+    ck_assert_int_eq(status_to_errno((Blkd__Status)44), -EIO);
     ck_assert_int_eq(status_to_errno((Blkd__Status)-1), -EIO);
     ck_assert_int_eq(status_to_errno((Blkd__Status)INT32_MAX), -EIO);
     ck_assert_int_eq(status_to_errno((Blkd__Status)INT32_MIN), -EIO);

@@ -90,6 +90,8 @@ static inline void transfer(struct session *session, enum io_op op, bool fua, in
 {
     const struct io io = {.op = op, .length_bytes = BLOCK, .fua = fua};
     ck_assert_int_eq(begin(session, op, 0, BLOCK), 0);
+    if (fua)
+        flush_fua_begins(t.device);
     gate_end(t.device, session, &io, t.ticket, result);
 }
 
@@ -98,6 +100,7 @@ static inline void transfer_unsynced(struct session *session, enum io_op op, int
 {
     const struct io io = {.op = op, .length_bytes = BLOCK, .fua = true, .sync_failed = true};
     ck_assert_int_eq(begin(session, op, 0, BLOCK), 0);
+    flush_fua_begins(t.device);
     gate_end(t.device, session, &io, t.ticket, result);
 }
 

@@ -175,7 +175,7 @@ static void step_change(struct session *session)
     }
     VERIFY(t.first_error == 0 || change->io.op == IO_READ, "written to a failed device");
     change->busy = true;
-    backend_submit(&t.crash.backend, &change->io);
+    gate_submit(t.device, &change->io);
 }
 
 /* What the storage says to one that is held. */
