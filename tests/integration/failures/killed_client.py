@@ -16,7 +16,7 @@ from support import KIB, MIB, pb
 PIECE = 256 * KIB
 DEPTH = 64
 IMAGE = 8 * MIB  # all of it is synced after each round
-ROUNDS = 8 if support.sanitized() else 16
+ROUNDS = 8 if support.sanitized() else 12
 
 
 class Flight:
