@@ -342,6 +342,9 @@ struct blkd_info {
     /* The session lost a lock: its writes, discards, zeroings and resizes fail with -ESTALE until
      * it unlocks that range or locks it again (L6). */
     bool lock_lost;
+    /* Nothing names the device for good, so that a restart of the daemon would forget that it has
+     * FAILED (S5, L8). */
+    bool forgets_failure;
     uint32_t sector_size;   /* bytes; constant while the device is open */
     uint32_t granule_bytes; /* the smallest sector size that the caching mode permits */
     uint64_t size_sectors;

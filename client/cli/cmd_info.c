@@ -41,6 +41,7 @@ enum info_column {
     INFO_FAILED,
     INFO_DISCARD_ASKED,
     INFO_VOLATILE,
+    INFO_FORGETS,
     INFO_UNSYNCED,
     INFO_TOKEN,
     INFO_LOCK_LOST,
@@ -77,6 +78,7 @@ static const struct table_column INFO_TABLE[INFO_COLUMNS] = {
     [INFO_FAILED] = {"failed", NULL, TABLE_BOOL},
     [INFO_DISCARD_ASKED] = {"asked_discard", NULL, TABLE_BOOL},
     [INFO_VOLATILE] = {"volatile_storage", NULL, TABLE_BOOL},
+    [INFO_FORGETS] = {"forgets_failure", NULL, TABLE_BOOL},
     [INFO_UNSYNCED] = {"unsynced_changes", NULL, TABLE_NUMBER},
     [INFO_TOKEN] = {"token", "token", TABLE_NUMBER},
     [INFO_LOCK_LOST] = {"lock_lost", NULL, TABLE_BOOL},
@@ -139,6 +141,7 @@ static void info_fill_state(struct table *table, const struct target *target)
     table_set_bool(table, INFO_FAILED, info->failed);
     table_set_bool(table, INFO_DISCARD_ASKED, info->asked_discard);
     table_set_bool(table, INFO_VOLATILE, info->volatile_storage);
+    table_set_bool(table, INFO_FORGETS, info->forgets_failure);
     table_set_number(table, INFO_UNSYNCED, info->unsynced_changes);
     if (info->token != 0)
         table_set_number(table, INFO_TOKEN, info->token);
@@ -167,6 +170,11 @@ static void info_warn(const struct cli *cli, const struct target *target)
     if (info->volatile_storage)
         report_warning(
             cli, "%s: on volatile storage; flushed data does not survive a power failure", path);
+    if (info->forgets_failure)
+        report_warning(cli,
+                       "%s: nothing names it for good; if a sync fails, a restart of the daemon "
+                       "forgets that",
+                       path);
     if (info->asked_lock && info->lock == BLKD_LOCK_NONE)
         report_warning(cli, "%s: not locked although a lock was requested", path);
     if (target->config->sector_size != 0 && target->config->sector_size != info->sector_size)

@@ -13,11 +13,26 @@
 
 static void on_synced(struct io *io, int result);
 
+/* Said when it is opened: after a failure it may be too late. */
+static void flush_log_forgetful(const struct device *device)
+{
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_WARNING, "failure-not-kept");
+    log_number(&line, "device", device->number);
+    log_text(&line, "path", device->path);
+    log_text(&line, "message",
+             "nothing names this device for good: if a sync fails, a restart of the daemon forgets "
+             "that");
+    log_end(&line);
+}
+
 void flush_init(struct device *device)
 {
     struct state_failure failure;
     sync_init(&device->sync.ledger, clock_unix_ms());
     TAILQ_INIT(&device->sync.mark_waiters);
+    if (device->key.text[0] == '\0')
+        flush_log_forgetful(device);
     device->sync.line =
         state_take_line(device->commons->state, &device->key, device->path, &device->sync.at_close);
     if (!state_find_failure(device->commons->state, &device->key, &failure))

@@ -55,6 +55,7 @@ void info_fill(struct session *session, Blkd__Info *ret_info)
     ret_info->asked_sync = (Blkd__Sync)session->asked.sync;
     ret_info->sync = (Blkd__Sync)session->asked.sync;
     ret_info->volatile_storage = device->volatile_storage;
+    ret_info->forgets_failure = device->key.text[0] == '\0';
     ret_info->discard = (Blkd__DiscardMethod)backend_discard_method(device->backend);
     ret_info->asked_discard = session->asked.discard;
     ret_info->granule_bytes = device->granule_bytes;

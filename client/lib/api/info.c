@@ -42,6 +42,7 @@ void info_from_wire(const Blkd__Info *message, struct blkd_info *ret_info)
         .token = message->token,
         .lock_lost = message->lock_lost,
         .volatile_storage = message->volatile_storage,
+        .forgets_failure = message->forgets_failure,
     };
 }
 

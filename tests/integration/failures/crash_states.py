@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import unittest
+from unittest import mock
 
 import failing
 import locking
@@ -311,6 +312,27 @@ class Schedules(CrashTest):
             Schedule(self, SEED * 1000 + number, direct=True).run()
             self.disk.unmount()
             self.disk = CrashFs(self, IMAGE)
+
+
+@support.needs("mount")
+class Unnamed(CrashTest):
+    def test_a_device_that_nothing_names_for_good_is_told_at_open(self):
+        """A file on FUSE has no birth time and no generation; without a boot id there is nothing else."""
+        wrapper = os.path.join(self.directory, "blkd-without-boot-id")
+        with open(wrapper, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\n[ -n \"$INSIDE\" ] || INSIDE=1 exec unshare --mount \"$0\" \"$@\"\n"
+                       "mount --bind /dev/null /proc/sys/kernel/random/boot_id\n"
+                       f"exec {os.environ['BLKD_BIN']} \"$@\"\n")
+        os.chmod(wrapper, 0o700)
+        client = self.client()
+        self.assertFalse(client.get_info(client.open_path(self.disk.path)).forgets_failure)
+        self.daemon.stop()
+        with mock.patch.dict(os.environ, BLKD_BIN=wrapper):
+            self.daemon = self.start_daemon()
+        client = self.client()
+        self.assertTrue(client.get_info(client.open_path(self.disk.path)).forgets_failure)
+        self.assertEqual(len(self.daemon.log_lines("failure-not-kept")), 1)
+        self.assertEqual(len(self.daemon.log_lines("record-not-kept")), 1)
 
 
 class Sizes(CrashTest):

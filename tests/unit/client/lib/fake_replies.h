@@ -50,6 +50,7 @@ static inline void fake_info(const struct fake *fake, Blkd__Info *info)
     info->token = 32;
     info->lock_lost = true;
     info->volatile_storage = true;
+    info->forgets_failure = true;
 }
 
 /* What Open and Who have in common. False: it was refused. */

@@ -30,6 +30,7 @@ START_TEST(verbs_without_data_work)
     ck_assert_int_eq((int)info.discard, BLKD_DISCARD_PUNCH_HOLE);
     ck_assert_int_eq((int)info.asked_sync, BLKD_SYNC_DRIVE);
     ck_assert(info.asked_discard && info.lock_lost && info.volatile_storage);
+    ck_assert(info.forgets_failure);
     ck_assert_uint_eq(info.unsynced_changes, 31);
     ck_assert_uint_eq(info.token, 32);
     ck_assert_int_eq(blkd_get_config(device, &config), 0);
