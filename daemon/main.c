@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/container.h"
+#include "common/standard.h"
 #include "daemon/base/log.h"
 #include "daemon/base/sigbus.h"
 #include "daemon/config.h"
@@ -361,6 +362,8 @@ static int take_places(struct process *process)
 int main(int argc, char **argv)
 {
     static struct process process;
+    if (standard_occupy() < 0)
+        return EXIT_FAILED;
     configure(&process.config, argc, argv);
     log_init(process.config.log_level);
     (void)signal(SIGPIPE, SIG_IGN);
