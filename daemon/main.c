@@ -23,6 +23,7 @@
 #include "daemon/link/server.h"
 #include "daemon/link/worker.h"
 #include "daemon/service.h"
+#include "daemon/signals.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/verbs.h"
 #include "daemon/version.h"
@@ -34,6 +35,10 @@ enum {
     EXIT_IN_USE = 3, /* another daemon has the socket or the state directory */
 };
 
+/* What the daemon handles; signals.h has the others. */
+enum { SIGNALS = 4 };
+static const int signals[SIGNALS] = {SIGTERM, SIGINT, SIGXCPU, SIGHUP};
+
 struct process {
     struct config config;
     struct state *state;
@@ -41,7 +46,8 @@ struct process {
     struct listener listener;
     struct event_base *base;
     struct event *mailbox_event;
-    struct event *signal_events[2];
+    struct event *signal_events[SIGNALS];
+    bool has_terminal; /* at the start: when it hangs up, there is none any more */
     struct event *drain_timer;
     unsigned int workers_running;
     bool stopping;
@@ -239,6 +245,20 @@ static void on_signal(evutil_socket_t number, short what, void *user_data)
     stop(process);
 }
 
+/* Without a terminal it is a request to read the configuration again. From a terminal that is
+ * closed it comes twice (its shell sends one too), so that no second one ends the wait for I/O. */
+static void on_hangup(evutil_socket_t number, short what, void *user_data)
+{
+    struct process *process = user_data;
+    (void)number;
+    (void)what;
+    if (!process->has_terminal)
+        log_message(LOG_LEVEL_WARNING, "reload-refused",
+                    "SIGHUP: the configuration is only read at start; restart the daemon");
+    else if (!process->stopping)
+        stop(process);
+}
+
 static void on_mail(evutil_socket_t fd, short what, void *user_data)
 {
     struct process *process = user_data;
@@ -256,17 +276,29 @@ static void on_worker_ended(struct letter *letter)
         (void)event_base_loopexit(process->base, NULL);
 }
 
+static int add_signals(struct process *process)
+{
+    process->has_terminal = signals_have_terminal();
+    for (unsigned int i = 0; i < SIGNALS; i++) {
+        struct event *event = evsignal_new(process->base, signals[i],
+                                           signals[i] == SIGHUP ? on_hangup : on_signal, process);
+        if (event == NULL)
+            return -ENOMEM;
+        process->signal_events[i] = event;
+        if (!(signals[i] == SIGHUP && signals_is_ignored(SIGHUP)) && event_add(event, NULL) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 static int add_events(struct process *process)
 {
-    static const int signals[2] = {SIGTERM, SIGINT};
     process->base = event_base_new();
     if (process->base == NULL)
         return -ENOMEM;
-    for (unsigned int i = 0; i < 2; i++) {
-        process->signal_events[i] = evsignal_new(process->base, signals[i], on_signal, process);
-        if (process->signal_events[i] == NULL || event_add(process->signal_events[i], NULL) < 0)
-            return -ENOMEM;
-    }
+    int error = add_signals(process);
+    if (error < 0)
+        return error;
     process->drain_timer = evtimer_new(process->base, on_drain_timeout, process);
     process->mailbox_event = event_new(process->base, mailbox_fd(&process->server.mailbox),
                                        EV_READ | EV_PERSIST, on_mail, process);
@@ -323,8 +355,8 @@ static void tear_down(struct process *process)
     listener_close(&process->listener);
     event_free(process->mailbox_event);
     event_free(process->drain_timer);
-    event_free(process->signal_events[0]);
-    event_free(process->signal_events[1]);
+    for (unsigned int i = 0; i < SIGNALS; i++)
+        event_free(process->signal_events[i]);
     server_deinit(&process->server);
     engine_global_deinit();
     (void)state_close(process->state);
@@ -366,7 +398,7 @@ int main(int argc, char **argv)
         return EXIT_FAILED;
     configure(&process.config, argc, argv);
     log_init(process.config.log_level);
-    (void)signal(SIGPIPE, SIG_IGN);
+    signals_ignore_harmless();
     raise_descriptor_limit();
 
     int code = take_places(&process);

@@ -313,17 +313,16 @@ static void use_without_standard(void)
 {
     struct blkd_options options = BLKD_OPTIONS_INIT;
     struct blkd_config config = fixture_config();
-    struct blkd_device *device = NULL;
-    struct blkd *connection = NULL;
+    struct blkd *another = NULL;
     options.socket_path = fixture.daemon.socket_path;
-    ASSERT_OK(blkd_connect(&options, &connection));
+    ASSERT_OK(blkd_connect(&options, &another));
     expect_closed("connecting");
-    ASSERT_OK(blkd_open(connection, &config, &device));
+    ASSERT_OK(blkd_open(another, &config, &device));
     data_write(device, 0, 8, 1);
     data_expect(device, 0, 8, 1);
     expect_closed("a transfer");
     blkd_close(device);
-    blkd_disconnect(connection);
+    blkd_disconnect(another);
 }
 
 START_TEST(nothing_of_the_library_is_a_standard_descriptor)
