@@ -17,6 +17,7 @@
 #include "common/standard.h"
 #include "daemon/base/log.h"
 #include "daemon/base/sigbus.h"
+#include "daemon/base/system.h"
 #include "daemon/config.h"
 #include "daemon/engine/engine.h"
 #include "daemon/link/listener.h"
@@ -308,6 +309,31 @@ static int add_events(struct process *process)
     return 0;
 }
 
+static void tell_refusal(const char *event, const char *message, int error)
+{
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_WARNING, event);
+    log_text(&line, "message", message);
+    log_errno(&line, error);
+    log_end(&line);
+}
+
+/* What the daemon can do without, it goes without; and says so. */
+static void check_system(struct config *config)
+{
+    int error = sigbus_init();
+    if (error < 0) {
+        config->limits.arena_mib_per_connection = 0;
+        tell_refusal("rings-unavailable",
+                     "no memory can be shared with clients (memfd_create); they use the socket",
+                     error);
+    }
+    error = system_check_pwritev2();
+    if (error < 0)
+        tell_refusal("pwritev2-unavailable", "pwritev2 is refused; FUA is a write and then a sync",
+                     error);
+}
+
 static int start(struct process *process)
 {
     struct server *server = &process->server;
@@ -317,9 +343,7 @@ static int start(struct process *process)
                                            .workers = config_worker_count(&process->config),
                                            .engine = process->config.engine,
                                            .version = BLKD_VERSION};
-    int error = sigbus_init();
-    if (error == 0)
-        error = engine_global_init();
+    int error = engine_global_init();
     if (error == 0)
         error = server_init(server, &options);
     if (error == 0)
@@ -404,6 +428,7 @@ int main(int argc, char **argv)
     int code = take_places(&process);
     if (code != 0)
         return code;
+    check_system(&process.config);
     int error = start(&process);
     if (error < 0) {
         log_message(LOG_LEVEL_ERROR, "start-failed", "cannot start with engine %s: %s",
