@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/standard.h"
+
 /* A union, because control data must be aligned as struct cmsghdr is. */
 union control {
     struct cmsghdr alignment;
@@ -58,6 +60,21 @@ ssize_t fdpass_send(int socket, struct msghdr *message, int fd, int flags)
     return fdpass_send_many(socket, message, &fd, fd >= 0 ? 1 : 0, flags);
 }
 
+/* One that cannot be lifted counts as one that did not arrive. */
+static void lift(struct fdpass *fds)
+{
+    const size_t count = fds->count;
+
+    fds->count = 0;
+    for (size_t i = 0; i < count; i++) {
+        int fd = standard_lift(fds->fds[i]);
+        if (fd >= 0)
+            fds->fds[fds->count++] = fd;
+        else
+            fds->truncated = 1;
+    }
+}
+
 static void collect(struct msghdr *message, struct fdpass *fds)
 {
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
@@ -69,6 +86,7 @@ static void collect(struct msghdr *message, struct fdpass *fds)
         fds->count += bytes / sizeof(int);
     }
     fds->truncated = (message->msg_flags & MSG_CTRUNC) != 0;
+    lift(fds);
 }
 
 ssize_t fdpass_receive(int socket, struct msghdr *message, int flags, struct fdpass *ret_fds)

@@ -14,14 +14,17 @@
 #include <unistd.h>
 
 #include "common/container.h"
+#include "common/standard.h"
 #include "daemon/base/log.h"
 #include "daemon/base/sigbus.h"
+#include "daemon/base/system.h"
 #include "daemon/config.h"
 #include "daemon/engine/engine.h"
 #include "daemon/link/listener.h"
 #include "daemon/link/server.h"
 #include "daemon/link/worker.h"
 #include "daemon/service.h"
+#include "daemon/signals.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/verbs.h"
 #include "daemon/version.h"
@@ -33,6 +36,10 @@ enum {
     EXIT_IN_USE = 3, /* another daemon has the socket or the state directory */
 };
 
+/* What the daemon handles; signals.h has the others. */
+enum { SIGNALS = 4 };
+static const int signals[SIGNALS] = {SIGTERM, SIGINT, SIGXCPU, SIGHUP};
+
 struct process {
     struct config config;
     struct state *state;
@@ -40,7 +47,8 @@ struct process {
     struct listener listener;
     struct event_base *base;
     struct event *mailbox_event;
-    struct event *signal_events[2];
+    struct event *signal_events[SIGNALS];
+    bool has_terminal; /* at the start: when it hangs up, there is none any more */
     struct event *drain_timer;
     unsigned int workers_running;
     bool stopping;
@@ -238,6 +246,20 @@ static void on_signal(evutil_socket_t number, short what, void *user_data)
     stop(process);
 }
 
+/* Without a terminal it is a request to read the configuration again. From a terminal that is
+ * closed it comes twice (its shell sends one too), so that no second one ends the wait for I/O. */
+static void on_hangup(evutil_socket_t number, short what, void *user_data)
+{
+    struct process *process = user_data;
+    (void)number;
+    (void)what;
+    if (!process->has_terminal)
+        log_message(LOG_LEVEL_WARNING, "reload-refused",
+                    "SIGHUP: the configuration is only read at start; restart the daemon");
+    else if (!process->stopping)
+        stop(process);
+}
+
 static void on_mail(evutil_socket_t fd, short what, void *user_data)
 {
     struct process *process = user_data;
@@ -255,17 +277,29 @@ static void on_worker_ended(struct letter *letter)
         (void)event_base_loopexit(process->base, NULL);
 }
 
+static int add_signals(struct process *process)
+{
+    process->has_terminal = signals_have_terminal();
+    for (unsigned int i = 0; i < SIGNALS; i++) {
+        struct event *event = evsignal_new(process->base, signals[i],
+                                           signals[i] == SIGHUP ? on_hangup : on_signal, process);
+        if (event == NULL)
+            return -ENOMEM;
+        process->signal_events[i] = event;
+        if (!(signals[i] == SIGHUP && signals_is_ignored(SIGHUP)) && event_add(event, NULL) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 static int add_events(struct process *process)
 {
-    static const int signals[2] = {SIGTERM, SIGINT};
     process->base = event_base_new();
     if (process->base == NULL)
         return -ENOMEM;
-    for (unsigned int i = 0; i < 2; i++) {
-        process->signal_events[i] = evsignal_new(process->base, signals[i], on_signal, process);
-        if (process->signal_events[i] == NULL || event_add(process->signal_events[i], NULL) < 0)
-            return -ENOMEM;
-    }
+    int error = add_signals(process);
+    if (error < 0)
+        return error;
     process->drain_timer = evtimer_new(process->base, on_drain_timeout, process);
     process->mailbox_event = event_new(process->base, mailbox_fd(&process->server.mailbox),
                                        EV_READ | EV_PERSIST, on_mail, process);
@@ -273,6 +307,31 @@ static int add_events(struct process *process)
         event_add(process->mailbox_event, NULL) < 0)
         return -ENOMEM;
     return 0;
+}
+
+static void tell_refusal(const char *event, const char *message, int error)
+{
+    struct log_line line;
+    log_begin(&line, LOG_LEVEL_WARNING, event);
+    log_text(&line, "message", message);
+    log_errno(&line, error);
+    log_end(&line);
+}
+
+/* What the daemon can do without, it goes without; and says so. */
+static void check_system(struct config *config)
+{
+    int error = sigbus_init();
+    if (error < 0) {
+        config->limits.arena_mib_per_connection = 0;
+        tell_refusal("rings-unavailable",
+                     "no memory can be shared with clients (memfd_create); they use the socket",
+                     error);
+    }
+    error = system_check_pwritev2();
+    if (error < 0)
+        tell_refusal("pwritev2-unavailable", "pwritev2 is refused; FUA is a write and then a sync",
+                     error);
 }
 
 static int start(struct process *process)
@@ -284,9 +343,7 @@ static int start(struct process *process)
                                            .workers = config_worker_count(&process->config),
                                            .engine = process->config.engine,
                                            .version = BLKD_VERSION};
-    int error = sigbus_init();
-    if (error == 0)
-        error = engine_global_init();
+    int error = engine_global_init();
     if (error == 0)
         error = server_init(server, &options);
     if (error == 0)
@@ -322,8 +379,8 @@ static void tear_down(struct process *process)
     listener_close(&process->listener);
     event_free(process->mailbox_event);
     event_free(process->drain_timer);
-    event_free(process->signal_events[0]);
-    event_free(process->signal_events[1]);
+    for (unsigned int i = 0; i < SIGNALS; i++)
+        event_free(process->signal_events[i]);
     server_deinit(&process->server);
     engine_global_deinit();
     (void)state_close(process->state);
@@ -361,14 +418,17 @@ static int take_places(struct process *process)
 int main(int argc, char **argv)
 {
     static struct process process;
+    if (standard_occupy() < 0)
+        return EXIT_FAILED;
     configure(&process.config, argc, argv);
     log_init(process.config.log_level);
-    (void)signal(SIGPIPE, SIG_IGN);
+    signals_ignore_harmless();
     raise_descriptor_limit();
 
     int code = take_places(&process);
     if (code != 0)
         return code;
+    check_system(&process.config);
     int error = start(&process);
     if (error < 0) {
         log_message(LOG_LEVEL_ERROR, "start-failed", "cannot start with engine %s: %s",

@@ -187,7 +187,8 @@ static int main_close_stdout(const struct cli *cli, int code)
 }
 
 /* What is opened later must not become stdin, stdout or stderr: messages would be written into it.
- * A descriptor that is only a path can be neither read nor written, like one that is closed. */
+ * Not /dev/null: output that nobody gets is a failure. A descriptor that is only a path can be
+ * neither read nor written, like one that is closed. */
 static void main_occupy_standard(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)

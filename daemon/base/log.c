@@ -129,7 +129,8 @@ void log_number(struct log_line *line, const char *key, uint64_t value)
 void log_errno(struct log_line *line, int error)
 {
     char words[128];
-    log_text(line, "errno", status_name(error));
+    const char *name = strerrorname_np(-error);
+    log_text(line, "errno", name != NULL ? name : status_name(error));
     log_text(line, "error", strerror_r(-error, words, sizeof(words)));
 }
 

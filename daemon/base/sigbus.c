@@ -103,6 +103,8 @@ static struct sigbus_area *sigbus_new(void)
 
 struct sigbus_area *sigbus_watch(void *base, size_t size_bytes)
 {
+    if (spare_page_fd < 0)
+        return NULL;
     pthread_mutex_lock(&mutex);
     struct sigbus_area *area = sigbus_new();
     pthread_mutex_unlock(&mutex);

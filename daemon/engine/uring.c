@@ -7,7 +7,12 @@
  *
  * A transfer waits in its target's lane (punted ones beyond ENGINE_PER_DEVICE, so that one hung
  * device cannot take all kernel workers), then in `queued` (no room in the ring), then is in the
- * ring. No more are in the ring than the completion queue holds: it cannot overflow.
+ * ring, in `unsent` until the kernel has taken it. No more are in the ring than the completion
+ * queue holds: it cannot overflow.
+ *
+ * A kernel that refuses to be entered for any other reason than to come again is not asked any
+ * more: the ring is then `refused`, and what it did not take, and all that comes, is done by
+ * threads.
  */
 #include <assert.h>
 #include <errno.h>
@@ -15,12 +20,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/limits.h"
+#include "daemon/base/log.h"
 #include "daemon/engine/impl.h"
+#include "daemon/engine/rescue.h"
 #include "daemon/engine/uring_memory.h"
 #include "daemon/engine/uring_pins.h"
 #include "daemon/engine/uring_ring.h"
@@ -47,8 +55,11 @@ struct engine_uring {
     int event_fd;
     unsigned int in_ring; /* in the submission queue or with the kernel */
     bool enabled;
+    bool refused;
+    bool deaf;       /* completions cannot be asked for: it has been logged */
     bool stale_flag; /* the ring says that it has deferred work, and has none */
     struct engine_io_queue queued;
+    struct engine_io_queue unsent;
     struct uring_pins pins;
     struct uring_written written;
     struct uring_memory memory;
@@ -110,13 +121,16 @@ static bool ring_put(struct engine_uring *uring, struct engine_io *io)
         return false;
 
     sqe_fill(sqe, io);
+    TAILQ_INSERT_TAIL(&uring->unsent, io, link);
     uring->in_ring++;
     return true;
 }
 
 static void uring_put(struct engine_uring *uring, struct engine_io *io)
 {
-    if (!TAILQ_EMPTY(&uring->queued) || !ring_put(uring, io))
+    if (uring->refused)
+        rescue_transfer(&uring->engine, io);
+    else if (!TAILQ_EMPTY(&uring->queued) || !ring_put(uring, io))
         TAILQ_INSERT_TAIL(&uring->queued, io, link);
 }
 
@@ -155,17 +169,54 @@ static void uring_fill(struct engine_uring *uring)
 {
     struct engine_io *io;
 
-    while ((io = TAILQ_FIRST(&uring->queued)) && ring_put(uring, io))
-        TAILQ_REMOVE(&uring->queued, io, link);
+    while ((io = TAILQ_FIRST(&uring->queued))) {
+        TAILQ_REMOVE(&uring->queued, io, link); /* ring_put needs the link */
+        if (ring_put(uring, io))
+            continue;
+        TAILQ_INSERT_HEAD(&uring->queued, io, link);
+        return;
+    }
 }
 
 /* On the owner's thread: it becomes the ring's only submitter. */
-static void uring_enable(struct engine_uring *uring)
+static int uring_enable(struct engine_uring *uring)
 {
     if (uring->enabled)
-        return;
-    uring_ring_enable(&uring->ring);
-    uring->enabled = true;
+        return 0;
+    int error = uring_ring_enable(&uring->ring);
+    uring->enabled = error == 0;
+    return error;
+}
+
+/* What the kernel has taken before ends in the ring all the same. */
+static void uring_refuse(struct engine_uring *uring, int error)
+{
+    struct engine_io_queue rest = TAILQ_HEAD_INITIALIZER(rest);
+    struct engine_io *io;
+    struct log_line line;
+
+    log_begin(&line, LOG_LEVEL_ERROR, "engine-refused");
+    log_text(&line, "engine", "io_uring");
+    log_text(&line, "message",
+             "the kernel takes no requests from this worker any more; using threads");
+    log_errno(&line, error);
+    log_end(&line);
+
+    uring->refused = true;
+    TAILQ_FOREACH (io, &uring->unsent, link)
+        uring->in_ring--;
+    TAILQ_CONCAT(&rest, &uring->unsent, link);
+    TAILQ_CONCAT(&rest, &uring->queued, link);
+    while ((io = TAILQ_FIRST(&rest))) {
+        TAILQ_REMOVE(&rest, io, link);
+        rescue_transfer(&uring->engine, io);
+    }
+}
+
+static void uring_sent(struct engine_uring *uring, int count)
+{
+    for (; count > 0; count--)
+        TAILQ_REMOVE(&uring->unsent, TAILQ_FIRST(&uring->unsent), link);
 }
 
 /* The kernel took nothing: it is short of memory, or wants its completions reaped first. Lets the
@@ -181,15 +232,18 @@ static void uring_kick(struct engine *engine)
 
     writers_kick(engine);
     uring_fill(uring);
-    while (io_uring_sq_ready(&uring->ring) > 0) {
-        uring_enable(uring);
-        int taken = io_uring_submit(&uring->ring);
+    while (!uring->refused && io_uring_sq_ready(&uring->ring) > 0) {
+        int taken = uring_enable(uring);
+        if (taken == 0)
+            taken = io_uring_submit(&uring->ring);
 
         if (taken == -EAGAIN || taken == -EBUSY) {
             uring_come_again(uring);
             return;
         }
-        assert(taken >= 0 || taken == -EINTR);
+        if (taken < 0 && taken != -EINTR)
+            uring_refuse(uring, taken);
+        uring_sent(uring, taken);
         uring_fill(uring);
     }
 }
@@ -296,10 +350,30 @@ static unsigned int uring_finish_written(struct engine_uring *uring)
 
     while ((io = TAILQ_FIRST(&ended))) {
         TAILQ_REMOVE(&ended, io, link);
+        if (io->in_lane) /* the ring did not take it */
+            lane_leave(uring, engine_lane_of(&uring->engine, io));
         engine_finish(io, io->result);
         done++;
     }
     return done;
+}
+
+/* Has the kernel run deferred work. Where it refuses that, what it has taken does not end before it
+ * allows it again: each completion signals the eventfd, and it is asked anew. */
+static bool uring_get_events(struct engine_uring *uring)
+{
+    int error = io_uring_get_events(&uring->ring);
+
+    for (int again = 0; error < 0 && again < 2; again++)
+        error = io_uring_get_events(&uring->ring);
+    if (error < 0 && !uring->deaf) {
+        uring->deaf = true;
+        log_message(
+            LOG_LEVEL_ERROR, "engine-deaf",
+            "the kernel does not deliver what it has done: %s; up to %u requests wait for that",
+            strerror(-error), uring->in_ring);
+    }
+    return error >= 0;
 }
 
 /*
@@ -315,7 +389,8 @@ static unsigned int uring_finish_written(struct engine_uring *uring)
 static bool uring_flag_is_stale(struct engine_uring *uring)
 {
     for (unsigned int calls = uring->in_ring / DEFERRED_AT_ONCE + 2; calls > 0; calls--) {
-        (void)io_uring_get_events(&uring->ring);
+        if (!uring_get_events(uring))
+            return true;
         if (io_uring_cq_ready(&uring->ring) > 0 || !ring_has_deferred_work(uring))
             return false;
     }
@@ -333,7 +408,7 @@ static unsigned int uring_process(struct engine *engine)
 
     do {
         if (ring_has_deferred_work(uring))
-            (void)io_uring_get_events(&uring->ring);
+            (void)uring_get_events(uring);
         (void)eventfd_read(uring->event_fd, &count);
         bool found = io_uring_cq_ready(&uring->ring) > 0;
         done += uring_reap(uring) + uring_finish_written(uring);
@@ -353,8 +428,8 @@ static int uring_pin(struct engine *engine, struct engine_pin *pin, const int *f
 {
     struct engine_uring *uring = uring_of(engine);
 
-    uring_enable(uring);
-    return uring_pins_put(&uring->pins, &uring->ring, pin, fds, count);
+    int error = uring_enable(uring);
+    return error < 0 ? error : uring_pins_put(&uring->pins, &uring->ring, pin, fds, count);
 }
 
 static void uring_unpin(struct engine *engine, struct engine_pin *pin)
@@ -368,7 +443,8 @@ static void uring_register_memory(struct engine *engine, struct engine_memory *m
 {
     struct engine_uring *uring = uring_of(engine);
 
-    uring_enable(uring);
+    if (uring_enable(uring) < 0)
+        return; /* it is used without being registered */
     uring_memory_put(&uring->memory, &uring->ring, memory);
 }
 
@@ -429,6 +505,7 @@ int uring_new(struct engine **ret_engine)
         return error;
     }
     TAILQ_INIT(&uring->queued);
+    TAILQ_INIT(&uring->unsent);
     TAILQ_INIT(&uring->written.queue);
     (void)pthread_mutex_init(&uring->written.mutex, NULL);
 

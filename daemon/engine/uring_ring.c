@@ -2,7 +2,6 @@
 /* See uring_ring.h. Everything here happens once in the life of an engine. */
 #include "daemon/engine/uring_ring.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <sys/syscall.h>
@@ -57,9 +56,47 @@ static int ring_probe(struct io_uring *ring)
     return good ? 0 : -EOPNOTSUPP;
 }
 
+/* The ring itself can only be entered by the thread that will use it. So another one, of the same
+ * kind, is entered here, and must do nothing. */
+static int ring_try_nop(struct io_uring *ring)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+    struct io_uring_cqe *cqe = NULL;
+    int taken;
+
+    if (!sqe)
+        return -EOPNOTSUPP;
+    io_uring_prep_nop(sqe);
+    do
+        taken = io_uring_submit_and_wait(ring, 1);
+    while (taken == -EINTR);
+    if (taken < 0)
+        return taken;
+    int error = io_uring_peek_cqe(ring, &cqe);
+    return error < 0 ? error : cqe->res;
+}
+
+static int ring_try_entering(unsigned int flags)
+{
+    const unsigned int ours = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+    struct io_uring ring;
+    int error = io_uring_queue_init(1, &ring, flags & ~ours);
+    if (error < 0)
+        return error;
+
+    error = ring_try_nop(&ring);
+    io_uring_queue_exit(&ring);
+    return error;
+}
+
 int uring_ring_open(struct io_uring *ring, int event_fd)
 {
     int error = ring_open(ring);
+    if (error == 0) {
+        error = ring_try_entering(ring->flags);
+        if (error < 0)
+            io_uring_queue_exit(ring);
+    }
     if (error < 0)
         return error == -EINVAL ? -EOPNOTSUPP : error;
 
@@ -77,13 +114,13 @@ static long ring_enable(const struct io_uring *ring)
     return syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
-void uring_ring_enable(struct io_uring *ring)
+int uring_ring_enable(struct io_uring *ring)
 {
     unsigned int workers[2] = {RING_BOUNDED_MAX, RING_UNBOUNDED_MAX};
 
-    long error = ring_enable(ring);
-    assert(error == 0);
-    (void)error;
+    if (ring_enable(ring) < 0)
+        return -errno;
     /* Not in every kernel (5.15); without it there are fewer workers. */
     (void)io_uring_register_iowq_max_workers(ring, workers);
+    return 0;
 }

@@ -13,10 +13,12 @@
 enum { URING_RING_COMPLETIONS = 4096 };
 
 /* Makes the ring; each completion signals event_fd. 0, or the negative errno that says why the
- * kernel does not have what an engine needs (engine_new). */
+ * kernel does not have or not allow what an engine needs (engine_new): io_uring_enter(2) too, which
+ * a sandbox can refuse by itself. */
 int uring_ring_open(struct io_uring *ring, int event_fd);
 
-/* On the thread that will use the ring; once. Also says how many kernel workers it may have. */
-void uring_ring_enable(struct io_uring *ring);
+/* On the thread that will use the ring, until it has succeeded. Also says how many kernel workers
+ * it may have. 0 or a negative errno. */
+int uring_ring_enable(struct io_uring *ring);
 
 #endif

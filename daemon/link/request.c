@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/standard.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "daemon/link/channel.h"
@@ -172,7 +173,7 @@ int request_attach(struct request *request, int fd)
 {
     struct outgoing *out = &request->out;
     assert(out->fd_count < OUTGOING_FDS);
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, STANDARD_COUNT);
     if (own < 0)
         return -errno;
     out->fds[out->fd_count++] = own;

@@ -21,6 +21,7 @@
 #include "common/cleanup.h"
 #include "common/limits.h"
 #include "common/range.h"
+#include "common/standard.h"
 
 static void open_build(const struct call *call, const struct request *part, Blkd__Request *message,
                        union call_body *body)
@@ -153,7 +154,7 @@ static int open_by_fd(struct blkd *connection, int fd, const struct blkd_config 
     if (r < 0)
         return r;
     /* It may be sent later than now, when the user has closed their own. */
-    copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, STANDARD_COUNT);
     if (copy < 0)
         return error_report(-errno, "opening descriptor %d as a device failed: %s", fd,
                             strerrordesc_np(errno));

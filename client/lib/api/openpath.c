@@ -5,13 +5,18 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "common/standard.h"
+
 static int openpath_try(const char *path, int access_mode)
 {
+    struct standard_hold hold;
     int fd;
 
+    standard_hold_begin(&hold);
     do
         fd = open(path, access_mode | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     while (fd < 0 && errno == EINTR);
+    standard_hold_end(&hold);
     return fd < 0 ? -errno : fd;
 }
 

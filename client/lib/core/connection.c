@@ -11,6 +11,7 @@
 
 #include "client/lib/core/notice.h"
 #include "common/limits.h"
+#include "common/standard.h"
 
 /* ---- what the rooms below tell; mutex held ---- */
 
@@ -121,7 +122,7 @@ static int connection_open(struct blkd *connection)
     int r = readiness_open(&connection->readiness, connection->socket);
 
     if (r == 0) {
-        connection->lead.kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        connection->lead.kick_fd = standard_lift(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
         r = connection->lead.kick_fd < 0 ? -errno : 0;
     }
     if (r == 0)

@@ -7,6 +7,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "common/standard.h"
+
 void readiness_init(struct readiness *readiness)
 {
     *readiness = (struct readiness){.epoll_fd = -1, .event_fd = -1};
@@ -23,8 +25,8 @@ int readiness_open(struct readiness *readiness, int socket)
 {
     int r;
 
-    readiness->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    readiness->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    readiness->epoll_fd = standard_lift(epoll_create1(EPOLL_CLOEXEC));
+    readiness->event_fd = standard_lift(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (readiness->epoll_fd < 0 || readiness->event_fd < 0)
         return -errno;
     r = readiness_add(readiness, readiness->event_fd);

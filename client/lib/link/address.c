@@ -14,6 +14,7 @@
 #include "client/lib/base/clock.h"
 #include "client/lib/base/error.h"
 #include "common/cleanup.h"
+#include "common/standard.h"
 
 static const char system_socket[] = "/run/blkd/blkd.sock";
 
@@ -107,7 +108,7 @@ static int address_try(int fd, const struct sockaddr_un *address, uint64_t deadl
 
 int address_connect(const struct sockaddr_un *address, uint64_t deadline_ns, int *ret_socket)
 {
-    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CLEANUP_CLOSE int fd = standard_lift(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     int r;
 
     if (fd < 0)

@@ -189,6 +189,13 @@ static int posix_transfer(struct posix *posix, struct io *io, int rw_flags)
     return 0;
 }
 
+/* The file system does not know RWF_NOWAIT, or a sandbox refuses the call that takes it. If it is
+ * the file that refuses, the engine finds out. */
+static bool posix_is_refused(int result)
+{
+    return result == -EOPNOTSUPP || result == -ENOSYS || result == -EPERM;
+}
+
 static void posix_read(struct posix *posix, struct io *io)
 {
     enum posix_way way = posix->reads;
@@ -197,6 +204,11 @@ static void posix_read(struct posix *posix, struct io *io)
         result = posix_transfer(posix, io, 0);
     else if (way == POSIX_NOWAIT && posix->read_misses < INLINE_MISSES_MAX)
         result = posix_transfer(posix, io, RWF_NOWAIT);
+    if (way == POSIX_NOWAIT && posix_is_refused(result)) {
+        posix->reads = POSIX_ENGINE;
+        way = POSIX_ENGINE;
+        result = 1;
+    }
     if (result <= 0) {
         io->on_done(io, result);
         return;
@@ -214,7 +226,7 @@ static void posix_write(struct posix *posix, struct io *io)
         result = posix_transfer(posix, io, posix_flags(posix, io));
     else if (way == POSIX_NOWAIT && !io->fua)
         result = posix_transfer(posix, io, RWF_NOWAIT);
-    if (result == -EOPNOTSUPP && way == POSIX_NOWAIT) {
+    if (way == POSIX_NOWAIT && posix_is_refused(result)) {
         posix->writes = POSIX_ENGINE;
         result = 1;
     }

@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/devprobe.h"
 #include "common/limits.h"
+#include "daemon/base/system.h"
 #include "daemon/storage/outside/outside.h"
 #include "daemon/storage/posix/posix.h"
 
@@ -167,7 +168,8 @@ static void posix_choose_ways(struct posix *posix, const struct stat *status)
     posix->reads = POSIX_ENGINE;
     posix->writes = POSIX_ENGINE;
     posix->punts = !nowait;
-    posix->keeps_dsync = posix->kind == DEVICE_BLOCK || posix->memory || nowait;
+    posix->keeps_dsync =
+        (posix->kind == DEVICE_BLOCK || posix->memory || nowait) && system_check_pwritev2() == 0;
     if (posix->direct)
         return;
     if (posix->memory) {

@@ -40,7 +40,7 @@ struct posix {
     struct device_identity identity;
     bool direct;
     bool memory;      /* tmpfs, ramfs */
-    bool keeps_dsync; /* RWF_DSYNC is a write and a sync here, however it is submitted */
+    bool keeps_dsync; /* RWF_DSYNC is allowed, and a write and a sync, however it is submitted */
     bool punts; /* the engine may not rely on it that a transfer never blocks where it is begun */
     int cursor_fd;
     int read_only_fd; /* the data descriptor of before an adoption; or -1 */

@@ -299,6 +299,49 @@ START_TEST(closed_device_is_gone_from_the_lists)
 }
 END_TEST
 
+/* ---- programs without standard descriptors ---- */
+
+static void expect_closed(const char *when)
+{
+    for (int fd = 0; fd < 3; fd++)
+        ck_assert_msg(fcntl(fd, F_GETFD) < 0, "after %s, descriptor %d is the library's", when, fd);
+}
+
+/* What the program prints would go into the connection, or into the memory shared with the daemon.
+ */
+static void use_without_standard(void)
+{
+    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_config config = fixture_config();
+    struct blkd *another = NULL;
+    options.socket_path = fixture.daemon.socket_path;
+    ASSERT_OK(blkd_connect(&options, &another));
+    expect_closed("connecting");
+    ASSERT_OK(blkd_open(another, &config, &device));
+    data_write(device, 0, 8, 1);
+    data_expect(device, 0, 8, 1);
+    expect_closed("a transfer");
+    blkd_close(device);
+    blkd_disconnect(another);
+}
+
+START_TEST(nothing_of_the_library_is_a_standard_descriptor)
+{
+    int saved[3];
+    if (!place_begin(&fixture.place, 0, MIB))
+        return;
+    for (int fd = 0; fd < 3; fd++) {
+        saved[fd] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        (void)close(fd);
+    }
+    use_without_standard();
+    for (int fd = 0; fd < 3; fd++) {
+        (void)dup2(saved[fd], fd);
+        (void)close(saved[fd]);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("integration/block/opening");
@@ -320,5 +363,6 @@ int main(void)
     tcase_add_test(tests, relative_name_is_of_the_working_directory);
     tcase_add_test(tests, plain_path_means_the_defaults);
     tcase_add_test(tests, closed_device_is_gone_from_the_lists);
+    tcase_add_test(tests, nothing_of_the_library_is_a_standard_descriptor);
     return harness_main(suite);
 }

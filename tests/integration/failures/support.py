@@ -123,9 +123,9 @@ def remove_record(state_directory):
 
 
 class Daemon:
-    """Runs from its making to stop() or kill()."""
+    """Runs from its making to stop() or kill(). `prepare` is called in its process before it runs."""
 
-    def __init__(self, directory, config="", log=None, limits=()):
+    def __init__(self, directory, config="", log=None, limits=(), prepare=None, environment=None):
         self.directory = directory
         self.socket_path = os.path.join(self.directory, "blkd.sock")
         self.log_path = os.path.join(self.directory, "log")
@@ -144,12 +144,19 @@ class Daemon:
                     command, stdin=subprocess.DEVNULL, stderr=log or file,
                     # A daemon that gives up its drain joins nobody.
                     env=dict(os.environ, NOTIFY_SOCKET=notify_path,
-                             TSAN_OPTIONS="report_thread_leaks=0"),
-                    preexec_fn=lambda: [resource.setrlimit(*limit) for limit in limits])
+                             TSAN_OPTIONS="report_thread_leaks=0", **(environment or {})),
+                    preexec_fn=lambda: self._prepare(limits, prepare))
             self.pid = self.process.pid
             keeper.keep_process(self.pid)
             self._wait_ready(notify)
             os.unlink(notify_path)
+
+    @staticmethod
+    def _prepare(limits, prepare):
+        for limit in limits:
+            resource.setrlimit(*limit)
+        if prepare is not None:
+            prepare()
 
     def _wait_ready(self, notify):
         """sd_notify(3) says when it serves; its end would say that it never will."""

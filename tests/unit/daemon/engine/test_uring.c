@@ -198,6 +198,44 @@ START_TEST(a_submission_that_the_kernel_puts_off_is_made_later)
 }
 END_TEST
 
+/* More than the ring and the target's lane take, of all kinds, before and after the refusal. */
+static void read_many(int fd, uint32_t count)
+{
+    struct transfer *transfers = calloc(count, sizeof(*transfers));
+    unsigned char *data = calloc(count, SECTOR);
+
+    for (uint32_t i = 0; i < count; i++) {
+        transfers[i] =
+            transfer_make(ENGINE_READ, fd, data + (size_t)i * SECTOR, SECTOR, (uint64_t)i * SECTOR);
+        transfers[i].io.punts = i % 2 == 0;
+        transfer_submit(&transfers[i]);
+    }
+    engine_finish_all();
+    for (uint32_t i = 0; i < count; i++) {
+        ck_assert_uint_eq(transfers[i].done, 1);
+        ck_assert_int_eq(transfers[i].result, SECTOR);
+        assert_sector(data + (size_t)i * SECTOR, i);
+    }
+    free(transfers);
+    free(data);
+}
+
+static const int final_refusals[] = {-EPERM, -ENOSYS, -EBADR, -ENOMEM};
+
+START_TEST(what_the_kernel_refuses_for_good_is_done_by_threads)
+{
+    int fd = uring_start();
+
+    read_many(fd, 100);
+    refused_with = final_refusals[_i];
+    refused_submissions = 1; /* and is not asked again: uring_stop */
+    read_many(fd, 1000);
+    read_many(fd, 1000);
+    write_copying(fd, 4);
+    uring_stop(fd);
+}
+END_TEST
+
 START_TEST(there_are_as_many_rings_as_workers)
 {
     struct engine *rings[WORKERS_MAX], *one_more = NULL;
@@ -225,6 +263,7 @@ int main(void)
     tcase_add_test(tests, only_what_punts_goes_to_a_worker_at_once);
     tcase_add_test(tests, no_write_that_copies_goes_to_a_worker);
     tcase_add_loop_test(tests, a_submission_that_the_kernel_puts_off_is_made_later, 0, 3);
+    tcase_add_loop_test(tests, what_the_kernel_refuses_for_good_is_done_by_threads, 0, 4);
     tcase_add_test(tests, there_are_as_many_rings_as_workers);
     suite_add_tcase(suite, tests);
     return suite_run(suite);

@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""What the daemon finds when it starts, and what the system does to it while it runs."""
+
+import fcntl
+import os
+import resource
+import signal
+import termios
+import unittest
+
+import support
+
+
+class StandardDescriptors(support.FailureTest):
+    def setUp(self):
+        self.directory = self.temporary("/tmp")
+        self.daemon = None
+
+    def test_what_is_closed_at_start_takes_no_line_of_the_log(self):
+        for closed in ((0, 1, 2), (0, 2), (2,)):
+            daemon = self.start_daemon(
+                prepare=lambda closed=closed: [os.close(descriptor) for descriptor in closed])
+            for descriptor in closed:
+                self.assertEqual(os.readlink(f"/proc/{daemon.pid}/fd/{descriptor}"), "/dev/null")
+            self.expect_no_log_in(os.path.join(daemon.directory, "state"))
+            daemon.stop()
+
+    def expect_no_log_in(self, directory):
+        for entry in os.scandir(directory):
+            if entry.is_file():
+                with open(entry.path, "rb") as file:
+                    self.assertNotIn(b"level=", file.read(), entry.name)
+
+
+class Signals(support.FailureTest):
+    config = "[daemon]\nworkers = 1\n"
+
+    def test_signal_without_a_meaning_is_ignored(self):
+        client = self.client()
+        numbers = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF,
+                   signal.SIGPIPE, signal.SIGXFSZ, signal.SIGIO, signal.SIGPWR, signal.SIGRTMIN,
+                   signal.SIGRTMAX}
+        for number in sorted(numbers):
+            self.daemon.signal(number)
+            client.ping()
+        self.assertIsNone(self.daemon.process.poll())
+
+    def test_hangup_without_a_terminal_is_logged_and_survived(self):
+        daemon = self.start_daemon(prepare=os.setsid)
+        daemon.signal(signal.SIGHUP)
+        self.assertIn("level=warning", daemon.wait_log("reload-refused")[0])
+        daemon.stop()
+
+    def test_hangup_of_the_terminal_stops_as_sigterm_does(self):
+        master, slave = os.openpty()
+        try:
+            daemon = self.start_daemon(prepare=lambda: take_terminal(slave))
+        finally:
+            os.close(slave)
+        client = support.Client(daemon)
+        path = self.image()
+        session = client.open_path(path)
+        client.write(session, 0, b"x" * support.SECTOR)
+        os.close(master)
+        self.assertEqual(daemon.wait(), 0)
+        self.assertTrue(daemon.log_lines("stopped"))
+        client.close()
+
+    def test_nohup_is_respected(self):
+        daemon = self.start_daemon(
+            prepare=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        daemon.signal(signal.SIGHUP)
+        support.Client(daemon).close()
+        self.assertFalse(daemon.log_lines("reload-refused"))
+        daemon.stop()
+
+    def test_write_beyond_the_limit_on_file_sizes_fails_with_efbig(self):
+        limit = (resource.RLIMIT_FSIZE, (8 * support.MIB, 8 * support.MIB))
+        daemon = self.start_daemon(limits=[limit])
+        client = support.Client(daemon)
+        for memory in (False, True):
+            session = client.open_path(self.image(size=16 * support.MIB, memory=memory))
+            self.assert_failed("EFBIG", client.write, session, 12 * support.MIB, b"x" * 4096)
+            client.write(session, 0, b"x" * 4096)
+        client.close()
+        daemon.stop()
+
+
+def take_terminal(slave):
+    """It becomes the controlling terminal of the process, in a session of its own."""
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
