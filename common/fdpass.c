@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The control buffer has room for FDPASS_MAX descriptors and no more, so that a peer cannot fill
- * this process's table: what does not fit never arrives. Whatever arrives is in *ret_fds, none is
- * lost.
- */
+/* Whatever arrives is in *ret_fds, none is lost. */
 #include "common/fdpass.h"
 
 #include <assert.h>
@@ -15,18 +11,14 @@
 /* A union, because control data must be aligned as struct cmsghdr is. */
 union control {
     struct cmsghdr alignment;
-    char bytes[CMSG_SPACE(sizeof(int) * FDPASS_MAX)];
+    char bytes[CMSG_SPACE(sizeof(int) * FDPASS_RECEIVE_MAX)];
 };
-
-/* The kernel fills padding with descriptors too (an odd FDPASS_MAX would get one more). */
-_Static_assert(CMSG_SPACE(sizeof(int) * FDPASS_MAX) == CMSG_LEN(sizeof(int) * FDPASS_MAX),
-               "no room for a descriptor beyond FDPASS_MAX");
 
 static void attach(struct msghdr *message, union control *control, const int *fds, size_t count)
 {
     const size_t bytes = count * sizeof(*fds);
 
-    memset(control, 0, sizeof(*control));
+    memset(control, 0, CMSG_SPACE(bytes));
     message->msg_control = control->bytes;
     message->msg_controllen = CMSG_SPACE(bytes);
 
@@ -77,11 +69,15 @@ static void lift(struct fdpass *fds)
 
 static void collect(struct msghdr *message, struct fdpass *fds)
 {
+    fds->count = 0;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
          header = CMSG_NXTHDR(message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
             continue;
-        const size_t bytes = header->cmsg_len - CMSG_LEN(0);
+        size_t bytes = header->cmsg_len - CMSG_LEN(0);
+        /* The kernel fills padding with one more, if there are more. */
+        if (bytes > sizeof(fds->fds) - fds->count * sizeof(int))
+            bytes = sizeof(fds->fds) - fds->count * sizeof(int);
         memcpy(fds->fds + fds->count, CMSG_DATA(header), bytes);
         fds->count += bytes / sizeof(int);
     }
@@ -93,7 +89,6 @@ ssize_t fdpass_receive(int socket, struct msghdr *message, int flags, struct fdp
 {
     struct msghdr local = *message;
     union control control;
-    struct fdpass fds = {.count = 0};
     ssize_t received;
 
     local.msg_control = control.bytes;
@@ -103,8 +98,7 @@ ssize_t fdpass_receive(int socket, struct msghdr *message, int flags, struct fdp
     } while (received < 0 && errno == EINTR);
     if (received < 0)
         return -errno;
-    collect(&local, &fds);
+    collect(&local, ret_fds);
     message->msg_flags = local.msg_flags;
-    *ret_fds = fds;
     return received;
 }

@@ -10,13 +10,18 @@
 #include <sys/types.h>
 
 enum {
-    FDPASS_MAX = 4, /* descriptors that fit in one message's control data; the kernel drops more */
+    FDPASS_MAX = 4, /* descriptors that go with one message */
+    /* What a peer can send with one: SCM_MAX_FD of the kernel (include/net/scm.h). All are
+     * received, because the kernel would close here and now what does not fit, and the last close
+     * of a socket that lingers (SO_LINGER) or of a file on FUSE can block for as long as its owner
+     * likes. */
+    FDPASS_RECEIVE_MAX = 253,
 };
 
 struct fdpass {
-    int fds[FDPASS_MAX];
+    int fds[FDPASS_RECEIVE_MAX];
     size_t count;
-    int truncated; /* the peer sent more: the kernel has closed those that did not fit */
+    int truncated; /* some did not arrive: this process has no room for more descriptors */
 };
 
 /* sendmsg(2) of `message` with `fd` (or none if -1) attached; MSG_NOSIGNAL is added to `flags`.

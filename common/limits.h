@@ -67,6 +67,9 @@ enum {
     HELPER_PER_DEVICE = 2,
     HELPER_PER_CONNECTION = 2,
     HELPER_PER_UID = 128,
+    /* Descriptors of a user that wait to be closed, which takes as long as what they are on likes:
+       beyond, no connection and no descriptor of that user is taken. */
+    CLOSING_PER_UID_MAX = 512,
     HELPER_IDLE_MS = 10000,
 
     /* How often the size of what is open is looked at, and how many such looks, which may hang, a

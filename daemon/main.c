@@ -16,6 +16,7 @@
 #include "common/container.h"
 #include "common/standard.h"
 #include "daemon/base/log.h"
+#include "daemon/base/privileges.h"
 #include "daemon/base/sigbus.h"
 #include "daemon/base/system.h"
 #include "daemon/config.h"
@@ -328,6 +329,12 @@ static void check_system(struct config *config)
                      "no memory can be shared with clients (memfd_create); they use the socket",
                      error);
     }
+    if (!privileges_can_lower())
+        tell_refusal(
+            "privileges-lent",
+            "the blocks that a file system reserves for root are lent to clients (setfsuid "
+            "needs CAP_SETUID)",
+            -EPERM);
     error = system_check_pwritev2();
     if (error < 0)
         tell_refusal("pwritev2-unavailable", "pwritev2 is refused; FUA is a write and then a sync",
@@ -424,6 +431,7 @@ int main(int argc, char **argv)
     log_init(process.config.log_level);
     signals_ignore_harmless();
     raise_descriptor_limit();
+    privileges_drop();
 
     int code = take_places(&process);
     if (code != 0)

@@ -8,6 +8,7 @@
 #define BLKD_DAEMON_BASE_USER_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <uthash.h>
@@ -19,9 +20,11 @@ struct user {
     unsigned int references;
     unsigned int connections;
     unsigned int sessions;
-    unsigned int locks;    /* held and waited for */
-    unsigned int pieces;   /* of memory shared with its clients */
-    uint64_t memory_bytes; /* of all of them */
+    unsigned int locks;         /* held and waited for */
+    atomic_uint advisory_locks; /* held by those who may only read (lock/lock.h) */
+    atomic_uint closing;        /* descriptors that wait to be closed (link/disposal.h) */
+    unsigned int pieces;        /* of memory shared with its clients */
+    uint64_t memory_bytes;      /* of all of them */
     struct helper_share helper_share;
     struct helper_share look_share; /* looks that nobody waits for (device/size_check.h) */
     UT_hash_handle hh;

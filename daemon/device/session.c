@@ -48,6 +48,10 @@ struct session *session_new(struct device *device, const struct session_client *
     drain_gate_init(&session->transfers);
     session->losses.range = LOCK_NOTHING;
     lock_owner_init(&session->lock, client->party);
+    /* Whoever may only read would stop the owner's writes (contract L9). Root may write always. */
+    if (client->user != NULL)
+        lock_owner_belongs(&session->lock, &client->user->advisory_locks,
+                           !read_write && client->user->uid != 0);
     return session;
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "common/limits.h"
+#include "daemon/base/privileges.h"
 
 static struct helper_pool *pool;
 
@@ -54,6 +55,7 @@ ssize_t engine_transfer(const struct engine_io *io)
 {
     ssize_t result;
 
+    privileges_lend_none();
     do
         result = transfer_once(io);
     while (result == -EINTR);

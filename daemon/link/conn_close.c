@@ -2,10 +2,8 @@
 /* How a connection ends: at its client's wish, for a mistake of the client's, or with the daemon.
  */
 #include <errno.h>
-#include <linux/sockios.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,17 +36,14 @@ static void conn_drop_outgoing(struct conn *conn)
     conn->out.sent_bytes = 0;
 }
 
-/* Bytes that were never received may carry descriptors, and closing the last one of a file can
- * block: then the peer is told now, and the socket is closed where that harms nobody. */
 static void conn_close_socket(struct conn *conn)
 {
-    int unread = 0;
     int fd = TAKE_FD(conn->fd);
-    if (ioctl(fd, SIOCINQ, &unread) < 0 || unread == 0) {
+    if (disposal_closes_at_once(fd)) {
         (void)close(fd);
         return;
     }
-    (void)shutdown(fd, SHUT_RDWR);
+    (void)shutdown(fd, SHUT_RDWR); /* the peer is told now */
     disposal_descriptor(conn->worker, conn->user, fd);
 }
 

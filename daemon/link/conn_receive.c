@@ -293,6 +293,15 @@ static void conn_take_descriptors(struct conn *conn, struct fdpass *fds)
         conn_refuse(conn, -EPROTO, "a request came with more than one file descriptor");
 }
 
+/* Its files do not close as fast as it sends others. */
+static void conn_check_crowd(struct conn *conn, const struct fdpass *fds)
+{
+    if (fds->count > 0 && conn->state != CONN_CLOSING && disposal_is_crowded(conn->user))
+        conn_refuse(conn, -EDQUOT,
+                    "%u files of this user wait to be closed, and what they are on does not answer",
+                    atomic_load(&conn->user->closing));
+}
+
 /* Counts what went directly to the payload that was under way. */
 static size_t conn_continue_payload(struct conn *conn, size_t got)
 {
@@ -344,6 +353,7 @@ static bool conn_receive(struct conn *conn)
         return false;
     }
     conn_take_descriptors(conn, &fds);
+    conn_check_crowd(conn, &fds);
     if (conn->state == CONN_CLOSING)
         return false;
 

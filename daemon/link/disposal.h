@@ -6,7 +6,11 @@
 #ifndef BLKD_DAEMON_LINK_DISPOSAL_H
 #define BLKD_DAEMON_LINK_DISPOSAL_H
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 struct backend;
+struct server;
 struct user;
 struct worker;
 
@@ -14,6 +18,18 @@ struct worker;
 
 /* A peer's descriptor. */
 void disposal_descriptor(struct worker *worker, struct user *user, int fd);
+
+/* Bytes that were never received may carry descriptors, and closing the last one of a file can
+ * block. Nothing more is received from the socket; whether it can be closed at once. */
+bool disposal_closes_at_once(int fd);
+
+/* A socket that got no connection: closed at once if it may, else when a helper thread is free.
+ * Any thread. */
+void disposal_socket(struct server *server, uid_t uid, int fd);
+
+/* Whether so much of the user's waits to be closed that no more of it is taken. Not of root's: root
+ * gets in always. Any thread. */
+bool disposal_is_crowded(const struct user *user);
 
 /* A backend that no device has. Takes NULL. */
 void disposal_backend(struct worker *worker, struct user *user, struct backend *backend);

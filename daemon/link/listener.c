@@ -16,6 +16,7 @@
 #include "common/status.h"
 #include "daemon/base/log.h"
 #include "daemon/link/conn.h"
+#include "daemon/link/disposal.h"
 
 enum {
     LISTENER_BACKLOG = 4096,
@@ -119,7 +120,8 @@ int listener_open(struct listener *listener, const char *path, int passed_fd,
 
 /* Refused before it has a connection: the reason is sent if the socket takes it, which a new one
  * does. */
-static void listener_refuse(int fd, const struct peer *peer, int error, const char *reason)
+static void listener_refuse(struct listener *listener, int fd, const struct peer *peer, int error,
+                            const char *reason)
 {
     struct log_line line;
     log_begin(&line, LOG_LEVEL_WARNING, "connection-refused");
@@ -136,7 +138,7 @@ static void listener_refuse(int fd, const struct peer *peer, int error, const ch
         (void)send(fd, outgoing->head, outgoing->head_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
         outgoing->release(outgoing);
     }
-    (void)close(fd);
+    disposal_socket(listener->server, peer->uid, fd);
 }
 
 static int listener_admit(struct server *server, struct user *user, const char **ret_reason)
@@ -147,6 +149,10 @@ static int listener_admit(struct server *server, struct user *user, const char *
     }
     if (atomic_load(&server->connections) >= server->limits.connections) {
         *ret_reason = "the limit on connections is reached ([limits] connections in blkd.conf)";
+        return -EDQUOT;
+    }
+    if (disposal_is_crowded(user)) {
+        *ret_reason = "too many files of this user wait to be closed, and do not";
         return -EDQUOT;
     }
     *ret_reason =
@@ -161,10 +167,13 @@ static void listener_take(struct listener *listener, int fd)
     struct conn *conn = NULL;
     const char *reason = NULL;
     int size = LISTENER_SEND_BUFFER;
+    int on = 1;
 
+    /* Or else the kernel closes descriptors beside out-of-band bytes when it skips those. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
     int error = peer_get(fd, &peer);
     if (error < 0) {
-        listener_refuse(fd, &peer, error, "cannot get the credentials of the client");
+        listener_refuse(listener, fd, &peer, error, "cannot get the credentials of the client");
         return;
     }
     /* As root beyond wmem_max (socket(7)): a large read's reply leaves in fewer pieces. */
@@ -183,7 +192,7 @@ static void listener_take(struct listener *listener, int fd)
     }
     if (error < 0) {
         (void)user_unref(&server->users, user);
-        listener_refuse(fd, &peer, error, reason);
+        listener_refuse(listener, fd, &peer, error, reason);
         return;
     }
     listener->next_worker = (listener->next_worker + 1) % server->worker_count;

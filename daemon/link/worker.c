@@ -12,6 +12,7 @@
 #include "common/limits.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
+#include "daemon/base/privileges.h"
 #include "daemon/base/sigbus.h"
 #include "daemon/base/thread.h"
 #include "daemon/device/size_check.h"
@@ -379,6 +380,7 @@ static void worker_round(struct worker *worker)
 static void *worker_run(void *user_data)
 {
     struct worker *worker = user_data;
+    privileges_lend_none();
     worker_pin_state(worker);
     worker_end_round(worker);
     while (!worker_is_done(worker))

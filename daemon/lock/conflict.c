@@ -16,33 +16,39 @@ static void counts_move(struct lock_counts *counts, const struct lock_counts *by
     counts->all += sign * by->all;
     counts->exclusive += sign * by->exclusive;
     counts->isolating += sign * by->isolating;
+    counts->advisory += sign * by->advisory;
 }
 
 /* A held lock comes (1) or goes (-1). */
-static void count(struct lock_table *table, enum lock_mode mode, bool isolates, int sign)
+static void count(struct lock_table *table, const struct lock *lock, enum lock_mode mode,
+                  bool isolates, int sign)
 {
     const struct lock_counts one = {
         .all = mode != LOCK_NONE,
         .exclusive = mode == LOCK_EXCLUSIVE,
-        .isolating = isolates,
+        .isolating = isolates && !lock->owner->advisory,
+        .advisory = mode != LOCK_NONE && lock->owner->advisory,
     };
 
     counts_move(&table->held, &one, sign);
     for (unsigned int i = 0; i < table->related_count; i++)
         counts_move(&table->related[i]->related_held, &one, sign);
+    if (one.advisory > 0 && lock->owner->principal != NULL)
+        (void)atomic_fetch_add(lock->owner->principal, (unsigned int)sign);
 }
 
 void lock_gate_set(struct lock *lock, enum lock_mode mode, bool isolates)
 {
     struct lock_table *table = lock->table;
+    struct lock_tree *tree = lock->owner->advisory ? &table->advisory_tree : &table->held_tree;
 
     if (lock->held != LOCK_NONE)
-        count(table, lock->held, lock->held_span.strong, -1);
-    count(table, mode, isolates, 1);
+        count(table, lock, lock->held, lock->held_span.strong, -1);
+    count(table, lock, mode, isolates, 1);
     if (mode == LOCK_NONE)
-        lock_tree_remove(&table->held_tree, &lock->held_span);
+        lock_tree_remove(tree, &lock->held_span);
     else if (lock->held == LOCK_NONE)
-        lock_tree_add(&table->held_tree, &lock->held_span, lock, lock->order, isolates);
+        lock_tree_add(tree, &lock->held_span, lock, lock->order, isolates);
     else
         lock_tree_set_strong(&lock->held_span, isolates);
     lock->held = mode;
@@ -124,14 +130,39 @@ int lock_may_read(const struct lock_table *table, const struct lock_owner *owner
     return pass(table, owner, range, LOCK_KIND_STRONG, table->related_held.isolating, ret_blocker);
 }
 
+/* An advisory lock of another owner of the same principal. Who has none anywhere does not look for
+ * it among the many that others may have. */
+static const struct lock *find_own_advisory(const struct lock_table *table,
+                                            const struct lock_owner *owner, struct lock_range range)
+{
+    struct lock_walk walk = {.range = range, .kind = LOCK_KIND_ALL, .rank_last = UINT64_MAX};
+    const struct lock_span *span = NULL;
+
+    if (table->held.advisory == 0 || owner->principal == NULL || atomic_load(owner->principal) == 0)
+        return NULL;
+    lock_walk_start(&walk, &table->advisory_tree);
+    while ((span = lock_walk_next(&walk)) != NULL) {
+        if (span->lock->owner != owner && span->lock->owner->principal == owner->principal)
+            return span->lock;
+    }
+    return NULL;
+}
+
 int lock_may_change(const struct lock_table *table, const struct lock_owner *owner,
                     struct lock_range range, const struct lock **ret_blocker)
 {
+    int related = table->related_held.all - table->related_held.advisory;
+
     if (owner->stale)
         return -ESTALE;
-    if (table->held.all == 0 && table->related_held.all == 0)
+    if (table->held.all == 0 && related == 0)
         return 0;
-    return pass(table, owner, range, LOCK_KIND_ALL, table->related_held.all, ret_blocker);
+    const struct lock *blocker = find_own_advisory(table, owner, range);
+    if (blocker == NULL)
+        return pass(table, owner, range, LOCK_KIND_ALL, related, ret_blocker);
+    if (ret_blocker != NULL)
+        *ret_blocker = blocker;
+    return -EBUSY;
 }
 
 enum lock_mode lock_table_held(const struct lock_table *table)

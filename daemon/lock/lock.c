@@ -29,6 +29,12 @@ void lock_party_init(struct lock_party *party)
     TAILQ_INIT(&party->possessions);
 }
 
+void lock_owner_belongs(struct lock_owner *owner, atomic_uint *principal, bool advisory)
+{
+    owner->principal = principal;
+    owner->advisory = advisory;
+}
+
 void lock_owner_init(struct lock_owner *owner, struct lock_party *party)
 {
     *owner = (struct lock_owner){.party = party};

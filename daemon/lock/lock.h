@@ -18,6 +18,10 @@
  * devices that share bytes (a partition and its disk) are *related*: a lock on one conflicts with
  * each lock on the other, whatever the ranges.
  *
+ * Advisory locks (L9). An owner who may only read, and is not root, stands in the way of requests
+ * for locks as anybody does. But what it holds keeps only owners of its own principal (its user)
+ * from reading and changing; others who ask for no lock never notice it.
+ *
  * Deadlock (L7). Owners belong to a party (a connection). A request that would have to wait is
  * refused when its owner would then wait, along any number of others, for itself. An owner that
  * waits keeps what it has, and what its party has on other tables; owners of one party on one table
@@ -33,6 +37,7 @@
 
 #include "daemon/lock/tree.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -69,8 +74,12 @@ struct lock_party {
  * space's mutex, except `stale`. */
 struct lock_owner {
     struct lock_party *party; /* constant */
-    struct lock_list locks;   /* of any phase, in the order they were made; owner_link */
-    uint64_t visit;           /* the search that has seen it */
+    /* Constant: stands for the user whose owners keep each other out by advisory locks too, and
+     * counts how many such locks they hold, on all tables. NULL: it is alone. */
+    atomic_uint *principal;
+    bool advisory;          /* constant: its locks are */
+    struct lock_list locks; /* of any phase, in the order they were made; owner_link */
+    uint64_t visit;         /* the search that has seen it */
     STAILQ_ENTRY(lock_owner) visit_link;
     bool stale; /* under the device's mutex: a lock of it was broken, and it has not taken notice
                    (lock_forgive): its writes are refused with -ESTALE */
@@ -111,6 +120,7 @@ struct lock_counts {
     int all;
     int exclusive;
     int isolating;
+    int advisory; /* not among the isolating */
 };
 
 /* The locks of one device; embedded in it. Each part has its rule at its top. */
@@ -124,6 +134,7 @@ struct lock_table {
 
     /* The module's own. Written by GATE calls only, so that either mutex is enough to read it. */
     struct lock_tree held_tree;
+    struct lock_tree advisory_tree; /* held ones that are */
     struct lock_counts held;
     struct lock_counts related_held; /* of all related tables together */
 
@@ -145,6 +156,8 @@ struct lock_space {
 void lock_space_init(struct lock_space *space);
 void lock_party_init(struct lock_party *party);
 void lock_owner_init(struct lock_owner *owner, struct lock_party *party);
+/* Before it asks for locks. The principal outlasts its owners. */
+void lock_owner_belongs(struct lock_owner *owner, atomic_uint *principal, bool advisory);
 void lock_table_init(struct lock_table *table, struct lock_space *space);
 
 /* The two devices share bytes from now on (GATE, for both). 0, or -EDQUOT: too many relations.
@@ -209,7 +222,8 @@ void lock_forgive(struct lock_owner *owner);
 /* May the owner read or change these bytes now? 0; -EBUSY: another's lock stands in the way
  * (*ret_blocker, may be NULL; NULL in it if the lock is on a related device); -ESTALE (changes
  * only). An owner without a lock may change what nobody else has locked; a shared lock of another
- * is in the way of changes, and of reads only an isolating one is. Under the device's mutex. */
+ * is in the way of changes, and of reads only an isolating one is. An advisory lock is in the way
+ * of its own principal's changes only. Under the device's mutex. */
 int lock_may_read(const struct lock_table *table, const struct lock_owner *owner,
                   struct lock_range range, const struct lock **ret_blocker);
 int lock_may_change(const struct lock_table *table, const struct lock_owner *owner,

@@ -11,6 +11,7 @@
 
 #include "common/devprobe.h"
 #include "common/range.h"
+#include "daemon/base/privileges.h"
 #include "daemon/storage/outside/outside.h"
 #include "daemon/storage/posix/posix.h"
 
@@ -50,13 +51,21 @@ int posix_do_sync(struct posix *posix, const struct io *io)
     return posix_has_no_sync(posix, error) ? 0 : error;
 }
 
-int posix_do_resize(struct posix *posix, const struct io *io)
+static int posix_truncate(int fd, uint64_t size_bytes)
 {
-    while (ftruncate(posix->data_fd, (off_t)io->value) < 0) {
+    while (ftruncate(fd, (off_t)size_bytes) < 0) {
         if (errno != EINTR)
             return -errno;
     }
     return 0;
+}
+
+int posix_do_resize(struct posix *posix, const struct io *io)
+{
+    privileges_lower();
+    int error = posix_truncate(posix->data_fd, io->value);
+    privileges_restore();
+    return error;
 }
 
 /* Like lseek, but what is past the last data or hole is at the device's end, and a file system

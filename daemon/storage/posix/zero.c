@@ -13,6 +13,7 @@
 
 #include "common/cleanup.h"
 #include "common/limits.h"
+#include "daemon/base/privileges.h"
 #include "daemon/storage/posix/posix.h"
 
 enum { ZERO_ALIGN = 4096 };
@@ -82,7 +83,9 @@ static int zero_range(struct posix *posix, const struct io *io)
 
 int posix_do_zero(struct posix *posix, struct io *io)
 {
+    privileges_lower();
     int error = zero_range(posix, io);
+    privileges_restore();
     if (error < 0 || !io->fua)
         return error;
     error = posix->calls->sync(posix->cursor_fd);

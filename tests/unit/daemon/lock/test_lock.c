@@ -370,10 +370,58 @@ START_TEST(misuse_aborts)
 }
 END_TEST
 
+/* Contract L9: who may only read cannot stop those who may write. */
+START_TEST(advisory_lock_keeps_out_its_own_user_only)
+{
+    static atomic_uint user, other_user;
+    const struct lock *blocker = NULL;
+    enum lock_mode mode = _i == 0 ? LOCK_SHARED : LOCK_EXCLUSIVE;
+
+    lock_owner_belongs(&a, &user, true);
+    lock_owner_belongs(&a2, &user, false);
+    lock_owner_belongs(&b, &other_user, false);
+    ck_assert_int_eq(
+        lock_request(&table, &one, &a, bytes(100, 199), mode, mode == LOCK_EXCLUSIVE, false, NULL),
+        LOCK_GRANTED);
+    lock_hold(&one);
+    ck_assert_uint_eq(user, 1);
+    ck_assert_int_eq(lock_may_change(&table, &b, LOCK_WHOLE, NULL), 0);
+    ck_assert_int_eq(lock_may_read(&table, &b, LOCK_WHOLE, NULL), 0);
+    ck_assert_int_eq(lock_may_change(&table, &c, LOCK_WHOLE, NULL), 0);
+    ck_assert_int_eq(lock_may_change(&table, &a, LOCK_WHOLE, NULL), 0);
+    ck_assert_int_eq(lock_may_change(&table, &a2, bytes(150, 150), &blocker), -EBUSY);
+    ck_assert_ptr_eq(blocker, &one);
+    ck_assert_int_eq(lock_may_change(&table, &a2, bytes(200, 300), NULL), 0);
+    /* Who asks for a lock is refused as ever; who has one is in the way of the reader's user. */
+    ck_assert_int_eq(lock_request(&table, &two, &b, LOCK_WHOLE, LOCK_EXCLUSIVE, false, false, NULL),
+                     LOCK_BUSY);
+    lock_release(&one, &woken);
+    ck_assert_uint_eq(user, 0);
+    ck_assert_int_eq(lock_may_change(&table, &a2, LOCK_WHOLE, NULL), 0);
+    take(&two, &b, LOCK_WHOLE, LOCK_SHARED);
+    ck_assert_int_eq(lock_may_change(&table, &a2, LOCK_WHOLE, NULL), -EBUSY);
+}
+END_TEST
+
+START_TEST(advisory_lock_on_a_related_device_is_in_nobodys_way)
+{
+    static atomic_uint user;
+
+    lock_owner_belongs(&on_partition, &user, true);
+    ck_assert_int_eq(lock_relate(&disk, &partition), 0);
+    take_on(&partition, &one, &on_partition, LOCK_WHOLE, LOCK_SHARED);
+    ck_assert_int_eq(lock_may_change(&disk, &on_disk, LOCK_WHOLE, NULL), 0);
+    lock_release(&one, &woken);
+    lock_unrelate(&partition);
+}
+END_TEST
+
 int main(void)
 {
     TCase *rules = tcase_create("rules");
 
+    tcase_add_loop_test(rules, advisory_lock_keeps_out_its_own_user_only, 0, 2);
+    tcase_add_test(rules, advisory_lock_on_a_related_device_is_in_nobodys_way);
     tcase_add_test(rules, nothing_is_locked_at_first);
     tcase_add_test(rules, reserved_keeps_requests_out_but_not_transfers);
     tcase_add_test(rules, refusal_leaves_no_trace);
