@@ -47,7 +47,9 @@ enum io_op {
                  out in afterwards, also when it fails */
     IO_DROP, /* the cache forgets what it has of the device: reads fetch it anew; -EBUSY: it did not
               */
-    IO_LOOK, /* `value` is how large the device is now, in bytes, whole sectors or not */
+    IO_REFRESH, /* the caches of block devices that share bytes with it, open or not, are written
+                   back and dropped, and its own is dropped, where it is clean */
+    IO_LOOK,    /* `value` is how large the device is now, in bytes, whole sectors or not */
 };
 
 struct io {

@@ -86,6 +86,12 @@ int outside_check_locks(const struct device_identity *identity, bool exclusive,
 int outside_find_related(const struct device_identity *identity,
                          struct device_identity related[BACKEND_RELATED_MAX], size_t *ret_count);
 
+/* Opens, reads nothing from, and closes again each block device that shares bytes with the device,
+ * with `found` between. What cannot be opened is passed over. Can block as open(2) of a block
+ * device does. 0 or a negative errno. */
+int outside_each_cache(const struct device_identity *identity, void (*found)(void *context, int fd),
+                       void *context);
+
 /* This process is about to claim the block device with O_EXCL, and does not any more: its own claim
  * is not somebody else's, and between the two calls nobody of this process asks after the device in
  * a way that a claim would fail by. outside_claim_begin can wait for who does. 0 or -ENOMEM. */
