@@ -120,8 +120,10 @@ static void gate_note_change(struct device *device, struct session *session, con
         sync_changed(&device->sync.ledger, &session->unsynced, now_ms);
     if (session->asked.sync != SESSION_SYNC_NONE)
         device->sync.at_close = true;
-    if (result < 0 && io->sync_failed)
+    if (result < 0 && io->sync_failed) {
+        session->failure_told = true; /* by the answer */
         flush_fail(device, &session->client.loop->base, result);
+    }
 }
 
 void gate_end(struct device *device, struct session *session, const struct io *io,

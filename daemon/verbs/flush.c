@@ -17,8 +17,10 @@ static void flush_count(struct session *session, int result)
 {
     pthread_mutex_lock(&session->device->mutex);
     session->stats.flushes++;
-    if (result < 0)
+    if (result < 0) {
         session->stats.errors++;
+        session->failure_told = true;
+    }
     pthread_mutex_unlock(&session->device->mutex);
 }
 
