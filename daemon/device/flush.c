@@ -3,6 +3,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "common/container.h"
 #include "daemon/base/clock.h"
@@ -10,9 +12,28 @@
 #include "daemon/device/device.h"
 #include "daemon/device/hold.h"
 #include "daemon/device/notify.h"
+#include "daemon/storage/outside/outside.h"
 
 static void on_synced(struct io *io, int result);
 static int flush_step(struct flush *flush);
+
+/* A copy of a file system has the keys of the original's files (contract L8). */
+static void flush_find_doubt(struct device *device, const struct state_failure *failure)
+{
+    struct log_line line;
+    if (!outside_places_differ(failure->place, device->place.text) ||
+        asprintf(&device->sync.doubt,
+                 "the mark of the failure may belong to a copy of the file system: it was made on "
+                 "%s (device %.*s, on other storage than now): if this is not the one that failed, "
+                 "recover it",
+                 failure->path, (int)strcspn(failure->place, " "), failure->place) < 0)
+        return;
+    log_begin(&line, LOG_LEVEL_WARNING, "mark-in-doubt");
+    log_number(&line, "device", device->number);
+    log_text(&line, "path", device->path);
+    log_text(&line, "message", device->sync.doubt);
+    log_end(&line);
+}
 
 void flush_init(struct device *device)
 {
@@ -23,6 +44,7 @@ void flush_init(struct device *device)
         return;
     sync_init_failed(&device->sync.ledger, failure.error, failure.unix_ms);
     device->sync.mark_kept = true;
+    flush_find_doubt(device, &failure);
 }
 
 static void flush_start_sync(struct device *device, struct io_loop *loop,
@@ -100,6 +122,7 @@ static void on_mark_run(struct helper_job *job)
     struct state_failure failure = {.error = device->sync.ledger.failed,
                                     .unix_ms = device->sync.ledger.failed_ms};
     pthread_mutex_unlock(&device->mutex);
+    (void)snprintf(failure.place, sizeof(failure.place), "%s", device->place.text);
     int error =
         state_put_failure(device->commons->state, &device->key, device->path, &failure, message);
     if (error < 0)

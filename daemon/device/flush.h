@@ -45,6 +45,7 @@ struct flushing {
     bool inherited;    /* it failed because one that shares bytes with it did */
     struct io io;      /* the sync that runs */
     uint64_t began_ns; /* when that was */
+    char *doubt;       /* constant: that the mark it was opened with may be another's; or NULL */
     bool mark_kept;    /* the failure's mark is in the state directory */
     struct loop *mark_loop; /* NULL: no mark is on its way or there by this daemon */
     struct helper_job mark_job;

@@ -38,14 +38,22 @@ static int gate_refuse_lock(int error, const struct lock *blocker, struct gate_r
     return error;
 }
 
+static int gate_refuse_failed(const struct device *device, struct gate_refusal *refusal)
+{
+    const char *doubt = device->sync.doubt;
+    (void)snprintf(refusal->text, sizeof(refusal->text),
+                   "the device has failed: an earlier sync failed and data may be lost; nothing is "
+                   "written until it is recovered (blkd-cli recover)%s%s",
+                   doubt != NULL ? "; " : "", doubt != NULL ? doubt : "");
+    return -EIO;
+}
+
 int gate_may_change(const struct device *device, const struct session *session,
                     struct lock_range range, struct gate_refusal *refusal)
 {
     const struct lock *blocker = NULL;
     if (device->sync.ledger.failed != 0)
-        return gate_refuse(refusal, -EIO,
-                           "the device has failed: an earlier sync failed and data may be lost; "
-                           "nothing is written until it is recovered (blkd-cli recover)");
+        return gate_refuse_failed(device, refusal);
     int error = lock_may_change(&device->locks, &session->lock, range, &blocker);
     return error < 0 ? gate_refuse_lock(error, blocker, refusal) : 0;
 }

@@ -115,4 +115,11 @@ bool outside_is_volatile(int fd, const struct device_identity *identity);
  */
 void outside_key(int fd, const struct device_identity *identity, struct backend_key *ret_key);
 
+/* What lies where the device is. Empty where the key can be no other's: of block devices, and where
+ * the file system lies on none. Can block as outside_key does. */
+void outside_place(const struct device_identity *identity, struct backend_place *ret_place);
+
+/* Whether two places differ for certain. Disk sequence numbers say nothing across a boot. */
+bool outside_places_differ(const char *one, const char *other);
+
 #endif
