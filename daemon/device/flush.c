@@ -189,6 +189,11 @@ void flush_fail(struct device *device, struct loop *loop, int error)
     flush_fail_for(device, NULL, loop, error);
 }
 
+void flush_changed_late(struct device *device, struct loop *loop)
+{
+    flush_fail_related(device, loop);
+}
+
 bool flush_await_mark(struct device *device, struct flush *wait)
 {
     pthread_mutex_lock(&device->mutex);

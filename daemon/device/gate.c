@@ -142,5 +142,8 @@ void gate_end(struct device *device, struct session *session, const struct io *i
     if (io->op != IO_READ)
         gate_note_change(device, session, io, result);
     gate_leave(device, session, ticket);
+    bool late = io->op != IO_READ && device->sync.ledger.failed != 0;
     pthread_mutex_unlock(&device->mutex);
+    if (late)
+        flush_changed_late(device, &session->client.loop->base);
 }
