@@ -194,9 +194,10 @@ class FailedPartition(RelatedTest):
         self.flush(disk)
         self.write_too_much(*part)
         self.assert_failed("EIO", disk[0].flush, disk[1])
-        for client, session in (disk, part):
+        for client, _ in (disk, part):
             client.wait_event("sync_failed")
-            client.close_session(session)
+        disk[0].close_session(disk[1])
+        self.assert_failed("EIO", part[0].close_session, part[1])  # its changes are lost (S7)
         self.run_tool("mount", "-o", f"remount,size={128 * MIB}", self.room)
         client = self.client()
         for path in (self.path, self.part):
