@@ -420,7 +420,8 @@ BLKD_API int blkd_open_fd(struct blkd *connection, int fd, const struct blkd_con
                           struct blkd_device **ret_device);
 
 /*
- * Closes a device and frees its handle. Cannot fail.
+ * Closes a device and frees its handle. The device is closed and the handle freed whatever the
+ * result is: never close it again.
  *
  *   device   may be NULL
  *
@@ -431,8 +432,17 @@ BLKD_API int blkd_open_fd(struct blkd *connection, int fd, const struct blkd_con
  * Blocks until the daemon has closed the session, but not until data is on stable storage (S7): to
  * be sure of that, call blkd_flush first. Inside a callback of the same connection it returns at
  * once and the device closes in the background. In the child of a fork it does nothing.
+ *
+ * Returns 0, or tells what was wrong at the end:
+ *
+ *   an errno of the device   a sync of the device failed, acknowledged changes of this session may
+ *                            be lost, and no flush or FUA change of the session has returned that
+ *                            yet (S5, S7). A failure that is found later, by the sync that follows
+ *                            the last close, is told to the next opener only.
+ *   -EBADF                   the session had been evicted
+ *   -ENOTCONN                the connection was lost before
  */
-BLKD_API void blkd_close(struct blkd_device *device);
+BLKD_API int blkd_close(struct blkd_device *device);
 
 /* Asks the daemon for the current settings and state of a session. Blocks for a round trip. */
 BLKD_API int blkd_get_info(struct blkd_device *device, struct blkd_info *ret_info);
@@ -753,8 +763,7 @@ BLKD_API int blkd_open_fd_async(struct blkd *connection, int fd, const struct bl
 /*
  * blkd_close without blocking. The handle must not be used after the function has returned 0.
  *
- *   callback   may be NULL. Its result tells whether the daemon closed the session: 0, -ENOTCONN,
- *              or -EBADF (it had been evicted). The handle is freed in any case.
+ *   callback   may be NULL. Its result is that of blkd_close. The handle is freed in any case.
  *
  *   -EBADF     the device is already being closed
  */

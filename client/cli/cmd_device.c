@@ -72,6 +72,8 @@ int cmd_resize(struct cli *cli)
     if (code != CLI_OK)
         return code;
     error = blkd_resize(target.device, size_sectors);
+    if (!error)
+        error = target_close_changed(&target);
     if (error)
         return report_library(cli, error);
     return result_print(
@@ -160,6 +162,8 @@ int cmd_discard(struct cli *cli)
     if (code != CLI_OK)
         return code;
     error = blkd_discard(target.device, sector, count_sectors);
+    if (!error)
+        error = target_close_changed(&target);
     if (error)
         return report_library(cli, error);
     return device_print_extent(cli, "discard", &target, sector, count_sectors);
@@ -177,6 +181,8 @@ int cmd_zero(struct cli *cli)
         return code;
     error = blkd_write_zeroes(target.device, sector, count_sectors,
                               cli->options.fua ? BLKD_WRITE_FUA : 0);
+    if (!error)
+        error = target_close_changed(&target);
     if (error)
         return report_library(cli, error);
     return device_print_extent(cli, "zero", &target, sector, count_sectors);

@@ -360,6 +360,13 @@ static int writer_flush(struct writer *writer)
                           writer->written_bytes);
 }
 
+static int writer_close(struct writer *writer)
+{
+    int error = target_close_changed(&writer->target);
+
+    return error ? report_library(writer->cli, error) : CLI_OK;
+}
+
 int cmd_write(struct cli *cli)
 {
     CLEANUP(writer_deinit) struct writer writer = {.cli = cli, .input = -1};
@@ -369,6 +376,8 @@ int cmd_write(struct cli *cli)
         code = writer_copy(&writer);
     if (code == CLI_OK && cli->options.flush)
         code = writer_flush(&writer);
+    if (code == CLI_OK)
+        code = writer_close(&writer);
     if (code != CLI_OK)
         return code;
     return result_print(cli, "write", writer.target.config->path,

@@ -102,6 +102,14 @@ void target_close(struct target *target)
     *target = (struct target){0};
 }
 
+int target_close_changed(struct target *target)
+{
+    int error = blkd_close(target->device);
+
+    target->device = NULL;
+    return error;
+}
+
 uint64_t target_size_bytes(const struct target *target)
 {
     return target->info.size_sectors * target->info.sector_size;

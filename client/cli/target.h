@@ -31,6 +31,9 @@ int target_open_unlocked(struct cli *cli, enum blkd_access access, struct target
 /* Closes what is open; NULL members are fine. */
 void target_close(struct target *target);
 
+/* Closes the device after it was changed; the rest stays. 0, or what blkd_close says. */
+int target_close_changed(struct target *target);
+
 uint64_t target_size_bytes(const struct target *target);
 
 /* The same bytes, whatever their names: two nodes of one block device are the same. */

@@ -22,6 +22,7 @@ static void device_init(struct device *device, const struct backend_info *info)
     STAILQ_INIT(&device->registration.waiting);
     device->identity = info->identity;
     device_state_key(&info->key, &device->key);
+    device->place = info->place;
     device->kind = info->kind;
     device->direct = info->direct;
     device->volatile_storage = info->volatile_storage;
@@ -42,6 +43,7 @@ static void device_free_parts(struct device *device)
     flush_deinit(device);
     guard_deinit(&device->guard);
     relations_deinit(&device->relations);
+    free(device->sync.doubt);
     free(device->path);
     free(device);
 }

@@ -66,6 +66,7 @@ struct device {
     struct commons *commons;
     struct device_identity identity;
     struct state_key key; /* how it is remembered across restarts */
+    struct backend_place place;
     uint64_t number;
     char *path; /* the name it was first opened by */
     enum device_kind kind;

@@ -3,6 +3,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "common/container.h"
 #include "daemon/base/clock.h"
@@ -10,8 +12,28 @@
 #include "daemon/device/device.h"
 #include "daemon/device/hold.h"
 #include "daemon/device/notify.h"
+#include "daemon/storage/outside/outside.h"
 
 static void on_synced(struct io *io, int result);
+static int flush_step(struct flush *flush);
+
+/* A copy of a file system has the keys of the original's files (contract L8). */
+static void flush_find_doubt(struct device *device, const struct state_failure *failure)
+{
+    struct log_line line;
+    if (!outside_places_differ(failure->place, device->place.text) ||
+        asprintf(&device->sync.doubt,
+                 "the mark of the failure may belong to a copy of the file system: it was made on "
+                 "%s (device %.*s, on other storage than now): if this is not the one that failed, "
+                 "recover it",
+                 failure->path, (int)strcspn(failure->place, " "), failure->place) < 0)
+        return;
+    log_begin(&line, LOG_LEVEL_WARNING, "mark-in-doubt");
+    log_number(&line, "device", device->number);
+    log_text(&line, "path", device->path);
+    log_text(&line, "message", device->sync.doubt);
+    log_end(&line);
+}
 
 /* Said when it is opened: after a failure it may be too late. */
 static void flush_log_forgetful(const struct device *device)
@@ -39,6 +61,7 @@ void flush_init(struct device *device)
         return;
     sync_init_failed(&device->sync.ledger, failure.error, failure.unix_ms);
     device->sync.mark_kept = true;
+    flush_find_doubt(device, &failure);
 }
 
 void flush_deinit(struct device *device)
@@ -81,10 +104,15 @@ static void flush_start_sync(struct device *device, struct io_loop *loop,
     backend_submit(device->backend, &device->sync.io);
 }
 
+/* The device itself comes last: whether one that was synced for it has failed, it knows by now. */
 static void on_flush_letter(struct letter *letter)
 {
     struct flush *flush = CONTAINER_OF(letter, struct flush, letter);
-    flush->on_done(flush, flush->result);
+    int result = flush->result;
+    if (flush->device != NULL)
+        result = flush_step(flush);
+    if (result <= 0)
+        flush->on_done(flush, result);
 }
 
 static void flush_answer(struct sync_waiter_list *answered, int result)
@@ -99,16 +127,24 @@ static void flush_answer(struct sync_waiter_list *answered, int result)
     }
 }
 
-static void flush_log_failure(const struct device *device, int error)
+/* `origin`: the device whose sync it was, or NULL: its own. */
+static void flush_log_failure(const struct device *device, const struct device *origin, int error)
 {
     struct log_line line;
     log_begin(&line, LOG_LEVEL_ERROR, "device-failed");
     log_number(&line, "device", device->number);
     log_text(&line, "path", device->path);
     log_errno(&line, error);
-    log_text(&line, "message",
-             "a sync failed: acknowledged writes may be lost; writes and flushes are refused until "
-             "it is recovered (blkd-cli recover)");
+    if (origin != NULL)
+        log_text(&line, "shares-bytes-with", origin->path);
+    log_text(
+        &line, "message",
+        origin != NULL
+            ? "a sync of a device that shares bytes with it failed: acknowledged writes may be "
+              "lost; writes and flushes are refused until it is recovered, too (blkd-cli "
+              "recover)"
+            : "a sync failed: acknowledged writes may be lost; writes and flushes are refused "
+              "until it is recovered (blkd-cli recover)");
     log_end(&line);
 }
 
@@ -133,6 +169,7 @@ static void on_mark_run(struct helper_job *job)
     struct state_failure failure = {.error = device->sync.ledger.failed,
                                     .unix_ms = device->sync.ledger.failed_ms};
     pthread_mutex_unlock(&device->mutex);
+    (void)snprintf(failure.place, sizeof(failure.place), "%s", device->place.text);
     int error =
         state_put_failure(device->commons->state, &device->key, device->path, &failure, message);
     device->sync.mark_lost = error < 0;
@@ -142,12 +179,33 @@ static void on_mark_run(struct helper_job *job)
         state_sync_ended(device->sync.line);
 }
 
+static void flush_fail_for(struct device *device, const struct device *origin, struct loop *loop,
+                           int error);
+
+/* What it has lost are bytes of the others as well. One that failed for another's sake passes on
+ * only what it may have lost itself: those who share its bytes need not share that one's. */
+static void flush_fail_related(struct device *device, struct loop *loop)
+{
+    const struct sync_ledger *ledger = &device->sync.ledger;
+    relations_enter(device);
+    bool loses = !device->sync.inherited || (device->read_write && sync_unsynced(ledger));
+    for (unsigned int i = 0; loses && i < device->relations.count; i++) {
+        struct device *other = device->relations.devices[i];
+        if (other->sync.ledger.failed != 0 || other->sync.ended)
+            continue;
+        other->sync.inherited = true;
+        flush_fail_for(other, device, loop, ledger->failed);
+    }
+    relations_leave(device);
+}
+
 /* Whoever waits may be the device's last user: the device is not touched after the answers. */
 static void on_mark_kept(struct helper_job *job)
 {
     struct device *device = CONTAINER_OF(job, struct device, sync.mark_job);
     struct loop *loop = device->sync.mark_loop;
     struct sync_waiter_list answered = TAILQ_HEAD_INITIALIZER(answered);
+    flush_fail_related(device, loop);
     pthread_mutex_lock(&device->mutex);
     int failed = device->sync.ledger.failed;
     device->sync.mark_kept = true;
@@ -159,14 +217,15 @@ static void on_mark_kept(struct helper_job *job)
     loop_release(loop);
 }
 
-void flush_fail(struct device *device, struct loop *loop, int error)
+static void flush_fail_for(struct device *device, const struct device *origin, struct loop *loop,
+                           int error)
 {
     if (device->sync.ledger.failed == 0)
         sync_fail(&device->sync.ledger, error, clock_unix_ms());
     if (device->sync.mark_loop != NULL || device->sync.mark_kept)
         return;
     const struct happening_detail detail = {.error = device->sync.ledger.failed};
-    flush_log_failure(device, device->sync.ledger.failed);
+    flush_log_failure(device, origin, device->sync.ledger.failed);
     commons_tell(device->commons, HAPPENING_SYNC_FAILED, device, NULL, &detail);
     device->sync.mark_loop = loop;
     state_sync_begins(device->sync.line); /* until the mark is put */
@@ -176,10 +235,21 @@ void flush_fail(struct device *device, struct loop *loop, int error)
     loop_submit(loop, &device->sync.mark_job);
 }
 
+void flush_fail(struct device *device, struct loop *loop, int error)
+{
+    flush_fail_for(device, NULL, loop, error);
+}
+
+void flush_changed_late(struct device *device, struct loop *loop)
+{
+    flush_fail_related(device, loop);
+}
+
 bool flush_await_mark(struct device *device, struct flush *wait)
 {
     pthread_mutex_lock(&device->mutex);
     bool pending = device->sync.ledger.failed != 0 && !device->sync.mark_kept;
+    wait->device = NULL;
     if (pending)
         TAILQ_INSERT_TAIL(&device->sync.mark_waiters, &wait->waiter, link);
     pthread_mutex_unlock(&device->mutex);
@@ -228,19 +298,110 @@ static void on_synced(struct io *io, int result)
     flush_answer(&answered, failed);
 }
 
+/* ---- a flush ---- */
+
+/* With the device's mutex held: as flush_begin, of the device's own changes. *ret_start: the caller
+ * starts a sync when the mutex is free. */
+static int flush_ask(struct device *device, struct flush *flush, bool *ret_start)
+{
+    enum sync_verdict verdict = sync_flush(&device->sync.ledger, &flush->waiter);
+    *ret_start = verdict == SYNC_START;
+    if (verdict == SYNC_DONE)
+        return 0;
+    if (verdict != SYNC_FAILED)
+        return 1;
+    if (device->sync.mark_kept)
+        return device->sync.ledger.failed;
+    TAILQ_INSERT_TAIL(&device->sync.mark_waiters, &flush->waiter, link);
+    return 1;
+}
+
+/* Whether a flush of one that shares bytes with it waits for something here: for a sync, or, of one
+ * that has just failed, until that is told to the others. */
+static bool flush_concerns(const struct device *other)
+{
+    const struct flushing *sync = &other->sync;
+    if (sync->ledger.failed != 0)
+        return !sync->mark_kept;
+    return !sync->ended && sync_unsynced(&sync->ledger);
+}
+
+/* The next one that shares bytes with the device and has something to wait for. NULL: none is left.
+ * With what relations_enter takes. */
+static struct device *flush_next_related(const struct flush *flush)
+{
+    const struct relations *relations = &flush->device->relations;
+    for (unsigned int i = 0; i < relations->count; i++) {
+        struct device *other = relations->devices[i];
+        if (other->number > flush->related && flush_concerns(other))
+            return other;
+    }
+    return NULL;
+}
+
+/* One after the other, the device itself last. What a sync runs on is not closed: flush_end waits
+ * for it. */
+static int flush_step(struct flush *flush)
+{
+    struct device *device = flush->device;
+    bool start = false;
+    relations_enter(device);
+    struct device *next = flush_next_related(flush);
+    if (next != NULL) {
+        flush->related = next->number;
+    } else {
+        flush->device = NULL;
+        next = device;
+    }
+    int result = flush_ask(next, flush, &start);
+    relations_leave(device);
+    if (start)
+        flush_start_sync(next, flush->loop, flush->user_share);
+    return result;
+}
+
 int flush_begin(struct device *device, struct flush *flush)
 {
-    int result = 1;
+    bool start = false;
+    int result = 0;
+    flush->device = NULL;
+    flush->related = 0;
     pthread_mutex_lock(&device->mutex);
-    enum sync_verdict verdict = sync_flush(&device->sync.ledger, &flush->waiter);
-    if (verdict == SYNC_DONE)
-        result = 0;
-    else if (verdict == SYNC_FAILED && device->sync.mark_kept)
-        result = device->sync.ledger.failed;
-    else if (verdict == SYNC_FAILED)
-        TAILQ_INSERT_TAIL(&device->sync.mark_waiters, &flush->waiter, link);
+    bool related = device->relations.count > 0 && device->sync.ledger.failed == 0;
+    if (!related)
+        result = flush_ask(device, flush, &start);
     pthread_mutex_unlock(&device->mutex);
-    if (verdict == SYNC_START)
+    if (related) {
+        flush->device = device;
+        return flush_step(flush);
+    }
+    if (start)
+        flush_start_sync(device, flush->loop, flush->user_share);
+    return result;
+}
+
+bool flush_would_sync(const struct device *device)
+{
+    const struct flush flush = {.device = (struct device *)(uintptr_t)device};
+    return sync_unsynced(&device->sync.ledger) || flush_next_related(&flush) != NULL;
+}
+
+int flush_end(struct device *device, struct flush *flush)
+{
+    const struct sync_ledger *ledger = &device->sync.ledger;
+    bool start = false;
+    int result = 0;
+    flush->device = NULL;
+    pthread_mutex_lock(&device->mutex);
+    bool needed = sync_unsynced(ledger) &&
+                  (device->sync.at_close || ledger->running || device->relations.count > 0);
+    if (ledger->failed != 0 && device->sync.mark_kept)
+        result = ledger->failed;
+    else if (ledger->failed != 0 || needed)
+        result = flush_ask(device, flush, &start);
+    device->sync.ended = result == 0;
+    pthread_mutex_unlock(&device->mutex);
+    if (start)
         flush_start_sync(device, flush->loop, flush->user_share);
     return result;
 }

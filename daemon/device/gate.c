@@ -38,14 +38,22 @@ static int gate_refuse_lock(int error, const struct lock *blocker, struct gate_r
     return error;
 }
 
+static int gate_refuse_failed(const struct device *device, struct gate_refusal *refusal)
+{
+    const char *doubt = device->sync.doubt;
+    (void)snprintf(refusal->text, sizeof(refusal->text),
+                   "the device has failed: an earlier sync failed and data may be lost; nothing is "
+                   "written until it is recovered (blkd-cli recover)%s%s",
+                   doubt != NULL ? "; " : "", doubt != NULL ? doubt : "");
+    return -EIO;
+}
+
 int gate_may_change(const struct device *device, const struct session *session,
                     struct lock_range range, struct gate_refusal *refusal)
 {
     const struct lock *blocker = NULL;
     if (device->sync.ledger.failed != 0)
-        return gate_refuse(refusal, -EIO,
-                           "the device has failed: an earlier sync failed and data may be lost; "
-                           "nothing is written until it is recovered (blkd-cli recover)");
+        return gate_refuse_failed(device, refusal);
     int error = lock_may_change(&device->locks, &session->lock, range, &blocker);
     return error < 0 ? gate_refuse_lock(error, blocker, refusal) : 0;
 }
@@ -120,8 +128,10 @@ static void gate_note_change(struct device *device, struct session *session, con
         sync_changed(&device->sync.ledger, &session->unsynced, now_ms);
     if (session->asked.sync != SESSION_SYNC_NONE)
         flush_sync_at_close(device);
-    if (result < 0 && io->sync_failed)
+    if (result < 0 && io->sync_failed) {
+        session->failure_told = true; /* by the answer */
         flush_fail(device, &session->client.loop->base, result);
+    }
 }
 
 void gate_submit(struct device *device, struct io *io)
@@ -141,5 +151,8 @@ void gate_end(struct device *device, struct session *session, const struct io *i
     if (io->fua)
         flush_fua_ended(device);
     gate_leave(device, session, ticket);
+    bool late = io->op != IO_READ && device->sync.ledger.failed != 0;
     pthread_mutex_unlock(&device->mutex);
+    if (late)
+        flush_changed_late(device, &session->client.loop->base);
 }

@@ -143,8 +143,10 @@ static void on_guard_changed(struct io *io, int result)
     struct guard *guard = &device->guard;
     pthread_mutex_lock(&device->mutex);
     /* Until now outsiders could write, unseen: what they wrote is nobody's change, and unsynced. */
-    if ((enum guard_mode)io->value > guard->kept)
+    if ((enum guard_mode)io->value > guard->kept) {
         sync_born_unsynced(&device->sync.ledger, clock_unix_ms());
+        device->relations.doubts++;
+    }
     guard->kept = (enum guard_mode)io->value;
     guard->result = result;
     bool pin = guard->kept != GUARD_NONE;

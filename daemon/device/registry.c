@@ -260,27 +260,27 @@ static void registry_close(struct device *device, int result)
     loop_submit(&device->closing.loop->base, &device->closing.job);
 }
 
-static void on_close_flushed(struct flush *flush, int result)
-{
-    struct device *device = CONTAINER_OF(flush, struct device, closing.flush);
-    registry_close(device, result);
-}
+static void on_close_flushed(struct flush *flush, int result);
 
 /* Nobody has the device any more, and nothing holds it. On its closer. */
 static void registry_begin_close(struct device *device)
 {
-    pthread_mutex_lock(&device->mutex);
-    bool sync_first = device->sync.at_close;
-    int failed = device->sync.ledger.failed;
-    pthread_mutex_unlock(&device->mutex);
     device->closing.flush = (struct flush){.loop = device->closing.loop,
                                            .user_share = &device->closing.user->helper_share,
                                            .on_done = on_close_flushed};
-    int result = failed;
-    if (failed == 0 && sync_first)
-        result = flush_begin(device, &device->closing.flush);
+    int result = flush_end(device, &device->closing.flush);
     if (result <= 0)
         registry_close(device, result);
+}
+
+/* Once more: a flush of another that shares its bytes may have begun one since. */
+static void on_close_flushed(struct flush *flush, int result)
+{
+    struct device *device = CONTAINER_OF(flush, struct device, closing.flush);
+    if (result < 0)
+        registry_close(device, result);
+    else
+        registry_begin_close(device);
 }
 
 static void on_close_letter(struct letter *letter)
@@ -374,13 +374,22 @@ char *registry_path(struct registry *registry, uint64_t number)
     return path;
 }
 
+/* For a flush of another device that shares its bytes. */
+static bool registry_is_syncing(struct device *device)
+{
+    pthread_mutex_lock(&device->mutex);
+    bool syncing = device->sync.ledger.running;
+    pthread_mutex_unlock(&device->mutex);
+    return syncing;
+}
+
 int registry_take_alone(struct registry *registry, struct device *device)
 {
     int error = 0;
     pthread_mutex_lock(&registry->mutex);
     if (device->registration.session_count > 1)
         error = -EBUSY;
-    else if (atomic_load(&device->registration.holds) > 0)
+    else if (atomic_load(&device->registration.holds) > 0 || registry_is_syncing(device))
         error = -EAGAIN;
     else
         device->registration.state = DEVICE_CLOSING;

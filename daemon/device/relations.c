@@ -57,6 +57,14 @@ void relations_leave(struct device *device)
     pthread_mutex_unlock(&device->commons->locks.mutex);
 }
 
+uint64_t relations_doubts(const struct device *device)
+{
+    uint64_t doubts = device->relations.doubts;
+    for (unsigned int i = 0; i < device->relations.count; i++)
+        doubts += device->relations.devices[i]->sync.ledger.acknowledged;
+    return doubts;
+}
+
 /* ---- devices that share bytes ---- */
 
 static void relations_insert(struct device *device, struct device *other)
@@ -72,6 +80,7 @@ static void relations_remove(struct device *device, const struct device *other)
     unsigned int i = 0;
     while (device->relations.devices[i] != other)
         i++;
+    device->relations.doubts += other->sync.ledger.acknowledged; /* it counts no more by itself */
     for (device->relations.count--; i < device->relations.count; i++)
         device->relations.devices[i] = device->relations.devices[i + 1];
 }

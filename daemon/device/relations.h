@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Devices that share bytes (a partition and its disk, a loop device and its file): their locks
- * conflict, so what concerns the locks of one is decided with the mutexes of all of them.
+ * conflict, so what concerns the locks of one is decided with the mutexes of all of them. A flush
+ * of one is a flush of all (flush.h). What one reads need not be what another has written, since
+ * each has a page cache of its own: an exclusive lock puts that right (refresh.h).
  */
 #ifndef BLKD_DAEMON_DEVICE_RELATIONS_H
 #define BLKD_DAEMON_DEVICE_RELATIONS_H
@@ -18,6 +20,12 @@ struct relations {
      * domain's mutex. */
     struct device *devices[BACKEND_RELATED_MAX];
     unsigned int count;
+
+    /* For refresh.h, under the device's mutex: how often its cache has come to be in doubt for
+     * another reason than changes of those devices, and what relations_doubts said when it was last
+     * put right. */
+    uint64_t doubts;
+    uint64_t settled;
 
     /* The identities of all that do, open or not; constant. */
     struct device_identity *identities;
@@ -41,5 +49,9 @@ void relations_end(struct device *device);
  * what the calls of lock/lock.h that are marked GATE need. */
 void relations_enter(struct device *device);
 void relations_leave(struct device *device);
+
+/* Grows whenever the device's cache may have become another than the bytes that it shares. With
+ * what relations_enter takes. */
+uint64_t relations_doubts(const struct device *device);
 
 #endif

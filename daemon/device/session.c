@@ -107,8 +107,8 @@ static void session_log_closed(const struct session *session)
     log_end(&line);
 }
 
-/* The lock is released, inside and outside: the session is over. */
-static void session_gone(struct session *session)
+/* The session is over. */
+static void session_over(struct session *session)
 {
     struct device *device = session->device;
     struct commons *commons = device->commons;
@@ -122,6 +122,35 @@ static void session_gone(struct session *session)
     registry_release(registry, device, client->loop, client->user);
     client->owner->ops->on_gone(client->owner, session);
     (void)session_free(session);
+}
+
+static void on_session_marked(struct flush *flush, int failed)
+{
+    (void)failed;
+    session_over(CONTAINER_OF(flush, struct session, life.marked));
+}
+
+/* What a failure took that is found out before this is the close's answer (contract S7); of what
+ * the last close's sync finds out, the next opener is told. */
+static void session_find_lost(struct session *session)
+{
+    struct device *device = session->device;
+    pthread_mutex_lock(&device->mutex);
+    if (device->sync.ledger.failed != 0 && !session->failure_told &&
+        sync_part_unsynced(&device->sync.ledger, &session->unsynced, NULL) > 0)
+        session->life.lost = device->sync.ledger.failed;
+    pthread_mutex_unlock(&device->mutex);
+}
+
+/* The lock is released, inside and outside. Nobody is told of a failure before it is written down.
+ */
+static void session_gone(struct session *session)
+{
+    session_find_lost(session);
+    session->life.marked =
+        (struct flush){.loop = session->client.loop, .on_done = on_session_marked};
+    if (session->life.lost == 0 || !flush_await_mark(session->device, &session->life.marked))
+        session_over(session);
 }
 
 static void on_session_unguarded(struct guard_wait *wait, enum guard_mode kept, int result)

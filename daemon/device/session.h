@@ -80,8 +80,8 @@ struct session_owner_ops {
     void (*on_evicted)(struct session_owner *owner, const struct session *session);
     /* It holds one lock more or less than before. */
     void (*on_locks_changed)(struct session_owner *owner, int change);
-    /* The session is over, its locks are released inside and outside; it is freed when this
-     * returns. */
+    /* The session is over, its locks are released inside and outside; session->life.lost says what
+     * has become of its changes. It is freed when this returns. */
     void (*on_gone)(struct session_owner *owner, struct session *session);
 };
 
@@ -116,8 +116,11 @@ struct session_life {
     unsigned int busy; /* requests that use the session, its own close not counted */
     bool closing;
     bool evicted;
-    bool ending;             /* its last request has ended: no event is worth a look any more */
-    bool detached;           /* only the letter of its news keeps it */
+    bool ending;         /* its last request has ended: no event is worth a look any more */
+    bool detached;       /* only the letter of its news keeps it */
+    int lost;            /* 0, or the error of a failure that took changes of the session of which
+                            it has not been told: the answer of its close */
+    struct flush marked; /* the end waits until that failure is written down */
     struct guard_wait guard; /* the end waits until the outside world may come in again */
 };
 
@@ -138,6 +141,8 @@ struct session {
     struct lock_owner lock;
     struct session_losses losses;
     struct sync_part unsynced;
+    bool failure_told; /* a flush or a FUA change of its own was answered with the device's failure
+                        */
     struct drain_gate transfers; /* and resizes, in flight */
     struct stats stats;
     struct session_news news;

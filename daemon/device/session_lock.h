@@ -5,7 +5,8 @@
  *
  *   session_lock_ask -> (waits its turn) -> reserved -> the outside world is kept out
  * (guard.h)
- *     -> a fencing token, if exclusive -> held -> others' I/O in flight ends -> on_done
+ *     -> a fencing token, if exclusive -> held -> others' I/O in flight ends
+ *     -> the caches of those that share its bytes are refreshed, if exclusive -> on_done
  *
  * While the outside world stands in the way, a request that may wait stays reserved and looks again
  * from time to time. Everything of a session lock belongs to its session's loop; only what
@@ -22,6 +23,7 @@
 #include "common/limits.h"
 #include "daemon/base/loop.h"
 #include "daemon/device/guard.h"
+#include "daemon/device/refresh.h"
 #include "daemon/lock/lock.h"
 
 struct device;
@@ -34,6 +36,7 @@ enum session_lock_state {
     SESSION_LOCK_OUTSIDE, /* for the outside world: looks again when the timer fires */
     SESSION_LOCK_TOKEN,   /* a block of tokens is being reserved */
     SESSION_LOCK_DRAIN,   /* held; others' I/O ends */
+    SESSION_LOCK_REFRESH, /* held; reads become what was written through related devices */
     SESSION_LOCK_UNDO,    /* refused; the guard is being put back */
     SESSION_LOCK_WEAKEN,  /* is made shared */
 };
@@ -71,7 +74,8 @@ struct session_lock {
     struct letter letter; /* it was reserved */
     struct guard_wait guard;
     struct helper_job token_job;
-    struct lock_drains *drains;             /* while in SESSION_LOCK_DRAIN */
+    struct lock_drains *drains; /* while in SESSION_LOCK_DRAIN */
+    struct refresh refresh;
     enum lock_mode before;                  /* what was held when it was asked for */
     char message[SESSION_LOCK_MESSAGE_MAX]; /* why it was refused */
 };

@@ -80,6 +80,30 @@ static void session_lock_undo(struct session_lock *held, int result)
     session_lock_settle(held, on_lock_undone);
 }
 
+/* ---- related devices ---- */
+
+static void on_lock_refreshed(struct refresh *refresh)
+{
+    session_lock_end(CONTAINER_OF(refresh, struct session_lock, refresh), 0);
+}
+
+/* Nobody else writes any more. A request that is given up from here on is granted all the same, and
+ * released with its session. */
+static void session_lock_refresh(struct session_lock *held)
+{
+    struct session *session = held->session;
+    if (held->asked != LOCK_EXCLUSIVE) {
+        session_lock_end(held, 0);
+        return;
+    }
+    held->state = SESSION_LOCK_REFRESH;
+    held->refresh = (struct refresh){.loop = session->client.loop,
+                                     .user_share = &session->client.user->helper_share,
+                                     .on_done = on_lock_refreshed};
+    if (!refresh_begin(session->device, &held->refresh))
+        session_lock_end(held, 0);
+}
+
 /* ---- others' transfers ---- */
 
 /* What a grant waits for: of the device and those related to it. Outlives the request if that is
@@ -101,7 +125,7 @@ static void on_lock_drained(struct drain *drain)
     free(drains);
     if (held != NULL) {
         held->drains = NULL;
-        session_lock_end(held, 0);
+        session_lock_refresh(held);
     }
 }
 
@@ -190,7 +214,7 @@ static void session_lock_hold(struct session_lock *held, uint64_t token)
     else if (error < 0)
         session_lock_undo(held, error);
     else if (held->drains == NULL)
-        session_lock_end(held, 0);
+        session_lock_refresh(held);
 }
 
 static int session_lock_isolate_entered(struct session_lock *held, bool isolates)

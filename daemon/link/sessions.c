@@ -109,7 +109,13 @@ static void on_session_gone(struct session_owner *owner, struct session *session
     if (conn->sessions.last == session)
         conn->sessions.last = NULL;
     conn->sessions.count--;
-    if (request != NULL)
+    if (request != NULL && session->life.lost != 0)
+        request_fail(
+            request, session->life.lost,
+            "close of %s: a sync of the device failed; acknowledged writes of this session "
+            "may be lost",
+            session->path);
+    else if (request != NULL)
         request_finish(request, 0);
     conn_touch(conn);
 }

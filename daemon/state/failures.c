@@ -108,9 +108,22 @@ static int mark_format(const struct state_failure *failure, const char *path, ch
     (void)fprintf(out, "blkd-failed 1\nerror %d %s\nunix-ms %" PRIu64 "\npath ", -failure->error,
                   name != NULL ? name : "?", failure->unix_ms);
     mark_print_path(out, path);
+    if (failure->place[0] != '\0')
+        (void)fprintf(out, "\nplace %s", failure->place);
     (void)fputs("\nend\n", out);
     bool failed = ferror(out) != 0;
     return fclose(out) != 0 || failed ? -ENOMEM : 0;
+}
+
+/* The rest of the line that begins with `name`. Nothing if there is none: old marks have no place.
+ */
+static void mark_parse_line(const char *text, const char *name, char *ret_value, size_t size)
+{
+    const char *line = strstr(text, name);
+    if (line == NULL)
+        return;
+    line += strlen(name);
+    (void)snprintf(ret_value, size, "%.*s", (int)strcspn(line, "\n"), line);
 }
 
 static int mark_parse(const char *text, struct state_failure *ret_failure)
@@ -124,6 +137,8 @@ static int mark_parse(const char *text, struct state_failure *ret_failure)
         strcmp(text + length - (sizeof(end) - 1), end) != 0)
         return -EUCLEAN;
     failure.error = -failure.error;
+    mark_parse_line(text, "\npath ", failure.path, sizeof(failure.path));
+    mark_parse_line(text, "\nplace ", failure.place, sizeof(failure.place));
     *ret_failure = failure;
     return 0;
 }
@@ -235,8 +250,10 @@ static int mark_write(struct state *state, const struct state_key *key, const ch
 int state_put_failure(struct state *state, const struct state_key *key, const char *path,
                       const struct state_failure *failure, char message[STATE_MESSAGE_MAX])
 {
+    struct state_failure put = *failure;
     struct state_failure first = {0};
     bool durable = false;
+    (void)snprintf(put.path, sizeof(put.path), "%s", path);
     if (key->text[0] == '\0') {
         (void)snprintf(
             message, STATE_MESSAGE_MAX,
@@ -248,10 +265,10 @@ int state_put_failure(struct state *state, const struct state_key *key, const ch
     if (error < 0)
         return error;
     /* Known at once, however long the disk takes. */
-    (void)mark_remember(state, key, failure, &first, &durable);
+    (void)mark_remember(state, key, &put, &first, &durable);
     pthread_mutex_lock(&state->disk);
     /* Again: who had the disk may have cleared it. */
-    error = mark_remember(state, key, failure, &first, &durable);
+    error = mark_remember(state, key, &put, &first, &durable);
     if (error < 0)
         (void)file_explain(error, "write", &state->failed, key->text, message);
     else if (!durable)

@@ -28,6 +28,8 @@ struct state;
 enum {
     STATE_KEY_MAX = 192,     /* with its NUL */
     STATE_MESSAGE_MAX = 512, /* why something failed, for a person */
+    STATE_PLACE_MAX = 224,
+    STATE_PATH_MAX = 256,
 };
 
 /* Names a device across restarts so that no other is meant by it (contract L8); letters, digits and
@@ -40,6 +42,10 @@ struct state_key {
 struct state_failure {
     int error;        /* a negative errno */
     uint64_t unix_ms; /* when */
+    /* What lay where the device was, in one line without control characters; a copy of a device has
+     * its key and is elsewhere. Empty: unknown. */
+    char place[STATE_PLACE_MAX];
+    char path[STATE_PATH_MAX]; /* of a mark that is found: the device's name then, perhaps cut */
 };
 
 /*

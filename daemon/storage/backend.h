@@ -47,7 +47,9 @@ enum io_op {
                  out in afterwards, also when it fails */
     IO_DROP, /* the cache forgets what it has of the device: reads fetch it anew; -EBUSY: it did not
               */
-    IO_LOOK, /* `value` is how large the device is now, in bytes, whole sectors or not */
+    IO_REFRESH, /* the caches of block devices that share bytes with it, open or not, are written
+                   back and dropped, and its own is dropped, where it is clean */
+    IO_LOOK,    /* `value` is how large the device is now, in bytes, whole sectors or not */
 };
 
 struct io {
@@ -114,6 +116,13 @@ struct backend_key {
         text[BACKEND_KEY_MAX]; /* empty: the device cannot be named so, and nothing is remembered */
 };
 
+/* What lies where a file is, so that a copy of its file system, which has the same key, can be told
+ * from it: "MAJOR:MINOR KEY", the number of the block device below the file system and the key of
+ * that, or of the file that the device is a loop device of. Empty: unknown. */
+struct backend_place {
+    char text[BACKEND_KEY_MAX + 32];
+};
+
 struct backend_open {
     const char *path; /* what to open; with a descriptor, a name for messages */
     int fd;           /* -1, or a peer's descriptor: never used itself, only reopened */
@@ -127,6 +136,7 @@ enum { BACKEND_RELATED_MAX = 64 };
 struct backend_info {
     struct device_identity identity;
     struct backend_key key; /* how it is remembered across restarts */
+    struct backend_place place;
     /* What shares bytes with it: a partition's disk, a loop device's file, up and down. */
     struct device_identity related[BACKEND_RELATED_MAX];
     size_t related_count;

@@ -17,19 +17,23 @@ static void flush_count(struct session *session, int result)
 {
     pthread_mutex_lock(&session->device->mutex);
     session->stats.flushes++;
-    if (result < 0)
+    if (result < 0) {
         session->stats.errors++;
+        session->failure_told = true;
+    }
     pthread_mutex_unlock(&session->device->mutex);
 }
 
 static void on_flushed(struct flush *flush, int result)
 {
     struct request *request = CONTAINER_OF(flush, struct request, work.flush);
+    const char *doubt = request->session->device->sync.doubt;
     flush_count(request->session, result);
     if (result < 0)
-        request_fail(request, -EIO,
-                     "flush of %s: a sync of the device failed; acknowledged writes may be lost",
-                     request->session->path);
+        request_fail(
+            request, -EIO,
+            "flush of %s: a sync of the device failed; acknowledged writes may be lost%s%s",
+            request->session->path, doubt != NULL ? "; " : "", doubt != NULL ? doubt : "");
     else
         request_finish(request, 0);
 }

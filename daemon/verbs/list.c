@@ -107,7 +107,7 @@ static void list_fill_counters(const struct device *device, Blkd__DeviceEntry *e
     entry->counters = counters;
 }
 
-/* With the device's mutex held. */
+/* With what relations_enter takes. */
 static void list_fill_device(const struct device *device, Blkd__DeviceEntry *entry)
 {
     entry->device = device->number;
@@ -123,7 +123,7 @@ static void list_fill_device(const struct device *device, Blkd__DeviceEntry *ent
     entry->generation = device->generation;
     entry->io_policy = (char *)(uintptr_t)backend_policy(device->backend);
     entry->discard = (Blkd__DiscardMethod)backend_discard_method(device->backend);
-    entry->unsynced = sync_unsynced(&device->sync.ledger);
+    entry->unsynced = flush_would_sync(device);
     entry->granule_bytes = device->granule_bytes;
 }
 
@@ -138,8 +138,7 @@ static bool list_add_device(struct device *device, const struct peer *viewer,
                             struct device_page *list)
 {
     size_t i = 0;
-    pthread_mutex_lock(&device->commons->locks.mutex);
-    pthread_mutex_lock(&device->mutex);
+    relations_enter(device);
     bool taken = page_take(&list->page, list_device_path(device, viewer), &i);
     if (taken) {
         Blkd__DeviceEntry *entry = &list->entries[i];
@@ -152,8 +151,7 @@ static bool list_add_device(struct device *device, const struct peer *viewer,
         entry->path = page_path(&list->page, i);
         list->pointers[i] = entry;
     }
-    pthread_mutex_unlock(&device->mutex);
-    pthread_mutex_unlock(&device->commons->locks.mutex);
+    relations_leave(device);
     return taken;
 }
 

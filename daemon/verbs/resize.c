@@ -45,7 +45,10 @@ static void on_resized(struct io *io, int result)
     const struct happening_detail detail = {.size_bytes = device->size_bytes,
                                             .generation = device->generation};
     commons_tell(device->commons, HAPPENING_RESIZED, device, session, &detail);
+    bool late = device->sync.ledger.failed != 0;
     pthread_mutex_unlock(&device->mutex);
+    if (late)
+        flush_changed_late(device, &io->loop->base);
 
     task_done(device, &request->work.task);
     if (result < 0)

@@ -16,20 +16,23 @@
 
 /* ---- closing ---- */
 
-static void device_close(struct blkd_device *device, struct call_mode mode)
+static int device_close(struct blkd_device *device, struct call_mode mode)
 {
     struct blkd *connection = device->connection;
     struct call *call = device_close_start(device, mode);
+    int r = 0;
 
     if (!dispatch_inside(connection))
         traffic_push(connection);
     if (mode.waits) {
         (void)wait_for_call(connection, call, CLOCK_NO_DEADLINE);
         call_tell_message(call);
+        r = call->result.error;
         call_release(call);
     } else if (!dispatch_inside(connection)) {
         wait_leave(connection);
     }
+    return r;
 }
 
 static int device_close_once(struct blkd_device *device, struct call_mode mode)
@@ -41,20 +44,20 @@ static int device_close_once(struct blkd_device *device, struct call_mode mode)
     if (device->closing.asked)
         r = error_report(-EBADF, "%s is already being closed", device->session.path);
     else
-        device_close(device, mode);
+        r = device_close(device, mode);
     pthread_mutex_unlock(&connection->mutex);
     return r;
 }
 
-void blkd_close(struct blkd_device *device)
+int blkd_close(struct blkd_device *device)
 {
     struct call_mode mode = CALL_WAITS;
 
     if (device == NULL || forkguard_tripped(&device->connection->forkguard))
-        return;
+        return 0;
     if (dispatch_inside(device->connection))
         mode = CALL_BACK(NULL, NULL);
-    (void)device_close_once(device, mode);
+    return device_close_once(device, mode);
 }
 
 int blkd_close_async(struct blkd_device *device, blkd_callback *callback, void *user_data)

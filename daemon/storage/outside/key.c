@@ -240,3 +240,55 @@ void outside_key(int fd, const struct device_identity *identity, struct backend_
     else
         key_of_file(fd, ret_key);
 }
+
+/* ---- places ---- */
+
+/* The file that a loop device is attached to, else the device itself: it is attached to another
+ * number the next time. */
+static void place_key(dev_t device, struct backend_key *ret_key)
+{
+    char path[PATH_BYTES_MAX];
+    ret_key->text[0] = '\0';
+    if (sysfs_read_attribute(device, "loop/backing_file", path, sizeof(path)) == 0) {
+        CLEANUP_CLOSE int fd = open(path, O_PATH | O_CLOEXEC);
+        struct stat status;
+        if (fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
+            key_of_file(fd, ret_key);
+            return;
+        }
+    }
+    key_of_device(device, ret_key);
+}
+
+void outside_place(const struct device_identity *identity, struct backend_place *ret_place)
+{
+    struct backend_key key;
+    ret_place->text[0] = '\0';
+    if (identity->kind != DEVICE_FILE)
+        return;
+    place_key(identity->dev, &key);
+    if (key.text[0] != '\0')
+        (void)snprintf(ret_place->text, sizeof(ret_place->text), "%u:%u %s", major(identity->dev),
+                       minor(identity->dev), key.text);
+}
+
+/* "diskseq-NUMBER-BOOT...": of two boots, such keys cannot be compared. */
+static bool place_boots_differ(const char *one, const char *other)
+{
+    static const char prefix[] = "diskseq-";
+    if (strncmp(one, prefix, strlen(prefix)) != 0 || strncmp(other, prefix, strlen(prefix)) != 0)
+        return false;
+    const char *boot = strchr(one + strlen(prefix), '-');
+    const char *other_boot = strchr(other + strlen(prefix), '-');
+    enum { BOOT_ID_LENGTH = 36 };
+    return boot == NULL || other_boot == NULL ||
+           strncmp(boot + 1, other_boot + 1, BOOT_ID_LENGTH) != 0;
+}
+
+bool outside_places_differ(const char *one, const char *other)
+{
+    one = strchr(one, ' ');
+    other = strchr(other, ' ');
+    return one != NULL && other != NULL && strcmp(one, other) != 0 &&
+           !place_boots_differ(one + 1, other + 1);
+}

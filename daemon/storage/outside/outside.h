@@ -86,6 +86,12 @@ int outside_check_locks(const struct device_identity *identity, bool exclusive,
 int outside_find_related(const struct device_identity *identity,
                          struct device_identity related[BACKEND_RELATED_MAX], size_t *ret_count);
 
+/* Opens, reads nothing from, and closes again each block device that shares bytes with the device,
+ * with `found` between. What cannot be opened is passed over. Can block as open(2) of a block
+ * device does. 0 or a negative errno. */
+int outside_each_cache(const struct device_identity *identity, void (*found)(void *context, int fd),
+                       void *context);
+
 /* This process is about to claim the block device with O_EXCL, and does not any more: its own claim
  * is not somebody else's, and between the two calls nobody of this process asks after the device in
  * a way that a claim would fail by. outside_claim_begin can wait for who does. 0 or -ENOMEM. */
@@ -108,5 +114,12 @@ bool outside_is_volatile(int fd, const struct device_identity *identity);
  * it, with O_PATH or without. Empty if it has none. Can block as open(2) and ioctl(2) of a file do.
  */
 void outside_key(int fd, const struct device_identity *identity, struct backend_key *ret_key);
+
+/* What lies where the device is. Empty where the key can be no other's: of block devices, and where
+ * the file system lies on none. Can block as outside_key does. */
+void outside_place(const struct device_identity *identity, struct backend_place *ret_place);
+
+/* Whether two places differ for certain. Disk sequence numbers say nothing across a boot. */
+bool outside_places_differ(const char *one, const char *other);
 
 #endif

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include "common/cleanup.h"
 #include "common/devprobe.h"
@@ -238,6 +239,35 @@ void related_name_member(const struct outside_member *member, char *text, size_t
     };
     (void)snprintf(text, size, "%s%s", before[member->relation],
                    member->relation == OUTSIDE_SELF ? "" : member->name);
+}
+
+/* No partition is looked for and nothing is waited for because of the open (O_NONBLOCK), and the
+ * node is the device's before it is really opened. */
+static int related_open(const struct outside_member *member)
+{
+    struct stat status;
+    char path[64];
+    CLEANUP_CLOSE int looked = open(member->name, O_PATH | O_CLOEXEC);
+    if (looked < 0 || fstat(looked, &status) < 0 || !S_ISBLK(status.st_mode) ||
+        status.st_rdev != member->identity.dev)
+        return -1;
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", looked);
+    return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
+int outside_each_cache(const struct device_identity *identity, void (*found)(void *context, int fd),
+                       void *context)
+{
+    struct outside_family family;
+    int error = related_find_family(identity, &family);
+    for (unsigned int i = 1; error == 0 && i < family.count; i++) {
+        if (family.members[i].identity.kind != DEVICE_BLOCK)
+            continue;
+        CLEANUP_CLOSE int fd = related_open(&family.members[i]);
+        if (fd >= 0)
+            found(context, fd);
+    }
+    return error;
 }
 
 int outside_find_related(const struct device_identity *identity,

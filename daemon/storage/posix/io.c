@@ -262,6 +262,9 @@ static void on_posix_verb(struct helper_job *job)
     case IO_DROP:
         io->result = posix_do_drop(posix, io);
         break;
+    case IO_REFRESH:
+        io->result = posix_do_refresh(posix);
+        break;
     case IO_LOOK:
         io->result = posix_do_look(posix, io);
         break;

@@ -288,6 +288,7 @@ static int posix_look_around(const struct posix *posix, struct backend_info *inf
     if (error < 0)
         return posix_say(message, error, "cannot find out which devices share its bytes");
     outside_key(posix->cursor_fd, &info->identity, &info->key);
+    outside_place(&info->identity, &info->place);
     info->volatile_storage = outside_is_volatile(posix->cursor_fd, &info->identity);
     return 0;
 }

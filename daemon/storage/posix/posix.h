@@ -84,6 +84,8 @@ int posix_do_resize(struct posix *posix, const struct io *io);
 int posix_do_seek(struct posix *posix, struct io *io);
 int posix_do_drop(struct posix *posix, const struct io *io);
 int posix_do_look(struct posix *posix, struct io *io);
+/* refresh.c */
+int posix_do_refresh(struct posix *posix);
 /* zero.c */
 int posix_do_zero(struct posix *posix, struct io *io);
 /* guard.c */

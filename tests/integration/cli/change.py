@@ -3,9 +3,12 @@
 """blkd-cli against a real daemon: flush, resize, discard, zero and map."""
 
 import os
+import subprocess
+import time
 import unittest
+import unittest.mock
 
-from support import FAILED, KIB, MIB, USAGE, CliTest, file_bytes, on_tmpfs, pattern
+from support import FAILED, KIB, MIB, SECONDS, USAGE, CliTest, file_bytes, on_tmpfs, pattern
 
 
 class Change(CliTest):
@@ -96,6 +99,38 @@ class Change(CliTest):
 
     def test_fua_is_not_discard_s(self):
         self.cli("discard", self.image(), "--all", "--fua", code=USAGE)
+
+
+class LostChanges(CliTest):
+    """Every sync fails: another session's flush finds it out while the command has the device open."""
+
+    @classmethod
+    def setUpClass(cls):
+        engine = os.environ.get("BLKD_ENGINE", "threads")
+        with unittest.mock.patch.dict(os.environ, BLKD_ENGINE=f"fault:{engine}:sync=EIO"):
+            super().setUpClass()
+
+    def await_unsynced(self):
+        deadline = time.monotonic() + SECONDS
+        while not any(row["unsynced_changes"] for row in self.json("sessions", name="sessions")):
+            self.assertLess(time.monotonic(), deadline, "nothing is written")
+            time.sleep(0.01)
+
+    def test_write_says_at_its_close_that_its_changes_may_be_lost(self):
+        path = self.image()
+        process = subprocess.Popen([os.environ["BLKD_CLI"], "write", path], stdin=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, env=self.environment())
+        self.addCleanup(process.kill)
+        process.stdin.write(bytes(MIB))
+        process.stdin.flush()
+        self.await_unsynced()
+        self.cli("flush", path, code=FAILED)
+        _, said = process.communicate(timeout=SECONDS)
+        self.assertEqual(process.returncode, FAILED, said)
+        self.assertRegex(said.decode(), "^blkd-cli: write: .*disk.img.* may be lost")
+
+    def test_without_a_failure_nothing_is_said(self):
+        self.assertEqual(self.cli("write", self.image(), input=bytes(KIB)).err, "")
 
 
 class Map(CliTest):

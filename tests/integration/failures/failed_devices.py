@@ -80,6 +80,53 @@ class FullTmpfs(failing.FullTmpfsTest):
                                           length_bytes=PAGE, flags=pb.WRITE_FLAG_FUA))
         self.assert_told(client, session)
 
+    # ---- close (S7) ----
+
+    def assert_close_told(self, client, session, status):
+        message = self.assert_failed(status, client.close_session, session)
+        self.assertIn(self.path, message)
+        self.assert_failed("EBADF", client.flush, session)
+
+    def test_a_close_after_a_failure_that_took_its_changes_is_told(self):
+        (client, session), (other, other_session) = self.fail_for(2)
+        self.assert_failed("EIO", other.flush, other_session)
+        status = pb.Status.Name(self.device(other, other_session).sync.failed).removeprefix("STATUS_")
+        self.assert_close_told(client, session, status)
+
+    def test_a_close_is_told_with_sync_none_too(self):
+        (client, session), = self.fail_for(1)
+        other = self.client()
+        none = other.open_path(self.path, sync=pb.SYNC_NONE)
+        other.write(none, 0, bytes(PAGE))
+        self.assert_failed("EIO", client.flush, session)
+        status = pb.Status.Name(self.device(client, session).sync.failed).removeprefix("STATUS_")
+        self.assert_close_told(other, none, status)
+
+    def test_who_was_told_by_a_flush_closes_without_an_error(self):
+        client, session = self.fail()
+        client.close_session(session)
+
+    def test_who_was_told_by_a_fua_write_closes_without_an_error(self):
+        ((client, session),) = self.fail_for(1)
+        self.assert_failed("EIO", client.call, "write_zeroes",
+                           pb.WriteZeroes(session=session, offset_bytes=40 * MIB,
+                                          length_bytes=PAGE, flags=pb.WRITE_FLAG_FUA))
+        client.close_session(session)
+
+    def test_who_changed_nothing_closes_without_an_error(self):
+        client = self.client()
+        session = client.open_path(self.path)
+        self.fail()
+        client.close_session(session)
+
+    def test_whose_changes_were_stable_closes_without_an_error(self):
+        client = self.client()
+        session = client.open_path(self.path)
+        client.write(session, 0, bytes(PAGE))
+        client.flush(session)
+        self.fail()
+        client.close_session(session)
+
 
 @support.needs_root
 class Zram(failing.FailingTest):

@@ -173,8 +173,7 @@ class Mark(failing.FullTmpfsTest):
         self.exit_status = 0
 
 
-@support.needs_root
-class FaultyFile(failing.FailingTest):
+class FaultyTest(failing.FailingTest):
     """A file whose first sync fails, by the fault engine; the daemons that come later have no faults."""
 
     config = "[daemon]\nworkers = 1\n"
@@ -190,6 +189,9 @@ class FaultyFile(failing.FailingTest):
         client.write(session, 0, b"x" * SECTOR)
         self.assert_failed("EIO", client.flush, session)
 
+
+@support.needs_root
+class FaultyFile(FaultyTest):
     def test_the_mark_is_found_by_other_names(self):
         self.fail()
         self.kill_daemon()
@@ -220,6 +222,65 @@ class FaultyFile(failing.FailingTest):
         self.assertFalse(opened.info.failed)
         client.flush(opened.session)
         self.exit_status = 0
+
+
+@support.needs_root
+@support.needs("losetup", "mount", "umount", "mkfs.ext4")
+class CopiedFileSystem(FaultyTest):
+    """Its files have the same keys as those of the original (contract L8)."""
+
+    def setUp(self):
+        super().setUp()
+        self.original = self.image("original.img", 16 * MIB)
+        self.run_tool("mkfs.ext4", "-q", self.original)
+        self.point = os.path.join(self.directory, "point")
+        os.mkdir(self.point)
+        self.mount(self.original)
+        self.path = os.path.join(self.point, "disk.img")
+        with open(self.path, "wb") as file:
+            file.truncate(MIB)
+        self.fail()
+        self.restart(lambda daemon: daemon.stop(1))
+
+    def mount(self, image):
+        self.run_tool("mount", self.loop(image), self.point)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", self.point], check=False,
+                        capture_output=True)
+
+    def open_elsewhere(self, image):
+        """The same path once more, on the file system of that image."""
+        self.run_tool("umount", self.point)
+        self.mount(image)
+        client = self.client()
+        session = client.open_path(self.path)
+        self.assertTrue(client.get_info(session).failed)
+        return client, session
+
+    def test_that_the_mark_may_be_the_others_is_told(self):
+        copy = os.path.join(self.directory, "copy.img")
+        self.run_tool("umount", self.point)
+        self.run_tool("cp", "--sparse=always", self.original, copy)
+        self.mount(self.original)
+        client, session = self.open_elsewhere(copy)
+        (line,) = self.daemon.log_lines("mark-in-doubt")
+        for said in (line, self.assert_failed("EIO", client.write, session, 0, bytes(SECTOR)),
+                     self.assert_failed("EIO", client.flush, session)):
+            self.assertIn("may belong to a copy of the file system", said)
+            self.assertIn(self.path, said)
+            self.assertIn("recover", said)
+        client.close_session(session)
+        failing.recover(client, self.path)
+        session = client.open_path(self.path)
+        self.assertFalse(client.get_info(session).failed)
+        client.close_session(session)
+        self.exit_status = 0
+
+    def test_nothing_is_told_of_the_original_on_another_loop_device(self):
+        self.loop(self.image("other.img", MIB))
+        client, session = self.open_elsewhere(self.original)
+        message = self.assert_failed("EIO", client.write, session, 0, bytes(SECTOR))
+        self.assertNotIn("copy", message)
+        self.assertEqual(self.daemon.log_lines("mark-in-doubt"), [])
 
 
 @support.needs_root

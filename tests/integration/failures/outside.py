@@ -5,7 +5,6 @@ bytes."""
 
 import fcntl
 import os
-import stat
 import subprocess
 import unittest
 
@@ -338,32 +337,6 @@ class Mounted(Outside):
 @support.needs("sfdisk", "losetup")
 class Shared(Outside):
     """Devices that share bytes."""
-
-    def disk(self):
-        """A disk and its two partitions."""
-        image = self.image("disk2.img", 16 * MIB)
-        subprocess.run(["sfdisk", "--quiet", image], input=b"label: dos\n2048,8192\n10240,8192\n",
-                       check=True)
-        disk = self.loop(image, "--partscan")
-        parts = [f"{disk}p1", f"{disk}p2"]
-        if not os.path.exists(f"/sys/block/{os.path.basename(disk)}/{os.path.basename(parts[0])}"):
-            # A kernel that reads no partition tables itself.
-            self.run_tool("addpart", disk, "1", "2048", "8192")
-            self.run_tool("addpart", disk, "2", "10240", "8192")
-            for number in "12":
-                self.addCleanup(subprocess.run, ["delpart", disk, number], check=False)
-        for part in parts:
-            if not os.path.exists(part):
-                self.make_node(disk, part)
-        return disk, parts
-
-    def make_node(self, disk, part):
-        """Where no udev makes it."""
-        with open(f"/sys/block/{os.path.basename(disk)}/{os.path.basename(part)}/dev",
-                  encoding="ascii") as file:
-            major, minor = map(int, file.read().split(":"))
-        os.mknod(part, 0o600 | stat.S_IFBLK, os.makedev(major, minor))
-        self.addCleanup(os.unlink, part)
 
     def check_apart(self, one, other):
         """Who holds the one keeps writers and lockers of the other out."""

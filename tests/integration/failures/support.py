@@ -18,6 +18,7 @@ import select
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -376,6 +377,33 @@ class FailureTest(unittest.TestCase):
         device = self.run_tool("losetup", "--find", "--show", *options, path)
         self.addCleanup(subprocess.run, ["losetup", "--detach", device], check=False)
         return device
+
+    def disk(self, image=None):
+        """A disk of 16 MiB at least and its two partitions, of 4 MiB from 1 MiB and from 5 MiB on. Needs sfdisk
+        and losetup."""
+        image = image or self.image("partitioned.img", 16 * MIB)
+        subprocess.run(["sfdisk", "--quiet", image], input=b"label: dos\n2048,8192\n10240,8192\n",
+                       check=True)
+        disk = self.loop(image, "--partscan")
+        parts = [f"{disk}p1", f"{disk}p2"]
+        if not os.path.exists(f"/sys/block/{os.path.basename(disk)}/{os.path.basename(parts[0])}"):
+            # A kernel that reads no partition tables itself.
+            self.run_tool("addpart", disk, "1", "2048", "8192")
+            self.run_tool("addpart", disk, "2", "10240", "8192")
+            for number in "12":
+                self.addCleanup(subprocess.run, ["delpart", disk, number], check=False)
+        for part in parts:
+            if not os.path.exists(part):
+                self._make_node(disk, part)
+        return disk, parts
+
+    def _make_node(self, disk, part):
+        """Where no udev makes it."""
+        with open(f"/sys/block/{os.path.basename(disk)}/{os.path.basename(part)}/dev",
+                  encoding="ascii") as file:
+            major, minor = map(int, file.read().split(":"))
+        os.mknod(part, 0o600 | stat.S_IFBLK, os.makedev(major, minor))
+        self.addCleanup(os.unlink, part)
 
     def mount_tmpfs(self, size):
         if why_no_mount():

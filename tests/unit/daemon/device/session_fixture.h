@@ -10,7 +10,7 @@
 #include "daemon/device/hold.h"
 #include "daemon/device/session.h"
 
-enum { DEVICES = 2 };
+enum { DEVICES = 3 };
 
 static struct {
     struct crash_backend backends[DEVICES];

@@ -76,6 +76,26 @@ START_TEST(a_mark_with_a_path_of_any_length_is_taken)
 }
 END_TEST
 
+START_TEST(a_mark_tells_what_lay_there_and_its_name)
+{
+    static const struct state_failure placed = {
+        .error = -EIO, .unix_ms = 5, .place = "7:3 file-ab-12-1.5"};
+    struct state_failure found = {0};
+    struct state *state = open_state();
+    ck_assert_int_eq(state_put_failure(state, &disk, "/a\nplace 8:0 b", &placed, message), 0);
+    for (int restarted = 0; restarted < 2; restarted++) {
+        ck_assert(state_find_failure(state, &disk, &found));
+        ck_assert_str_eq(found.place, placed.place);
+        state_close(state);
+        state = open_state();
+    }
+    ck_assert_str_eq(found.place, placed.place);
+    ck_assert(state_find_failure(state, &disk, &found));
+    ck_assert_str_eq(found.path, "/a\\x0aplace 8:0 b");
+    state_close(state);
+}
+END_TEST
+
 static const char *const damaged_marks[] = {
     "",
     "blkd-failed 1\nerror 28 ENOSPC\nunix-ms 5\npath /dev/x\n",
@@ -247,6 +267,7 @@ int main(void)
     tcase_add_test(tests, the_first_mark_of_a_device_stays);
     tcase_add_test(tests, a_mark_can_be_read_by_a_person);
     tcase_add_test(tests, a_mark_with_a_path_of_any_length_is_taken);
+    tcase_add_test(tests, a_mark_tells_what_lay_there_and_its_name);
     tcase_add_loop_test(tests, a_damaged_mark_is_a_mark_with_eio, 0, COUNT(damaged_marks));
     tcase_add_test(tests, a_mark_that_cannot_be_read_is_a_mark_with_eio);
     tcase_add_test(tests, leftovers_are_no_marks_and_foreign_files_are_left_alone);

@@ -92,6 +92,18 @@ START_TEST(file_keeps_its_key_when_its_file_system_moves)
 }
 END_TEST
 
+START_TEST(places_differ_by_what_lies_there_not_by_its_number)
+{
+    static const char boot[] = "7:0 diskseq-5-11111111-2222-3333-4444-555555555555";
+    ck_assert(outside_places_differ("7:0 file-a-1-1", "7:0 file-b-1-1"));
+    ck_assert(!outside_places_differ("7:0 file-a-1-1", "7:4 file-a-1-1"));
+    ck_assert(!outside_places_differ("", "7:4 file-a-1-1"));
+    ck_assert(!outside_places_differ("7:4 file-a-1-1", ""));
+    ck_assert(outside_places_differ(boot, "8:0 diskseq-6-11111111-2222-3333-4444-555555555555"));
+    ck_assert(!outside_places_differ(boot, "8:0 diskseq-6-11111111-2222-3333-4444-666666666666"));
+}
+END_TEST
+
 /* Whether the device has the old number again: another program's loop device may have taken it. */
 static bool attach_again(void)
 {
@@ -189,6 +201,7 @@ static TCase *file_tests(void)
 
     tcase_add_checked_fixture(tests, fixture_setup, fixture_teardown);
     tcase_set_timeout(tests, 30);
+    tcase_add_test(tests, places_differ_by_what_lies_there_not_by_its_number);
     tcase_add_test(tests, file_has_a_key_that_its_successor_has_not);
     tcase_add_test(tests, what_has_no_birth_is_known_until_the_next_boot);
     return tests;
