@@ -366,9 +366,11 @@ struct blkd_info {
  *   config       only used during the call. A relative path starts at the working directory.
  *   ret_device   the handle of the new session. The caller closes it with blkd_close.
  *
- * The daemon opens paths only for administrators. If it refuses with -EACCES, the library opens the
- * path itself, with the rights of the program, and passes the descriptor to the daemon. If that
- * fails, its error is the result.
+ * The library opens the path itself, at the moment of the call, and passes the descriptor to the
+ * daemon: a path means what it means in the program, with its root directory, mounts, working
+ * directory and rights, and later changes of names change nothing. Only regular files and block
+ * devices are opened; anything else is only looked at. BLKD_ACCESS_AUTO opens it read-only where
+ * the program may not write (EACCES, EPERM, EROFS, ETXTBSY).
  *
  * Opening a FAILED device succeeds: it can be read, and blkd_info.failed is set (S5).
  *
@@ -384,7 +386,9 @@ struct blkd_info {
  *                  (L3)
  *   -EROFS         BLKD_ACCESS_READ_WRITE: the device or its file system is read-only
  *   -EOPNOTSUPP    config->strict: a setting is not available; the message says which
- *   -ENAMETOOLONG  the absolute path is longer than 4095 bytes
+ *   -ENAMETOOLONG  the path is longer than 4095 bytes
+ *   -ETXTBSY       BLKD_ACCESS_READ_WRITE: it is a program that runs
+ *   -EAGAIN        the file is being replaced, and there is no /proc to open it by
  *   -EDQUOT        too many sessions or locks, of this connection or of this user; or the device
  *                  shares bytes with too many open devices
  *   -EIO           the device failed; or config->lock: no fencing token could be stored (L6)
@@ -735,8 +739,8 @@ typedef void blkd_callback(void *user_data, int result);
 BLKD_API int blkd_ping_async(struct blkd *connection, blkd_callback *callback, void *user_data);
 
 /*
- * blkd_open without blocking. If the library has to open the path itself (see blkd_open), it does
- * so in blkd_dispatch.
+ * blkd_open without blocking on the daemon. The path is opened before the function returns (see
+ * blkd_open), and if that fails, the function does: it blocks as long as open(2) does.
  */
 BLKD_API int blkd_open_async(struct blkd *connection, const struct blkd_config *config,
                              struct blkd_device **ret_device, blkd_callback *callback,
@@ -1187,12 +1191,12 @@ struct blkd_holders {
  *   path          a relative path starts at the working directory
  *   ret_holders   the caller frees it, with everything it points to, with blkd_who_free
  *
- * The path is opened as by blkd_open, but reading is enough. Blocks until the daemon has searched
- * /proc and /sys.
+ * Administrators need no right to read the file, and it is not opened; for others it is opened as
+ * by blkd_open, read-only. Blocks until the daemon has searched /proc and /sys.
  *
  *   -ENOENT, -EACCES, ...   as open(2)
  *   -ENOTBLK                the path is neither a regular file nor a block device
- *   -ENAMETOOLONG           the absolute path is longer than 4095 bytes
+ *   -ENAMETOOLONG           the path is longer than 4095 bytes
  */
 BLKD_API int blkd_who(struct blkd *connection, const char *path, struct blkd_holders **ret_holders);
 
@@ -1260,8 +1264,7 @@ struct blkd_recovery {
 /*
  * Makes a FAILED device usable again (S5).
  *
- *   path            of the device; a relative path starts at the working directory. NULL: use
- *                   device_number.
+ *   path            of the device, opened as by blkd_open. NULL: use device_number.
  *   device_number   of the device, as in lists. 0: use path.
  *   ret_recovery    may be NULL
  *

@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -20,6 +21,116 @@ static void expect_refused(const char *path, int error)
     ck_assert_ptr_null(device);
     ASSERT_SAYS(path);
 }
+
+/* ---- what a path means ---- */
+
+static int outcome = 1;
+
+static void on_opened(void *user_data, int result)
+{
+    (void)user_data;
+    outcome = result;
+}
+
+static void await_opened(struct blkd *connection)
+{
+    while (outcome == 1)
+        ck_assert_int_ge(blkd_dispatch(connection, -1), 0);
+    ck_assert_msg(outcome == 0, "%s", blkd_error_message());
+}
+
+static void make_image(char path[HARNESS_PATH_MAX], struct stat *ret_status)
+{
+    harness_make_file(harness_directory(), "image", MIB, path);
+    ck_assert_int_eq(stat(path, ret_status), 0);
+}
+
+START_TEST(path_means_the_file_that_it_led_to_at_the_call)
+{
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    char path[HARNESS_PATH_MAX];
+    struct stat status;
+    make_image(path, &status);
+    config.path = path;
+    ASSERT_OK(blkd_open_async(fixture.connection, &config, &device, on_opened, NULL));
+    ck_assert_int_eq(unlink(path), 0);
+    harness_make_file(harness_directory(), "image", 2 * MIB, path);
+    await_opened(fixture.connection);
+    ck_assert_uint_eq(fixture_entry(device).inode, status.st_ino);
+    data_write(device, 3, 1, 1);
+    data_expect(device, 3, 1, 1);
+}
+END_TEST
+
+START_TEST(descriptor_by_its_path_is_the_programs_own)
+{
+    static const char *const names[] = {"/proc/self/fd/%d", "/dev/fd/%d",
+                                        "/proc/thread-self/fd/%d"};
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    char path[HARNESS_PATH_MAX];
+    struct stat status;
+    make_image(path, &status);
+    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(unlink(path), 0);
+    (void)snprintf(path, sizeof(path), "%s/%d", names[_i], fd);
+    config.path = path;
+    device = fixture_open(&config);
+    ck_assert_uint_eq(fixture_entry(device).inode, status.st_ino);
+}
+END_TEST
+
+/* Sent later: the library keeps its descriptor meanwhile. */
+START_TEST(no_descriptor_lands_on_stdin)
+{
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd *connection = NULL;
+    char path[HARNESS_PATH_MAX];
+    struct stat status;
+    make_image(path, &status);
+    options.socket_path = fixture.daemon.socket_path;
+    options.send_on_dispatch = true;
+    ASSERT_OK(blkd_connect(&options, &connection));
+    (void)close(STDIN_FILENO);
+    config.path = path;
+    ASSERT_OK(blkd_open_async(connection, &config, &device, on_opened, NULL));
+    ck_assert_int_eq(fcntl(STDIN_FILENO, F_GETFD), -1);
+    ck_assert_int_eq(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
+    await_opened(connection);
+    ck_assert_uint_eq(fixture_info(device).read_write, true);
+    blkd_disconnect(connection);
+}
+END_TEST
+
+/* Whoever opens a FIFO is seen by the one that reads from it. */
+START_TEST(fifo_is_never_opened)
+{
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    char path[HARNESS_PATH_MAX];
+    char byte;
+    harness_join(harness_directory(), "fifo", path);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    CLEANUP_CLOSE int reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    struct pollfd poll_fd = {.fd = reader, .events = POLLIN};
+    config.path = path;
+    for (int access = BLKD_ACCESS_AUTO; access <= BLKD_ACCESS_READ_WRITE; access++) {
+        config.access = (enum blkd_access)access;
+        ASSERT_FAILS(blkd_open(fixture.connection, &config, &device), ENOTBLK);
+    }
+    ck_assert_int_eq(poll(&poll_fd, 1, 0), 0); /* POLLHUP: a writer has come and gone */
+    ck_assert_int_eq(read(reader, &byte, 1), 0);
+}
+END_TEST
+
+START_TEST(running_program_is_not_opened_for_writing)
+{
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    config.path = "/proc/self/exe";
+    config.access = BLKD_ACCESS_READ_WRITE;
+    ASSERT_FAILS(blkd_open(fixture.connection, &config, &device), ETXTBSY);
+    ASSERT_SAYS("open it read-only");
+}
+END_TEST
 
 static const char *path_of(const char *name, char path[HARNESS_PATH_MAX])
 {
@@ -304,6 +415,11 @@ int main(void)
     Suite *suite = suite_create("integration/block/opening");
     TCase *tests = fixture_case(suite, "opening");
     tcase_add_test(tests, engine_is_the_one_asked_for);
+    tcase_add_test(tests, path_means_the_file_that_it_led_to_at_the_call);
+    tcase_add_loop_test(tests, descriptor_by_its_path_is_the_programs_own, 0, 3);
+    tcase_add_test(tests, no_descriptor_lands_on_stdin);
+    tcase_add_test(tests, fifo_is_never_opened);
+    tcase_add_test(tests, running_program_is_not_opened_for_writing);
     tcase_add_test(tests, missing_path_is_refused);
     tcase_add_test(tests, path_through_a_file_is_refused);
     tcase_add_test(tests, fifo_is_refused_without_waiting_for_its_other_end);
