@@ -300,14 +300,17 @@ enum blkd_discard_method {
 /* How to open a device. Initialise it with BLKD_CONFIG_INIT; the reserved members are 0 (else
  * -EINVAL). */
 struct blkd_config {
-    const char *path;        /* of a disk image or a block device */
-    bool buffered;           /* true: use the page cache; false: direct I/O (O_DIRECT) */
-    enum blkd_sync sync;     /* what blkd_flush does */
-    bool lock;               /* take a lock: exclusive if read/write, shared if read-only (L1) */
-    uint32_t sector_size;    /* bytes, a power of two from 512 to 65536; 0: the device's own */
+    const char *path;    /* of a disk image or a block device */
+    bool buffered;       /* true: use the page cache; false: direct I/O (O_DIRECT) */
+    enum blkd_sync sync; /* what blkd_flush does */
+    bool lock;           /* take a lock: exclusive if read/write, shared if read-only (L1) */
+    /* In bytes, a power of two from 512 to 65536; 0: the device's own. A preference: block devices
+     * have their own, and of a file it is at least the granule (512; with direct I/O what that
+     * needs) and divides the size. Else the device's own is taken: see blkd_info.sector_size. */
+    uint32_t sector_size;
     enum blkd_access access; /* read/write, read-only, or what is permitted */
-    /* Fail with -EOPNOTSUPP instead of falling back. Applies to the caching mode, to a sync level
-     * on storage that loses its data in a power failure, and to `discard`. */
+    /* Fail with -EOPNOTSUPP instead of falling back. Applies to the caching mode, to the sector
+     * size, to a sync level on storage that loses its data in a power failure, and to `discard`. */
     bool strict;
     /* Discards must release space. Has no effect without `strict`. */
     bool discard;
@@ -344,6 +347,7 @@ struct blkd_info {
     bool lock_lost;
     uint32_t sector_size;   /* bytes; constant while the device is open */
     uint32_t granule_bytes; /* the smallest sector size that the caching mode permits */
+    uint32_t asked_sector_size;
     uint64_t size_sectors;
     uint64_t generation;    /* increases with every change of size */
     uint64_t device_number; /* the daemon's number for the device, as in lists */
@@ -379,8 +383,9 @@ struct blkd_info {
  *
  *   -ENOENT, -EACCES, -ENOTDIR, -ELOOP, ...  as open(2)
  *   -ENOTBLK       the path is neither a regular file nor a block device
- *   -EINVAL        no path; a config member is invalid; the sector size is smaller than the granule
- *                  of the device; the size of the device is not a multiple of the sector size
+ *   -EINVAL        no path; a config member is invalid; the size of the file is not a multiple of
+ *                  512 bytes, or with direct I/O of the granule. (That of a block device is rounded
+ *                  down to whole sectors.)
  *   -EBUSY         config->lock: another session or program holds a lock (L1, L3, L4); or, unless
  *                  it is opened read-only without a lock, the device is mounted or otherwise in use
  *                  (L3)

@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/devprobe.h"
 #include "common/limits.h"
+#include "common/range.h"
 #include "daemon/storage/outside/outside.h"
 #include "daemon/storage/posix/posix.h"
 
@@ -316,6 +317,9 @@ static int posix_open_once(const struct backend_open *open_, struct backend **re
     posix->data_fd = posix_open_data(posix, info.read_write, &info, message);
     if (posix->data_fd < 0)
         return posix->data_fd;
+    /* A part of a logical block at the end cannot be reached. */
+    if (posix->kind == DEVICE_BLOCK)
+        info.size_bytes = range_round_down(info.size_bytes, info.granule_bytes);
     posix->direct = info.direct;
     posix->discard = posix_first_discard(posix, &info);
     posix_choose_ways(posix, &status);
