@@ -137,6 +137,29 @@ BLKD_API const char *blkd_strerror(int error);
  */
 BLKD_API const char *blkd_error_message(void);
 
+/* What stood in the way, where one errno has several causes (-EBUSY, -EIO, -ESTALE, -EACCES). The
+ * numbers are stable; later versions may add some. */
+enum blkd_reason {
+    BLKD_REASON_NONE = 0,           /* the errno says it all, or the reason is not known */
+    BLKD_REASON_LOCKED_SESSION = 1, /* another session holds a lock (L2) */
+    BLKD_REASON_LOCKED_OUTSIDE = 2, /* a program that does not use blkd holds a lock (L3) */
+    BLKD_REASON_MOUNTED = 3,
+    BLKD_REASON_SWAP = 4,     /* in use as swap space */
+    BLKD_REASON_RELATED = 5,  /* a device that shares bytes with it is in use or locked */
+    BLKD_REASON_CLAIMED = 6,  /* the kernel or another program has it open exclusively */
+    BLKD_REASON_ISOLATED = 7, /* another session's lock keeps readers out (L2) */
+    BLKD_REASON_OPEN = 8,     /* other sessions have it open */
+    BLKD_REASON_FAILED = 9,   /* a sync failed, and the device was not recovered (S5) */
+    BLKD_REASON_STALE = 10,   /* the session has lost its lock (L6) */
+    BLKD_REASON_NO_RULE = 11, /* nothing allows the program to have the daemon open a path */
+};
+
+/*
+ * Tells the reason of the last failed call of the calling thread, as blkd_error_message does in
+ * words. After a call that succeeded it has no meaning. Does not block.
+ */
+BLKD_API enum blkd_reason blkd_error_reason(void);
+
 /* ---- connections ---- */
 
 /*

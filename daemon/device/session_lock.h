@@ -74,6 +74,7 @@ struct session_lock {
     struct lock_drains *drains;             /* while in SESSION_LOCK_DRAIN */
     enum lock_mode before;                  /* what was held when it was asked for */
     char message[SESSION_LOCK_MESSAGE_MAX]; /* why it was refused */
+    enum refusal refusal;
 };
 
 TAILQ_HEAD(session_lock_list, session_lock);

@@ -26,6 +26,7 @@ static void on_flushed(struct flush *flush, int result)
 {
     struct request *request = CONTAINER_OF(flush, struct request, work.flush);
     flush_count(request->session, result);
+    request->refusal = result < 0 ? REFUSAL_FAILED : REFUSAL_NONE;
     if (result < 0)
         request_fail(request, -EIO,
                      "flush of %s: a sync of the device failed; acknowledged writes may be lost",

@@ -198,6 +198,7 @@ static int opening_check_source(struct opening *opening, struct backend_open *op
     if (opening->fd >= 0)
         return opening_check_descriptor(opening, peer, open);
     int error = access_check_view(peer, reason);
+    opening->request->refusal = error < 0 ? REFUSAL_NO_RULE : REFUSAL_NONE;
     if (error < 0)
         (void)snprintf(opening->message, sizeof(opening->message), "%s", reason);
     return error;
@@ -212,10 +213,13 @@ static void on_opening_run(struct helper_job *job)
         .direct = opening->config.direct,
         .read_only_asked = opening->config.access == SESSION_ACCESS_READ_ONLY,
         .read_write_asked = opening->config.access == SESSION_ACCESS_READ_WRITE,
+        .ret_refusal = &opening->request->refusal,
     };
     int error = opening_check_source(opening, &open);
     if (error == 0)
         error = backend_posix_open(&open, &opening->backend, &opening->info, opening->message);
+    if (error == 0)
+        opening->request->refusal = REFUSAL_NONE; /* it was opened read-only then */
     opening->result = error;
 }
 

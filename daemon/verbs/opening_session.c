@@ -86,6 +86,7 @@ static void on_opening_locked(struct session_lock *held, int result)
         return;
     }
     (void)snprintf(reason, sizeof(reason), "%s", held->message);
+    opening->request->refusal = held->refusal;
     session_leave(opening->session);
     opening_unclaim(opening, result, reason);
 }

@@ -185,6 +185,8 @@ static void recover_take(struct recovering *recovering)
     struct opening *opening = recovering->opening;
     int error = registry_take_alone(&opening->worker->server->registry, opening->device);
     if (error == -EBUSY)
+        opening->request->refusal = REFUSAL_OPEN;
+    if (error == -EBUSY)
         recover_refuse(opening, error,
                        "sessions have it open: close them, or evict them (blkd-cli session evict)");
     else if (error < 0)

@@ -278,9 +278,12 @@ static enum discard_method posix_first_discard(const struct posix *posix,
 /* What the world outside has to do with it. Nobody writes to a device that is mounted: its file
  * system would not notice, and write over it. */
 static int posix_look_around(const struct posix *posix, struct backend_info *info,
-                             char message[BACKEND_MESSAGE_MAX])
+                             enum refusal *ret_refusal, char message[BACKEND_MESSAGE_MAX])
 {
-    int error = info->read_write ? outside_check(&info->identity, false, message) : 0;
+    enum refusal refusal = REFUSAL_NONE;
+    int error = info->read_write ? outside_check(&info->identity, false, message, &refusal) : 0;
+    if (ret_refusal != NULL)
+        *ret_refusal = refusal;
     if (error < 0)
         return error;
     error = outside_find_related(&info->identity, info->related, &info->related_count);
@@ -311,7 +314,7 @@ static int posix_open_once(const struct backend_open *open_, struct backend **re
         return posix->cursor_fd;
     int error = posix_fill_info(posix, &status, &info, message);
     if (error == 0)
-        error = posix_look_around(posix, &info, message);
+        error = posix_look_around(posix, &info, open_->ret_refusal, message);
     if (error < 0)
         return error;
     posix->data_fd = posix_open_data(posix, info.read_write, &info, message);
