@@ -1075,6 +1075,14 @@ struct blkd_device_entry {
     uint32_t lock_waiters;
 };
 
+/* What the path of a session is worth. */
+enum blkd_path_kind {
+    BLKD_PATH_UNKNOWN = 0, /* only told to administrators */
+    /* What the program calls its descriptor: it may lead elsewhere from here, or nowhere. */
+    BLKD_PATH_LABEL = 1,
+    BLKD_PATH_VERIFIED = 2, /* when the session began, it led the daemon to the same file */
+};
+
 struct blkd_session_entry {
     uint64_t session_number;
     uint64_t connection_number;
@@ -1096,6 +1104,7 @@ struct blkd_session_entry {
     bool lock_lost;                  /* see blkd_info.lock_lost */
     bool ring;                       /* its connection has rings */
     uint64_t arena_bytes; /* memory that the daemon shares with its connection, without the rings */
+    enum blkd_path_kind path_kind;
 };
 
 struct blkd_device_list {

@@ -2,9 +2,15 @@
 #include "daemon/verbs/opening.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <linux/stat.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -204,6 +210,38 @@ static int opening_check_source(struct opening *opening, struct backend_open *op
     return error;
 }
 
+/* Where the path leads, for looking only. A client's own must not make the daemon wait, nor mount
+ * anything: it is looked up in what the kernel has at hand, where the client has just come by. */
+static int opening_follow(const char *path, bool trusted)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC,
+                           .resolve = RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED};
+    int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+    if (fd >= 0 || !trusted || (errno != EAGAIN && errno != EINVAL))
+        return fd;
+    how.resolve = RESOLVE_NO_MAGICLINKS;
+    return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+}
+
+/* Whether the path leads the daemon to what was opened. */
+static bool opening_verify(const struct opening *opening)
+{
+    const struct device_identity *identity = &opening->info.identity;
+    struct statx status;
+    if (*opening->path != '/')
+        return false;
+    CLEANUP_CLOSE int fd =
+        opening_follow(opening->path, access_is_trusted(&opening->request->conn->peer));
+    if (fd < 0 || syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+                          STATX_TYPE | STATX_INO, &status) < 0)
+        return false;
+    if (identity->kind == DEVICE_BLOCK)
+        return S_ISBLK(status.stx_mode) &&
+               makedev(status.stx_rdev_major, status.stx_rdev_minor) == identity->dev;
+    return S_ISREG(status.stx_mode) && status.stx_ino == identity->inode &&
+           makedev(status.stx_dev_major, status.stx_dev_minor) == identity->dev;
+}
+
 static void on_opening_run(struct helper_job *job)
 {
     struct opening *opening = CONTAINER_OF(job, struct opening, job);
@@ -220,6 +258,7 @@ static void on_opening_run(struct helper_job *job)
         error = backend_posix_open(&open, &opening->backend, &opening->info, opening->message);
     if (error == 0)
         opening->request->refusal = REFUSAL_NONE; /* it was opened read-only then */
+    opening->verified = error == 0 && opening_verify(opening);
     opening->result = error;
 }
 

@@ -30,6 +30,7 @@ struct opening {
     struct helper_job job;
     struct backend *backend; /* until a device has it, or it is disposed of */
     struct backend_info info;
+    bool verified; /* the path leads to it */
     int result;
     char message[BACKEND_MESSAGE_MAX];
 

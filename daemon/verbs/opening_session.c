@@ -219,6 +219,7 @@ void opening_make_session(struct opening *opening)
         opening_unclaim(opening, -ENOMEM, "out of memory");
         return;
     }
+    opening->session->path_verified = opening->verified;
     pthread_mutex_lock(&device->mutex);
     int error = opening_adopt(opening, reason);
     uint64_t size_bytes = device->size_bytes;

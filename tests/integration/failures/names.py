@@ -57,5 +57,33 @@ class Names(support.FailureTest):
             self.assertRegex(answer, "^EACCES: .*pass the descriptor")
 
 
+class Labels(support.FailureTest):
+    def test_a_path_is_a_label_unless_it_leads_to_the_file(self):
+        path, other = self.image(), self.image("other.img")
+        client = self.client()
+        for name, kind in [(path, "VERIFIED"), (other, "LABEL"), ("disk.img", "LABEL"),
+                           (os.path.join(self.directory, "missing"), "LABEL")]:
+            fd = os.open(path, os.O_RDWR)
+            client.call("open", pb.Open(descriptor=True,
+                                        config=pb.Config(path=os.fsencode(name))), b"", (fd,))
+            os.close(fd)
+            self.assertEqual(client.sessions()[-1].path_kind,
+                             pb.NameKind.Value(f"NAME_KIND_{kind}"), name)
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root")
+    def test_who_may_not_look_is_not_told_where_a_path_leads(self):
+        nobody = support.AsNobody(self)
+        path = self.image()
+        os.chmod(path, 0o666)
+
+        def kinds():
+            with support.Client(self.daemon) as client:
+                fd = os.open(path, os.O_RDWR)
+                client.call("open", pb.Open(descriptor=True,
+                                            config=pb.Config(path=os.fsencode(path))), b"", (fd,))
+                return [entry.path_kind for entry in client.sessions()]
+        self.assertEqual(nobody.run(kinds), f"done {[pb.NAME_KIND_UNKNOWN]}")
+
+
 if __name__ == "__main__":
     unittest.main()
