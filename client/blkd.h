@@ -137,6 +137,29 @@ BLKD_API const char *blkd_strerror(int error);
  */
 BLKD_API const char *blkd_error_message(void);
 
+/* What stood in the way, where one errno has several causes (-EBUSY, -EIO, -ESTALE, -EACCES). The
+ * numbers are stable; later versions may add some. */
+enum blkd_reason {
+    BLKD_REASON_NONE = 0,           /* the errno says it all, or the reason is not known */
+    BLKD_REASON_LOCKED_SESSION = 1, /* another session holds a lock (L2) */
+    BLKD_REASON_LOCKED_OUTSIDE = 2, /* a program that does not use blkd holds a lock (L3) */
+    BLKD_REASON_MOUNTED = 3,
+    BLKD_REASON_SWAP = 4,     /* in use as swap space */
+    BLKD_REASON_RELATED = 5,  /* a device that shares bytes with it is in use or locked */
+    BLKD_REASON_CLAIMED = 6,  /* the kernel or another program has it open exclusively */
+    BLKD_REASON_ISOLATED = 7, /* another session's lock keeps readers out (L2) */
+    BLKD_REASON_OPEN = 8,     /* other sessions have it open */
+    BLKD_REASON_FAILED = 9,   /* a sync failed, and the device was not recovered (S5) */
+    BLKD_REASON_STALE = 10,   /* the session has lost its lock (L6) */
+    BLKD_REASON_NO_RULE = 11, /* nothing allows the program to have the daemon open a path */
+};
+
+/*
+ * Tells the reason of the last failed call of the calling thread, as blkd_error_message does in
+ * words. After a call that succeeded it has no meaning. Does not block.
+ */
+BLKD_API enum blkd_reason blkd_error_reason(void);
+
 /* ---- connections ---- */
 
 /*
@@ -300,14 +323,17 @@ enum blkd_discard_method {
 /* How to open a device. Initialise it with BLKD_CONFIG_INIT; the reserved members are 0 (else
  * -EINVAL). */
 struct blkd_config {
-    const char *path;        /* of a disk image or a block device */
-    bool buffered;           /* true: use the page cache; false: direct I/O (O_DIRECT) */
-    enum blkd_sync sync;     /* what blkd_flush does */
-    bool lock;               /* take a lock: exclusive if read/write, shared if read-only (L1) */
-    uint32_t sector_size;    /* bytes, a power of two from 512 to 65536; 0: the device's own */
+    const char *path;    /* of a disk image or a block device */
+    bool buffered;       /* true: use the page cache; false: direct I/O (O_DIRECT) */
+    enum blkd_sync sync; /* what blkd_flush does */
+    bool lock;           /* take a lock: exclusive if read/write, shared if read-only (L1) */
+    /* In bytes, a power of two from 512 to 65536; 0: the device's own. A preference: block devices
+     * have their own, and of a file it is at least the granule (512; with direct I/O what that
+     * needs) and divides the size. Else the device's own is taken: see blkd_info.sector_size. */
+    uint32_t sector_size;
     enum blkd_access access; /* read/write, read-only, or what is permitted */
-    /* Fail with -EOPNOTSUPP instead of falling back. Applies to the caching mode, to a sync level
-     * on storage that loses its data in a power failure, and to `discard`. */
+    /* Fail with -EOPNOTSUPP instead of falling back. Applies to the caching mode, to the sector
+     * size, to a sync level on storage that loses its data in a power failure, and to `discard`. */
     bool strict;
     /* Discards must release space. Has no effect without `strict`. */
     bool discard;
@@ -347,6 +373,7 @@ struct blkd_info {
     bool forgets_failure;
     uint32_t sector_size;   /* bytes; constant while the device is open */
     uint32_t granule_bytes; /* the smallest sector size that the caching mode permits */
+    uint32_t asked_sector_size;
     uint64_t size_sectors;
     uint64_t generation;    /* increases with every change of size */
     uint64_t device_number; /* the daemon's number for the device, as in lists */
@@ -369,9 +396,11 @@ struct blkd_info {
  *   config       only used during the call. A relative path starts at the working directory.
  *   ret_device   the handle of the new session. The caller closes it with blkd_close.
  *
- * The daemon opens paths only for administrators. If it refuses with -EACCES, the library opens the
- * path itself, with the rights of the program, and passes the descriptor to the daemon. If that
- * fails, its error is the result.
+ * The library opens the path itself, at the moment of the call, and passes the descriptor to the
+ * daemon: a path means what it means in the program, with its root directory, mounts, working
+ * directory and rights, and later changes of names change nothing. Only regular files and block
+ * devices are opened; anything else is only looked at. BLKD_ACCESS_AUTO opens it read-only where
+ * the program may not write (EACCES, EPERM, EROFS, ETXTBSY).
  *
  * Opening a FAILED device succeeds: it can be read, and blkd_info.failed is set (S5).
  *
@@ -380,14 +409,17 @@ struct blkd_info {
  *
  *   -ENOENT, -EACCES, -ENOTDIR, -ELOOP, ...  as open(2)
  *   -ENOTBLK       the path is neither a regular file nor a block device
- *   -EINVAL        no path; a config member is invalid; the sector size is smaller than the granule
- *                  of the device; the size of the device is not a multiple of the sector size
+ *   -EINVAL        no path; a config member is invalid; the size of the file is not a multiple of
+ *                  512 bytes, or with direct I/O of the granule. (That of a block device is rounded
+ *                  down to whole sectors.)
  *   -EBUSY         config->lock: another session or program holds a lock (L1, L3, L4); or, unless
  *                  it is opened read-only without a lock, the device is mounted or otherwise in use
  *                  (L3)
  *   -EROFS         BLKD_ACCESS_READ_WRITE: the device or its file system is read-only
  *   -EOPNOTSUPP    config->strict: a setting is not available; the message says which
- *   -ENAMETOOLONG  the absolute path is longer than 4095 bytes
+ *   -ENAMETOOLONG  the path is longer than 4095 bytes
+ *   -ETXTBSY       BLKD_ACCESS_READ_WRITE: it is a program that runs
+ *   -EAGAIN        the file is being replaced, and there is no /proc to open it by
  *   -EDQUOT        too many sessions or locks, of this connection or of this user; or the device
  *                  shares bytes with too many open devices
  *   -EIO           the device failed; or config->lock: no fencing token could be stored (L6)
@@ -748,8 +780,8 @@ typedef void blkd_callback(void *user_data, int result);
 BLKD_API int blkd_ping_async(struct blkd *connection, blkd_callback *callback, void *user_data);
 
 /*
- * blkd_open without blocking. If the library has to open the path itself (see blkd_open), it does
- * so in blkd_dispatch.
+ * blkd_open without blocking on the daemon. The path is opened before the function returns (see
+ * blkd_open), and if that fails, the function does: it blocks as long as open(2) does.
  */
 BLKD_API int blkd_open_async(struct blkd *connection, const struct blkd_config *config,
                              struct blkd_device **ret_device, blkd_callback *callback,
@@ -1055,6 +1087,14 @@ struct blkd_device_entry {
     uint32_t lock_waiters;
 };
 
+/* What the path of a session is worth. */
+enum blkd_path_kind {
+    BLKD_PATH_UNKNOWN = 0, /* only told to administrators */
+    /* What the program calls its descriptor: it may lead elsewhere from here, or nowhere. */
+    BLKD_PATH_LABEL = 1,
+    BLKD_PATH_VERIFIED = 2, /* when the session began, it led the daemon to the same file */
+};
+
 struct blkd_session_entry {
     uint64_t session_number;
     uint64_t connection_number;
@@ -1076,6 +1116,7 @@ struct blkd_session_entry {
     bool lock_lost;                  /* see blkd_info.lock_lost */
     bool ring;                       /* its connection has rings */
     uint64_t arena_bytes; /* memory that the daemon shares with its connection, without the rings */
+    enum blkd_path_kind path_kind;
 };
 
 struct blkd_device_list {
@@ -1199,12 +1240,12 @@ struct blkd_holders {
  *   path          a relative path starts at the working directory
  *   ret_holders   the caller frees it, with everything it points to, with blkd_who_free
  *
- * The path is opened as by blkd_open, but reading is enough. Blocks until the daemon has searched
- * /proc and /sys.
+ * Administrators need no right to read the file, and it is not opened; for others it is opened as
+ * by blkd_open, read-only. Blocks until the daemon has searched /proc and /sys.
  *
  *   -ENOENT, -EACCES, ...   as open(2)
  *   -ENOTBLK                the path is neither a regular file nor a block device
- *   -ENAMETOOLONG           the absolute path is longer than 4095 bytes
+ *   -ENAMETOOLONG           the path is longer than 4095 bytes
  */
 BLKD_API int blkd_who(struct blkd *connection, const char *path, struct blkd_holders **ret_holders);
 
@@ -1272,8 +1313,7 @@ struct blkd_recovery {
 /*
  * Makes a FAILED device usable again (S5).
  *
- *   path            of the device; a relative path starts at the working directory. NULL: use
- *                   device_number.
+ *   path            of the device, opened as by blkd_open. NULL: use device_number.
  *   device_number   of the device, as in lists. 0: use path.
  *   ret_recovery    may be NULL
  *

@@ -176,9 +176,10 @@ static bool is_wanted(const struct mount_line *mount, const struct mount_wanted 
            mount->minor_number == wanted->minor_number;
 }
 
-static int find_mount(const struct mount_wanted *wanted, char *ret_type, size_t size)
+static int find_mount(const char *mountinfo, const struct mount_wanted *wanted, char *ret_type,
+                      size_t size)
 {
-    CLEANUP_FCLOSE FILE *file = fopen("/proc/self/mountinfo", "re");
+    CLEANUP_FCLOSE FILE *file = fopen(mountinfo, "re");
     CLEANUP_FREE char *line = NULL;
     size_t line_size = 0;
     struct mount_line mount;
@@ -214,6 +215,16 @@ static int mount_id_of(int fd, int *ret_mount_id)
     return -ENOENT;
 }
 
+int devprobe_filesystem_there(int fd, pid_t pid, char *ret_type, size_t size)
+{
+    struct mount_wanted wanted = {.mount_id = -1};
+    char mountinfo[48];
+    int r = mount_id_of(fd, &wanted.mount_id);
+
+    (void)snprintf(mountinfo, sizeof(mountinfo), "/proc/%d/mountinfo", (int)pid);
+    return r < 0 ? r : find_mount(mountinfo, &wanted, ret_type, size);
+}
+
 int devprobe_filesystem(int fd, char *ret_type, size_t size)
 {
     struct mount_wanted wanted = {.mount_id = -1};
@@ -222,7 +233,7 @@ int devprobe_filesystem(int fd, char *ret_type, size_t size)
 
     r = mount_id_of(fd, &wanted.mount_id);
     if (r == 0)
-        r = find_mount(&wanted, ret_type, size);
+        r = find_mount("/proc/self/mountinfo", &wanted, ret_type, size);
     if (r != -ENOENT)
         return r;
 
@@ -231,7 +242,7 @@ int devprobe_filesystem(int fd, char *ret_type, size_t size)
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) < 0)
         return -errno;
     wanted = (struct mount_wanted){-1, status.stx_dev_major, status.stx_dev_minor};
-    return find_mount(&wanted, ret_type, size);
+    return find_mount("/proc/self/mountinfo", &wanted, ret_type, size);
 }
 
 bool devprobe_filesystem_is_remote(const char *type)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* The size in bytes: BLKGETSIZE64 of a block device (ioctl_list(2)), st_size of a regular file.
  * Returns 0, -ENOTBLK for anything else, or the error of fstat or ioctl. */
@@ -43,6 +44,10 @@ int devprobe_direct(int fd, struct devprobe_direct *ret_direct);
  * too small, or a negative errno.
  */
 int devprobe_filesystem(int fd, char *ret_type, size_t size);
+
+/* The same by the mounts that another process sees: of a descriptor that comes from there. By the
+ * mount's number only. */
+int devprobe_filesystem_there(int fd, pid_t pid, char *ret_type, size_t size);
 
 /* Whether a file system of this type asks another program or machine for its data, so that any call
  * on it can hang (fuse*, nfs*, cifs, smb3, 9p, ceph, afs, …). */

@@ -54,7 +54,8 @@
 enum {
     RING_ENTRIES_MIN = 8,
     RING_ENTRIES_MAX = 1024,
-    RING_MESSAGE_BYTES = 1024, /* with its NUL */
+    RING_MESSAGE_BYTES = 1024, /* with its NUL, and with the reason in its last byte */
+    RING_MESSAGE_REASON = RING_MESSAGE_BYTES - 1,
     RING_CACHE_LINE = 64,
 };
 

@@ -20,6 +20,7 @@ enum info_column {
     INFO_SIZE_BYTES,
     INFO_SIZE_SECTORS,
     INFO_SECTOR_SIZE,
+    INFO_ASKED_SECTOR_SIZE,
     INFO_GRANULE,
     INFO_MODE,
     INFO_MODE_ASKED,
@@ -56,6 +57,7 @@ static const struct table_column INFO_TABLE[INFO_COLUMNS] = {
     [INFO_SIZE] = {NULL, "size", TABLE_TEXT},
     [INFO_SIZE_BYTES] = {"size_bytes", NULL, TABLE_NUMBER},
     [INFO_SIZE_SECTORS] = {"size_sectors", NULL, TABLE_NUMBER},
+    [INFO_ASKED_SECTOR_SIZE] = {"asked_sector_size", NULL, TABLE_NUMBER},
     [INFO_SECTOR_SIZE] = {"sector_size", "sector size", TABLE_BYTES},
     [INFO_GRANULE] = {"granule_bytes", "smallest I/O", TABLE_BYTES},
     [INFO_MODE] = {"mode", NULL, TABLE_TEXT},
@@ -107,6 +109,8 @@ static void info_fill_geometry(struct table *table, const struct target *target)
     table_set_number(table, INFO_SIZE_BYTES, size_bytes);
     table_set_number(table, INFO_SIZE_SECTORS, info->size_sectors);
     table_set_number(table, INFO_SECTOR_SIZE, info->sector_size);
+    if (info->asked_sector_size != 0)
+        table_set_number(table, INFO_ASKED_SECTOR_SIZE, info->asked_sector_size);
     table_set_number(table, INFO_GRANULE, info->granule_bytes);
     table_set_number(table, INFO_GENERATION, info->generation);
 }
@@ -177,9 +181,9 @@ static void info_warn(const struct cli *cli, const struct target *target)
                        path);
     if (info->asked_lock && info->lock == BLKD_LOCK_NONE)
         report_warning(cli, "%s: not locked although a lock was requested", path);
-    if (target->config->sector_size != 0 && target->config->sector_size != info->sector_size)
+    if (info->asked_sector_size != 0 && info->asked_sector_size != info->sector_size)
         report_warning(cli, "%s: sector size is %" PRIu32 " bytes, not %" PRIu32 " as requested",
-                       path, info->sector_size, target->config->sector_size);
+                       path, info->sector_size, info->asked_sector_size);
 }
 
 int cmd_info(struct cli *cli)

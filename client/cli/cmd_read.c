@@ -152,7 +152,7 @@ static int reader_copy(struct reader *reader)
             return code;
         piece = stream_wait(&reader->stream);
         if (piece->result)
-            return report_partial(reader->cli, piece->result, stream_message(piece),
+            return report_partial(reader->cli, piece->result, stream_message(piece), piece->reason,
                                   "the output stops before offset %" PRIu64, piece->offset_bytes);
         error = reader_put(reader, piece);
         if (error)

@@ -20,6 +20,8 @@ enum session_column {
     SESSION_CLIENT,
     SESSION_DEVICE,
     SESSION_PATH,
+    SESSION_PATH_TEXT,
+    SESSION_PATH_KIND,
     SESSION_MODE,
     SESSION_CACHING,
     SESSION_LOCK,
@@ -56,7 +58,9 @@ static const struct table_column SESSION_TABLE[SESSION_COLUMNS] = {
     [SESSION_COMMAND] = {"command", "COMMAND", TABLE_TEXT},
     [SESSION_CLIENT] = {"client_name", NULL, TABLE_TEXT},
     [SESSION_DEVICE] = {"device", "DEV", TABLE_NUMBER},
-    [SESSION_PATH] = {"path", "PATH", TABLE_TEXT},
+    [SESSION_PATH] = {"path", NULL, TABLE_TEXT},
+    [SESSION_PATH_TEXT] = {NULL, "PATH", TABLE_TEXT},
+    [SESSION_PATH_KIND] = {"path_kind", NULL, TABLE_TEXT},
     [SESSION_MODE] = {"mode", "MODE", TABLE_TEXT},
     [SESSION_CACHING] = {"caching", NULL, TABLE_TEXT},
     [SESSION_LOCK] = {"lock", "LOCK", TABLE_TEXT},
@@ -119,6 +123,11 @@ static void session_fill(struct table *table, const struct blkd_session_entry *s
     table_set_number(table, SESSION_NUMBER, session->session_number);
     table_set_number(table, SESSION_DEVICE, session->device_number);
     table_set_text(table, SESSION_PATH, session->path);
+    table_set_format(table, SESSION_PATH_TEXT, "%s%s", session->path,
+                     session->path_kind == BLKD_PATH_LABEL ? " (unverified)" : "");
+    if (session->path_kind != BLKD_PATH_UNKNOWN)
+        table_set_text(table, SESSION_PATH_KIND,
+                       session->path_kind == BLKD_PATH_VERIFIED ? "verified" : "label");
     table_set_text(table, SESSION_MODE, words_mode(session->read_write));
     table_set_text(table, SESSION_CACHING, words_caching(session->direct));
     table_set_text(table, SESSION_LOCK, words_lock(session->lock));

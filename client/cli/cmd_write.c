@@ -234,7 +234,8 @@ static int writer_fill(struct writer *writer, struct stream_piece *piece)
 }
 
 /* Says how much was written before the failure, and after it by requests that were in flight. */
-static int writer_report(struct writer *writer, int error, const char *message)
+static int writer_report(struct writer *writer, int error, const char *message,
+                         enum blkd_reason reason)
 {
     char progress[PROGRESS_TEXT_MAX];
     char behind[PROGRESS_TEXT_MAX] = "";
@@ -242,8 +243,8 @@ static int writer_report(struct writer *writer, int error, const char *message)
     if (writer->behind_bytes > 0)
         (void)snprintf(behind, sizeof(behind),
                        " before the failed part, %" PRIu64 " bytes after it", writer->behind_bytes);
-    return report_partial(writer->cli, error, message, "%s%s", writer_progress(writer, progress),
-                          behind);
+    return report_partial(writer->cli, error, message, reason, "%s%s",
+                          writer_progress(writer, progress), behind);
 }
 
 /* After a failure, waits for the pieces in flight and counts those that were written. */
@@ -262,6 +263,7 @@ static void writer_count_behind(struct writer *writer)
 static int writer_reap(struct writer *writer)
 {
     struct stream_piece *piece = stream_wait(&writer->stream);
+    enum blkd_reason reason;
     CLEANUP_FREE char *message = NULL;
     int error = piece->result;
 
@@ -271,9 +273,10 @@ static int writer_reap(struct writer *writer)
         return CLI_OK;
     }
     message = strdup(stream_message(piece));
+    reason = piece->reason;
     stream_release(&writer->stream);
     writer_count_behind(writer);
-    return writer_report(writer, error, message ? message : blkd_strerror(error));
+    return writer_report(writer, error, message ? message : blkd_strerror(error), reason);
 }
 
 static int writer_reap_all(struct writer *writer)
@@ -323,11 +326,12 @@ static int writer_submit(struct writer *writer, struct stream_piece *piece)
     error = stream_submit_write(&writer->stream, piece, flags);
     if (error) {
         CLEANUP_FREE char *message = strdup(blkd_error_message());
+        enum blkd_reason reason = blkd_error_reason();
 
         code = writer_reap_all(writer);
         return code != CLI_OK
                    ? code
-                   : writer_report(writer, error, message ? message : blkd_strerror(error));
+                   : writer_report(writer, error, message ? message : blkd_strerror(error), reason);
     }
     writer->next_bytes += piece->buffer.iov_len;
     return CLI_OK;
@@ -355,7 +359,7 @@ static int writer_flush(struct writer *writer)
 
     if (!error)
         return CLI_OK;
-    return report_partial(writer->cli, error, blkd_error_message(),
+    return report_partial(writer->cli, error, blkd_error_message(), blkd_error_reason(),
                           "%" PRIu64 " bytes were written but may not be on stable storage",
                           writer->written_bytes);
 }

@@ -28,7 +28,7 @@ static bool find_same_path(const struct blkd_device_entry *device, const char *p
     dev_t number;
 
     if (stat(path, &status) != 0)
-        return strcmp(path, device->path) == 0;
+        return false;
     number = device->kind == BLKD_DEVICE_BLOCK ? status.st_rdev : status.st_dev;
     if (S_ISBLK(status.st_mode) != (device->kind == BLKD_DEVICE_BLOCK) ||
         major(number) != device->major || minor(number) != device->minor)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Finds an open device of the daemon: by the number that lists show ("3" or "#3"), by a path or
- * configuration string of the same file or device node, or by the path that it was opened with.
+ * configuration string of the same file or device node. Names that others gave are not compared.
  */
 #ifndef BLKD_CLI_FIND_H
 #define BLKD_CLI_FIND_H

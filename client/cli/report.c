@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "client/cli/cli.h"
+#include "client/cli/json.h"
 #include "client/cli/text.h"
+#include "client/cli/words.h"
 #include "common/cleanup.h"
 
 /* A flush that fails here leaves nothing for the last one to find out. */
@@ -107,17 +109,40 @@ __attribute__((format(printf, 2, 3))) static void report_text(const struct cli *
     va_end(arguments);
 }
 
+/* For programs, on stdout: what report_text says to people. */
+static void report_json(const struct cli *cli, int error, const char *message,
+                        enum blkd_reason reason)
+{
+    struct json json = JSON_INIT(stdout);
+
+    if (!cli->options.json)
+        return;
+    json_open(&json, NULL, '{');
+    json_open(&json, "error", '[');
+    json_open(&json, NULL, '{');
+    json_text(&json, "errno", strerrorname_np(-error));
+    json_text(&json, "reason", words_reason(reason));
+    json_text(&json, "message", message);
+    json_close(&json, '}');
+    json_close(&json, ']');
+    json_close(&json, '}');
+    (void)putchar('\n');
+}
+
 int report_library(const struct cli *cli, int error)
 {
+    report_json(cli, error, blkd_error_message(), blkd_error_reason());
     report_text(cli, "%s%s", blkd_error_message(), report_hint(cli, error));
     return report_library_code(cli, error);
 }
 
-int report_partial(const struct cli *cli, int error, const char *message, const char *format, ...)
+int report_partial(const struct cli *cli, int error, const char *message, enum blkd_reason reason,
+                   const char *format, ...)
 {
     CLEANUP_FREE char *before = NULL;
     va_list arguments;
 
+    report_json(cli, error, message, reason);
     if (asprintf(&before, "%s; ", message) < 0)
         before = NULL;
     va_start(arguments, format);

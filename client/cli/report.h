@@ -6,6 +6,8 @@
 #ifndef BLKD_CLI_REPORT_H
 #define BLKD_CLI_REPORT_H
 
+#include "client/blkd.h"
+
 struct cli;
 
 /* The command line is wrong. */
@@ -15,10 +17,12 @@ __attribute__((format(printf, 2, 3))) int report_usage(const struct cli *cli, co
 /* A libblkd call of this thread has just failed with the negative errno `error`. */
 int report_library(const struct cli *cli, int error);
 
-/* Something has failed half-way with the negative errno `error`; `message` is libblkd's, and the
- * rest says how far it had got. */
-__attribute__((format(printf, 4, 5))) int
-report_partial(const struct cli *cli, int error, const char *message, const char *format, ...);
+/* Something has failed half-way with the negative errno `error`; `message` and
+ * `reason` are libblkd's, and the rest says how far it had got. */
+__attribute__((format(printf, 5, 6))) int report_partial(const struct cli *cli, int error,
+                                                         const char *message,
+                                                         enum blkd_reason reason,
+                                                         const char *format, ...);
 
 /* Something has failed with the negative errno `error`, whose meaning is added to the text. */
 __attribute__((format(printf, 3, 4))) int report_errno(const struct cli *cli, int error,

@@ -45,8 +45,10 @@ static void on_piece_done(void *user_data, int result)
 {
     struct stream_piece *piece = user_data;
 
-    if (result)
+    if (result) {
         piece->message = strdup(blkd_error_message());
+        piece->reason = blkd_error_reason();
+    }
     piece->result = result;
     piece->done = true;
 }

@@ -26,6 +26,7 @@ struct stream_piece {
     bool done;
     int result;    /* once it is done: 0 or a negative errno */
     char *message; /* and why, if it failed and there was memory for it */
+    enum blkd_reason reason;
 };
 
 struct stream {

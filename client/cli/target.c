@@ -54,6 +54,24 @@ static int target_report_open(struct cli *cli, const struct blkd_config *config,
         config->path, format->name, (intmax_t)status.st_size, sector_size, format->advice);
 }
 
+/* Sectors that were numbered by one size are others by another. */
+static int target_check_sectors(struct cli *cli, const struct target *target)
+{
+    const struct options *options = &cli->options;
+    bool counted = options->sector_size.given || options->sector.given ||
+                   options->count_sectors.given || options->range.given || options->sectors;
+
+    if (!counted || target->config->sector_size == 0 ||
+        target->config->sector_size == target->info.sector_size)
+        return CLI_OK;
+    return report_failure(cli,
+                          "%s: sectors of %" PRIu32 " bytes were requested, but here they are of "
+                          "%" PRIu32 "; nothing was done; use --offset and --length, or omit the "
+                          "sector size",
+                          target->config->path, target->config->sector_size,
+                          target->info.sector_size);
+}
+
 static int target_open_as(struct cli *cli, enum blkd_access access, bool may_lock,
                           struct target *ret_target)
 {
@@ -75,6 +93,8 @@ static int target_open_as(struct cli *cli, enum blkd_access access, bool may_loc
             code = target_report_open(cli, target.config, error);
         else if ((error = blkd_get_info(target.device, &target.info)) != 0)
             code = report_library(cli, error);
+        else
+            code = target_check_sectors(cli, &target);
     }
     if (code != CLI_OK)
         target_close(&target);

@@ -137,3 +137,22 @@ const char *words_lost(enum blkd_lost_reason reason)
     }
     return "the daemon gave no reason";
 }
+
+const char *words_reason(enum blkd_reason reason)
+{
+    static const char *const words[] = {
+        [BLKD_REASON_LOCKED_SESSION] = "locked-session",
+        [BLKD_REASON_LOCKED_OUTSIDE] = "locked-outside",
+        [BLKD_REASON_MOUNTED] = "mounted",
+        [BLKD_REASON_SWAP] = "swap",
+        [BLKD_REASON_RELATED] = "related",
+        [BLKD_REASON_CLAIMED] = "claimed",
+        [BLKD_REASON_ISOLATED] = "isolated",
+        [BLKD_REASON_OPEN] = "open",
+        [BLKD_REASON_FAILED] = "failed",
+        [BLKD_REASON_STALE] = "stale",
+        [BLKD_REASON_NO_RULE] = "no-rule",
+    };
+
+    return (size_t)reason < sizeof(words) / sizeof(words[0]) ? words[reason] : NULL;
+}

@@ -21,4 +21,7 @@ const char *words_mode(bool read_write);
 const char *words_sync(enum blkd_sync sync);
 const char *words_tier(bool ring);
 
+/* NULL: there is none. */
+const char *words_reason(enum blkd_reason reason);
+
 #endif

@@ -7,8 +7,10 @@
 #include "daemon/base/clock.h"
 #include "daemon/device/session.h"
 
-static int gate_refuse(struct gate_refusal *refusal, int error, const char *reason)
+static int gate_refuse(struct gate_refusal *refusal, int error, enum refusal why,
+                       const char *reason)
 {
+    refusal->reason = why;
     (void)snprintf(refusal->text, sizeof(refusal->text), "%s", reason);
     return error;
 }
@@ -27,13 +29,14 @@ static int gate_refuse_bounds(const struct device *device, enum io_op op, uint64
 static int gate_refuse_lock(int error, const struct lock *blocker, struct gate_refusal *refusal)
 {
     if (error == -ESTALE)
-        return gate_refuse(refusal, error,
+        return gate_refuse(refusal, error, REFUSAL_STALE,
                            "this session lost its lock, and others may have written since: check "
                            "the data, then unlock or lock again to continue");
     if (blocker == NULL)
         return gate_refuse(
-            refusal, error,
+            refusal, error, REFUSAL_RELATED,
             "a device that shares bytes with this one is locked (blkd-cli why shows by whom)");
+    refusal->reason = REFUSAL_LOCKED_SESSION;
     session_lock_describe(blocker, refusal->text, sizeof(refusal->text));
     return error;
 }
@@ -41,6 +44,7 @@ static int gate_refuse_lock(int error, const struct lock *blocker, struct gate_r
 static int gate_refuse_failed(const struct device *device, struct gate_refusal *refusal)
 {
     const char *doubt = device->sync.doubt;
+    refusal->reason = REFUSAL_FAILED;
     (void)snprintf(refusal->text, sizeof(refusal->text),
                    "the device has failed: an earlier sync failed and data may be lost; nothing is "
                    "written until it is recovered (blkd-cli recover)%s%s",
@@ -63,7 +67,11 @@ static int gate_may_read(const struct device *device, const struct session *sess
 {
     const struct lock *blocker = NULL;
     int error = lock_may_read(&device->locks, &session->lock, range, &blocker);
-    return error < 0 ? gate_refuse_lock(error, blocker, refusal) : 0;
+    if (error < 0)
+        error = gate_refuse_lock(error, blocker, refusal);
+    if (error == -EBUSY)
+        refusal->reason = REFUSAL_ISOLATED;
+    return error;
 }
 
 static int gate_check(const struct device *device, const struct session *session, enum io_op op,
@@ -92,6 +100,7 @@ int gate_begin(struct device *device, struct session *session, enum io_op op, ui
                uint64_t end_bytes, struct gate_ticket *ret_ticket, struct gate_refusal *ret_refusal)
 {
     ret_refusal->bounds = false;
+    ret_refusal->reason = REFUSAL_NONE;
     pthread_mutex_lock(&device->mutex);
     int error = gate_check(device, session, op, offset_bytes, end_bytes, ret_refusal);
     if (error == 0) {

@@ -19,6 +19,7 @@ struct gate_ticket {
 /* Why a transfer was refused, for a person. */
 struct gate_refusal {
     bool bounds; /* it goes past the end, as far as is known */
+    enum refusal reason;
     char text[768];
 };
 

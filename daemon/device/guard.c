@@ -57,6 +57,7 @@ static void guard_answer(struct guard *guard)
         TAILQ_REMOVE(&guard->current, wait, link);
         wait->kept = guard->kept;
         wait->result = guard->result;
+        wait->refusal = guard->io.refusal;
         (void)memcpy(wait->message, guard->message, sizeof(wait->message));
         wait->letter.deliver = on_guard_letter;
         loop_post(&wait->loop->base, &wait->letter);

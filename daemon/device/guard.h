@@ -24,6 +24,7 @@ struct guard_wait {
      * attempt to keep it out more strongly, with the reason in `message`. */
     void (*on_done)(struct guard_wait *wait, enum guard_mode kept, int result);
     char message[BACKEND_MESSAGE_MAX];
+    enum refusal refusal; /* that attempt's */
 
     struct device *device;
     struct letter letter;

@@ -113,6 +113,26 @@ enum registry_verdict registry_claim(struct registry *registry, struct claim *cl
     return verdict;
 }
 
+int registry_claim_number(struct registry *registry, uint64_t number, struct device **ret_device)
+{
+    struct device *device = NULL;
+    int error = -ENODEV;
+    pthread_mutex_lock(&registry->mutex);
+    TAILQ_FOREACH (device, &registry->devices, registration.link) {
+        if (device->number == number)
+            break;
+    }
+    if (device != NULL && device->registration.state == DEVICE_OPEN) {
+        device->registration.session_count++;
+        *ret_device = device;
+        error = 0;
+    } else if (device != NULL) {
+        error = -EAGAIN;
+    }
+    pthread_mutex_unlock(&registry->mutex);
+    return error;
+}
+
 uint64_t registry_resized(struct registry *registry)
 {
     pthread_mutex_lock(&registry->mutex);

@@ -58,6 +58,10 @@ enum registry_verdict registry_claim(struct registry *registry, struct claim *cl
                                      const char *path, struct backend *backend,
                                      const struct backend_info *info, struct device **ret_device);
 
+/* Counts one session more on the device of this number, also on one that is kept because it failed.
+ * 0; -ENODEV: there is none; -EAGAIN: it is being closed. */
+int registry_claim_number(struct registry *registry, uint64_t number, struct device **ret_device);
+
 /* To be asked for before the size of what is opened is. */
 uint64_t registry_resized(struct registry *registry);
 

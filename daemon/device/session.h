@@ -133,6 +133,7 @@ struct session {
     char purpose[PURPOSE_MAX + 1];
     struct session_config asked;
     bool read_write;
+    bool path_verified; /* the path led here; else it is a client's label. Set as sector_size is */
     uint32_t sector_size; /* set before anybody else sees the session */
     uint64_t opened_unix_ms;
 

@@ -78,6 +78,7 @@ struct session_lock {
     struct refresh refresh;
     enum lock_mode before;                  /* what was held when it was asked for */
     char message[SESSION_LOCK_MESSAGE_MAX]; /* why it was refused */
+    enum refusal refusal;
 };
 
 TAILQ_HEAD(session_lock_list, session_lock);

@@ -24,6 +24,7 @@ static void session_lock_end(struct session_lock *held, int result)
     atomic_store(&held->outside, false);
     if (result == 0 && gone) { /* taken away while others' I/O was waited for */
         result = -ESTALE;
+        held->refusal = REFUSAL_STALE;
         (void)snprintf(held->message, sizeof(held->message),
                        "the lock was granted and broken at once (lock break)");
     }
@@ -319,6 +320,7 @@ static void on_lock_guarded(struct guard_wait *wait, enum guard_mode kept, int r
         (void)snprintf(held->message, sizeof(held->message), "%s",
                        *wait->message != '\0' ? wait->message
                                               : "cannot lock it against other programs");
+        held->refusal = wait->refusal;
         if (result == -EBUSY && held->may_wait)
             session_lock_wait_outside(held, result);
         else
@@ -353,6 +355,7 @@ static void on_lock_reserved(struct letter *letter)
     } else if (session_lock_phase(held) != LOCK_RESERVED) {
         (void)snprintf(held->message, sizeof(held->message),
                        "the shared lock was lost while its upgrade waited");
+        held->refusal = REFUSAL_STALE;
         session_lock_undo(held, -ESTALE);
     } else {
         session_lock_guard(held);
@@ -369,6 +372,7 @@ static bool session_lock_leave_queue(struct session_lock *held)
     if (waiting) {
         if (!held->abandoned)
             session_lock_describe(lock_blocker(&held->lock), held->message, sizeof(held->message));
+        held->refusal = REFUSAL_LOCKED_SESSION;
         lock_cancel(&held->lock, &reserved);
     }
     session_lock_wake(&reserved);
@@ -418,8 +422,10 @@ static void session_lock_begin(struct session_lock *held, const struct session_l
             ? lock_upgrade(&held->lock, ask->isolates, held->may_wait, &blocker)
             : lock_request(&device->locks, &held->lock, &session->lock, ask->range, ask->mode,
                            ask->isolates, held->may_wait, &blocker);
-    if (blocker != NULL)
+    if (blocker != NULL) {
         session_lock_describe(blocker, held->message, sizeof(held->message));
+        held->refusal = REFUSAL_LOCKED_SESSION;
+    }
     pthread_mutex_unlock(&device->commons->locks.mutex);
     if (verdict == LOCK_GRANTED) {
         session_lock_guard(held);
@@ -446,6 +452,7 @@ static void session_lock_prepare(struct session_lock *held, const struct session
     held->abandoned = false;
     held->retry_ms = 0;
     held->message[0] = '\0';
+    held->refusal = REFUSAL_NONE;
 }
 
 int session_lock_ask(struct session *session, const struct session_lock_ask *ask)

@@ -6,12 +6,19 @@
 #include <linux/magic.h>
 #include <linux/stat.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
 #include "common/devprobe.h"
+
+enum {
+    ACCESS_MOUNTS_PIECE = 4096,
+    ACCESS_VIEW_TRIES = 3,
+};
 
 bool access_is_trusted(const struct peer *peer)
 {
@@ -22,6 +29,44 @@ static int access_refuse(char message[ACCESS_MESSAGE_MAX], int error, const char
 {
     (void)snprintf(message, ACCESS_MESSAGE_MAX, "%s", reason);
     return error;
+}
+
+/* Whether both files are there, are not empty, and have the same contents. */
+static bool access_same_text(const char *path, const char *other_path)
+{
+    char piece[ACCESS_MOUNTS_PIECE];
+    char other_piece[ACCESS_MOUNTS_PIECE];
+    size_t total = 0;
+    size_t length = 0;
+    CLEANUP_FCLOSE FILE *file = fopen(path, "re");
+    CLEANUP_FCLOSE FILE *other = fopen(other_path, "re");
+    if (file == NULL || other == NULL)
+        return false;
+    do {
+        length = fread(piece, 1, sizeof(piece), file);
+        if (fread(other_piece, 1, sizeof(other_piece), other) != length ||
+            memcmp(piece, other_piece, length) != 0)
+            return false;
+        total += length;
+    } while (length == sizeof(piece));
+    return total > 0 && ferror(file) == 0 && ferror(other) == 0;
+}
+
+/* mountinfo, since ns/mnt and root are not shown to a daemon in a sandbox. It lists the mounts
+ * below the process' root directory, by numbers that no two mounts share, whatever their
+ * namespaces. It may change between the two reads. */
+int access_check_view(const struct peer *peer, char message[ACCESS_MESSAGE_MAX])
+{
+    char path[64];
+    (void)snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)peer->pid);
+    for (unsigned int i = 0; i < ACCESS_VIEW_TRIES; i++) {
+        if (access_same_text("/proc/self/mountinfo", path))
+            return 0;
+    }
+    return access_refuse(message, -EACCES,
+                         "a path is only served to programs with the daemon's own root directory "
+                         "and mounts, where it is sure to mean the same file: open it and pass the "
+                         "descriptor (libblkd does this)");
 }
 
 /* AT_STATX_DONT_SYNC: a network or FUSE file system answers from what it has cached (statx(2)). */
@@ -47,14 +92,18 @@ static bool access_is_storage(int fd)
     return filesystem.f_blocks > 0 || magic == TMPFS_MAGIC || magic == RAMFS_MAGIC;
 }
 
-static int access_check_filesystem(int fd, char message[ACCESS_MESSAGE_MAX])
+/* In a container, the peer's mounts are others than the daemon's. */
+static int access_check_filesystem(int fd, const struct peer *peer,
+                                   char message[ACCESS_MESSAGE_MAX])
 {
     char type[64];
     int error = devprobe_filesystem(fd, type, sizeof(type));
     if (error < 0)
-        return access_refuse(
-            message, -EACCES,
-            "the passed descriptor is on a file system that is not mounted where the daemon runs");
+        error = devprobe_filesystem_there(fd, peer->pid, type, sizeof(type));
+    if (error < 0)
+        return access_refuse(message, -EACCES,
+                             "the passed descriptor is on a file system that is mounted neither "
+                             "where the daemon runs nor where the program does");
     if (devprobe_filesystem_is_remote(type)) {
         (void)snprintf(
             message, ACCESS_MESSAGE_MAX,
@@ -70,7 +119,7 @@ static int access_check_filesystem(int fd, char message[ACCESS_MESSAGE_MAX])
     return 0;
 }
 
-int access_check_descriptor(int fd, bool trusted, bool *ret_writable,
+int access_check_descriptor(int fd, const struct peer *peer, bool *ret_writable,
                             char message[ACCESS_MESSAGE_MAX])
 {
     int flags = fcntl(fd, F_GETFL);
@@ -87,10 +136,23 @@ int access_check_descriptor(int fd, bool trusted, bool *ret_writable,
         return access_refuse(message, -EINVAL,
                              "the passed descriptor is open only for writing: open it for reading, "
                              "or for reading and writing");
-    if (!trusted)
-        error = access_check_filesystem(fd, message);
+    if (!access_is_trusted(peer))
+        error = access_check_filesystem(fd, peer, message);
     if (error == 0)
         /* One that only appends is for writing at the end and nowhere else. */
         *ret_writable = (flags & (O_ACCMODE | O_APPEND)) == O_RDWR;
     return error;
+}
+
+int access_check_question(int fd, const struct peer *peer, char message[ACCESS_MESSAGE_MAX])
+{
+    bool writable = false;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || (flags & O_PATH) == 0)
+        return access_check_descriptor(fd, peer, &writable, message);
+    if (!access_is_trusted(peer))
+        return access_refuse(message, -EACCES,
+                             "the passed descriptor was opened with O_PATH, which does not show "
+                             "that the file may be read: open it for reading");
+    return access_check_type(fd, message);
 }

@@ -183,16 +183,18 @@ void channel_publish(struct channel *channel)
     }
 }
 
-static void channel_put(struct channel *channel, uint64_t id, int error, const char *message,
-                        unsigned int weight)
+static void channel_put(struct channel *channel, uint64_t id, const struct channel_end *end)
 {
-    struct ring_completion completion = {.id = id, .status = (uint32_t)status_from_errno(error)};
-    if (message != NULL) {
+    struct ring_completion completion = {.id = id,
+                                         .status = (uint32_t)status_from_errno(end->error)};
+    unsigned int weight = channel_weigh(end->length_bytes);
+    if (end->message != NULL) {
         uint32_t place = ring_producer_place(&channel->completions);
-        size_t bytes = strnlen(message, RING_MESSAGE_BYTES - 1);
-        (void)memcpy(channel->rings->base + channel->layout.messages +
-                         (size_t)place * RING_MESSAGE_BYTES,
-                     message, bytes);
+        size_t bytes = strnlen(end->message, RING_MESSAGE_REASON);
+        uint8_t *slot =
+            channel->rings->base + channel->layout.messages + (size_t)place * RING_MESSAGE_BYTES;
+        (void)memcpy(slot, end->message, bytes);
+        slot[RING_MESSAGE_REASON] = (uint8_t)end->refusal;
         completion.message_bytes = (uint32_t)bytes;
     }
     (void)ring_producer_put(&channel->completions, &completion);
@@ -206,12 +208,11 @@ static void channel_put(struct channel *channel, uint64_t id, int error, const c
     }
 }
 
-void channel_complete(struct channel *channel, uint64_t id, int error, const char *message,
-                      uint64_t length_bytes)
+void channel_complete(struct channel *channel, uint64_t id, const struct channel_end *end)
 {
     struct conn *conn = channel->conn;
     if (conn->state != CONN_CLOSING)
-        channel_put(channel, id, error, message, channel_weigh(length_bytes));
+        channel_put(channel, id, end);
     channel->in_flight--;
     conn->requests.count--;
 }

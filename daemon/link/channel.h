@@ -25,6 +25,7 @@
 #include "common/ring.h"
 #include "daemon/link/outgoing.h"
 #include "daemon/link/piece.h"
+#include "daemon/storage/backend.h"
 
 struct conn;
 struct request;
@@ -110,10 +111,16 @@ bool channel_is_lost(const struct channel *channel);
 /* Whether channel_poll would find something: for spinning. */
 bool channel_ready(const struct channel *channel);
 
-/* Answers a submission of that id, which is not in flight any more; `message` may be NULL. Of a
- * transfer, `length_bytes` is how much it was, else 0. */
-void channel_complete(struct channel *channel, uint64_t id, int error, const char *message,
-                      uint64_t length_bytes);
+/* How a submission ended. */
+struct channel_end {
+    int error;
+    const char *message; /* or NULL */
+    enum refusal refusal;
+    uint64_t length_bytes; /* of a transfer, else 0 */
+};
+
+/* Answers a submission of that id, which is not in flight any more. */
+void channel_complete(struct channel *channel, uint64_t id, const struct channel_end *end);
 
 /* Shows the client what was answered. */
 void channel_publish(struct channel *channel);

@@ -79,7 +79,8 @@ static void conn_check_descriptor(struct conn *conn)
 static void conn_drop_descriptor(struct conn *conn, const Blkd__Request *message)
 {
     bool takes = (message->op_case == BLKD__REQUEST__OP_OPEN && message->open->descriptor) ||
-                 (message->op_case == BLKD__REQUEST__OP_WHO && message->who->descriptor);
+                 (message->op_case == BLKD__REQUEST__OP_WHO && message->who->descriptor) ||
+                 (message->op_case == BLKD__REQUEST__OP_RECOVER && message->recover->descriptor);
     if (takes && conn->in.pending_fd >= 0)
         disposal_descriptor(conn->worker, conn->user, conn_take_descriptor(conn));
 }

@@ -99,7 +99,13 @@ static void request_end_by_channel(struct request *request, int result, const ch
     struct channel_arena *arena = request->ring.arena;
     uint64_t length_bytes = request->ring.memory != NULL ? request->asked.length_bytes : 0;
     request_leave_session(request);
-    channel_complete(channel, request->id, result, message, length_bytes);
+    const struct channel_end end = {
+        .error = result,
+        .message = message,
+        .refusal = request->refusal,
+        .length_bytes = length_bytes,
+    };
+    channel_complete(channel, request->id, &end);
     if (arena != NULL && --arena->users == 0 && arena->removal != NULL)
         request_end_removal(channel, arena);
     bool last = conn->state > CONN_SERVING;
@@ -141,6 +147,7 @@ void request_fail(struct request *request, int error, const char *format, ...)
     Blkd__Reply reply = BLKD__REPLY__INIT;
     reply.status = status_from_errno(error);
     reply.message = message;
+    reply.reason = (Blkd__Reason)request->refusal;
     request_detach(request);
     request_end(request, &reply, 0);
 }

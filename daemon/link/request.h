@@ -70,6 +70,7 @@ struct request {
     struct request_asked asked;
     struct request_ring ring;
     struct request_payload payload;
+    enum refusal refusal;                  /* goes with a failure */
     size_t charged_bytes;                  /* against CONN_BUFFERED_MAX */
     void (*undo)(struct request *request); /* request_set_undo */
     void *extra;                           /* what rare operations need beside */

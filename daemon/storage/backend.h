@@ -52,6 +52,24 @@ enum io_op {
     IO_LOOK,    /* `value` is how large the device is now, in bytes, whole sectors or not */
 };
 
+/* What stands in the way, where one errno has several causes. Numbers as on the wire
+ * (Blkd__Reason).
+ */
+enum refusal {
+    REFUSAL_NONE = 0,
+    REFUSAL_LOCKED_SESSION = 1,
+    REFUSAL_LOCKED_OUTSIDE = 2,
+    REFUSAL_MOUNTED = 3,
+    REFUSAL_SWAP = 4,
+    REFUSAL_RELATED = 5,
+    REFUSAL_CLAIMED = 6,
+    REFUSAL_ISOLATED = 7,
+    REFUSAL_OPEN = 8,
+    REFUSAL_FAILED = 9,
+    REFUSAL_STALE = 10,
+    REFUSAL_NO_RULE = 11,
+};
+
 struct io {
     enum io_op op;
     bool fua; /* IO_WRITE, IO_ZERO: on stable storage before on_done */
@@ -70,6 +88,7 @@ struct io {
     enum guard_mode guard_mode; /* IO_GUARD */
     char *message; /* IO_GUARD, IO_DROP: BACKEND_MESSAGE_MAX bytes for the reason of a failure; or
                       NULL */
+    enum refusal refusal; /* IO_GUARD: of a failure */
     struct io_loop *loop;
     struct helper_share *user_share; /* of who asked: bounds what one uid can occupy; may be NULL */
     void (*on_done)(struct io *io, int result);
@@ -129,6 +148,7 @@ struct backend_open {
     bool direct;
     bool read_only_asked;
     bool read_write_asked;
+    enum refusal *ret_refusal; /* of a failure; may be NULL */
 };
 
 enum { BACKEND_RELATED_MAX = 64 };

@@ -29,6 +29,7 @@ static void on_flushed(struct flush *flush, int result)
     struct request *request = CONTAINER_OF(flush, struct request, work.flush);
     const char *doubt = request->session->device->sync.doubt;
     flush_count(request->session, result);
+    request->refusal = result < 0 ? REFUSAL_FAILED : REFUSAL_NONE;
     if (result < 0)
         request_fail(
             request, -EIO,

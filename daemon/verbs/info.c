@@ -60,6 +60,7 @@ void info_fill(struct session *session, Blkd__Info *ret_info)
     ret_info->asked_discard = session->asked.discard;
     ret_info->granule_bytes = device->granule_bytes;
     ret_info->device = device->number;
+    ret_info->asked_sector_size = session->asked.sector_size;
     ret_info->asked_access = (Blkd__Access)session->asked.access;
 }
 

@@ -65,6 +65,12 @@ static void io_fail(struct request *request, int error, const char *reason)
                  (unsigned long long)request->asked.offset_bytes, request->session->path, reason);
 }
 
+static void io_refuse(struct request *request, int error, const struct gate_refusal *refusal)
+{
+    request->refusal = refusal->reason;
+    io_fail(request, error, refusal->text);
+}
+
 static void io_log_failure(const struct request *request, int error)
 {
     struct log_line line;
@@ -174,7 +180,7 @@ static void on_io_looked(struct look_wait *wait)
     struct gate_refusal refusal;
     int error = io_begin_at(look->request, look->op, &refusal);
     if (error < 0)
-        io_fail(look->request, error, refusal.text);
+        io_refuse(look->request, error, &refusal);
     else
         io_submit(look->request, look->op, io_data(look->request, look->op));
 }
@@ -206,7 +212,7 @@ static bool io_begin(struct request *request, enum io_op op)
     struct gate_refusal refusal;
     int error = io_begin_at(request, op, &refusal);
     if (error < 0 && !(refusal.bounds && io_look(request, op)))
-        io_fail(request, error, refusal.text);
+        io_refuse(request, error, &refusal);
     return error == 0;
 }
 

@@ -273,6 +273,9 @@ static bool list_add_session(struct session *session, const struct peer *viewer,
     list_fill_texts(session, tells, entry, &list->texts[i]);
     list_fill_state(session, entry, &list->counters[i]);
     entry->path = page_path(&list->page, i);
+    if (access_is_trusted(viewer))
+        entry->path_kind = session->path_verified ? BLKD__NAME_KIND__NAME_KIND_VERIFIED
+                                                  : BLKD__NAME_KIND__NAME_KIND_LABEL;
     list->pointers[i] = entry;
     return true;
 }

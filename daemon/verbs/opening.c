@@ -2,9 +2,15 @@
 #include "daemon/verbs/opening.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <linux/stat.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -171,12 +177,12 @@ static void on_opening_retry(struct claim *claim)
 
 /* ---- the helper's part ---- */
 
-static int opening_check_descriptor(struct opening *opening, bool trusted,
+static int opening_check_descriptor(struct opening *opening, const struct peer *peer,
                                     struct backend_open *open)
 {
     char reason[ACCESS_MESSAGE_MAX];
     bool writable = false;
-    int error = access_check_descriptor(opening->fd, trusted, &writable, reason);
+    int error = access_check_descriptor(opening->fd, peer, &writable, reason);
     if (error == 0 && open->read_write_asked && !writable) {
         error = -EACCES;
         (void)snprintf(reason, sizeof(reason),
@@ -190,20 +196,69 @@ static int opening_check_descriptor(struct opening *opening, bool trusted,
     return error;
 }
 
+/* Whether what is asked for may be opened, and how. */
+static int opening_check_source(struct opening *opening, struct backend_open *open)
+{
+    const struct peer *peer = &opening->request->conn->peer;
+    char reason[ACCESS_MESSAGE_MAX];
+    if (opening->fd >= 0)
+        return opening_check_descriptor(opening, peer, open);
+    int error = access_check_view(peer, reason);
+    opening->request->refusal = error < 0 ? REFUSAL_NO_RULE : REFUSAL_NONE;
+    if (error < 0)
+        (void)snprintf(opening->message, sizeof(opening->message), "%s", reason);
+    return error;
+}
+
+/* Where the path leads, for looking only. A client's own must not make the daemon wait, nor mount
+ * anything: it is looked up in what the kernel has at hand, where the client has just come by. */
+static int opening_follow(const char *path, bool trusted)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC,
+                           .resolve = RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED};
+    int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+    if (fd >= 0 || !trusted || (errno != EAGAIN && errno != EINVAL))
+        return fd;
+    how.resolve = RESOLVE_NO_MAGICLINKS;
+    return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+}
+
+/* Whether the path leads the daemon to what was opened. */
+static bool opening_verify(const struct opening *opening)
+{
+    const struct device_identity *identity = &opening->info.identity;
+    struct statx status;
+    if (*opening->path != '/')
+        return false;
+    CLEANUP_CLOSE int fd =
+        opening_follow(opening->path, access_is_trusted(&opening->request->conn->peer));
+    if (fd < 0 || syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+                          STATX_TYPE | STATX_INO, &status) < 0)
+        return false;
+    if (identity->kind == DEVICE_BLOCK)
+        return S_ISBLK(status.stx_mode) &&
+               makedev(status.stx_rdev_major, status.stx_rdev_minor) == identity->dev;
+    return S_ISREG(status.stx_mode) && status.stx_ino == identity->inode &&
+           makedev(status.stx_dev_major, status.stx_dev_minor) == identity->dev;
+}
+
 static void on_opening_run(struct helper_job *job)
 {
     struct opening *opening = CONTAINER_OF(job, struct opening, job);
-    bool trusted = access_is_trusted(&opening->request->conn->peer);
     struct backend_open open = {
         .path = opening->path,
         .fd = opening->fd,
         .direct = opening->config.direct,
         .read_only_asked = opening->config.access == SESSION_ACCESS_READ_ONLY,
         .read_write_asked = opening->config.access == SESSION_ACCESS_READ_WRITE,
+        .ret_refusal = &opening->request->refusal,
     };
-    int error = opening->fd >= 0 ? opening_check_descriptor(opening, trusted, &open) : 0;
+    int error = opening_check_source(opening, &open);
     if (error == 0)
         error = backend_posix_open(&open, &opening->backend, &opening->info, opening->message);
+    if (error == 0)
+        opening->request->refusal = REFUSAL_NONE; /* it was opened read-only then */
+    opening->verified = error == 0 && opening_verify(opening);
     opening->result = error;
 }
 
@@ -241,22 +296,42 @@ static int opening_check_quota(struct opening *opening, const char **ret_reason)
     return user_add_session(&server->users, conn->user, server->limits.sessions_per_uid);
 }
 
-void opening_start(struct opening *opening)
+/* Counts it, unless there is an error already. False: it is refused, and that is its end. */
+static bool opening_begin(struct opening *opening, int error, const char *reason)
 {
     struct conn *conn = opening->request->conn;
-    const char *reason = NULL;
-    if (opening->descriptor)
-        opening->fd = conn_take_descriptor(conn);
-    int error = opening_check(opening, &reason);
     if (error == 0)
         error = opening_check_quota(opening, &reason);
-    if (error < 0) {
-        if (opening->fd >= 0)
-            disposal_descriptor(opening->worker, conn->user, TAKE_FD(opening->fd));
-        opening_log_refused(opening, error, reason);
-        request_fail(opening->request, error, "open: %s", reason);
-        return;
+    if (error == 0) {
+        conn->sessions.openings++;
+        return true;
     }
-    conn->sessions.openings++;
-    opening_look(opening);
+    if (opening->fd >= 0)
+        disposal_descriptor(opening->worker, conn->user, TAKE_FD(opening->fd));
+    opening_log_refused(opening, error, reason);
+    request_fail(opening->request, error, "%s: %s", opening->request->operation->name, reason);
+    return false;
+}
+
+void opening_start(struct opening *opening)
+{
+    const char *reason = NULL;
+    if (opening->descriptor)
+        opening->fd = conn_take_descriptor(opening->request->conn);
+    int error = opening_check(opening, &reason);
+    if (opening_begin(opening, error, reason))
+        opening_look(opening);
+}
+
+void opening_start_number(struct opening *opening, uint64_t number)
+{
+    if (!opening_begin(opening, 0, NULL))
+        return;
+    int error = registry_claim_number(&opening->worker->server->registry, number, &opening->device);
+    if (error < 0)
+        opening_fail(opening, error,
+                     error == -EAGAIN ? "it is being closed: try again"
+                                      : "there is no such device");
+    else
+        opening_claimed(opening);
 }

@@ -30,6 +30,7 @@ struct opening {
     struct helper_job job;
     struct backend *backend; /* until a device has it, or it is disposed of */
     struct backend_info info;
+    bool verified; /* the path leads to it */
     int result;
     char message[BACKEND_MESSAGE_MAX];
 
@@ -39,7 +40,6 @@ struct opening {
 
     /* Set before opening_start: what to do with the claimed device. The opening ends by it. */
     void (*on_claimed)(struct opening *opening);
-    uint64_t recover_device; /* only if the device has this number; 0: any */
 };
 
 /* Copies what is asked; 0 or a negative errno. */
@@ -58,6 +58,9 @@ void opening_make_session(struct opening *opening);
 
 /* Ends the request, now or later. */
 void opening_start(struct opening *opening);
+
+/* The same of a device that the daemon has open, whatever its path leads to by now. */
+void opening_start_number(struct opening *opening, uint64_t number);
 
 /* Ends an opening that on_claimed has taken over: what it holds is given back, the request is left
  * to the caller to answer. */

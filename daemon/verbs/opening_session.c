@@ -86,6 +86,7 @@ static void on_opening_locked(struct session_lock *held, int result)
         return;
     }
     (void)snprintf(reason, sizeof(reason), "%s", held->message);
+    opening->request->refusal = held->refusal;
     session_leave(opening->session);
     opening_unclaim(opening, result, reason);
 }
@@ -122,27 +123,43 @@ static void opening_enter(struct opening *opening)
 
 /* ---- what it is to have ---- */
 
-static int opening_check_sectors(struct opening *opening, uint64_t size_bytes, char reason[256])
+/* Whether sessions of the device can have sectors of this size; else the reason why not. */
+static const char *opening_why_no_sectors(const struct device *device, uint32_t asked,
+                                          uint64_t size_bytes)
 {
-    uint32_t granule = opening->device->granule_bytes;
+    if (asked == device->granule_bytes)
+        return NULL;
+    if (asked < device->granule_bytes)
+        return device->direct ? "direct I/O needs larger ones" : "its logical blocks are larger";
+    if (device->kind == DEVICE_BLOCK)
+        return "a block device has its own";
+    return range_is_aligned(size_bytes, asked) ? NULL : "its size is not a multiple";
+}
+
+/* A size that is asked for is a preference: where it cannot be, the device's own is taken, and
+ * get_info tells. */
+static int opening_choose_sectors(struct opening *opening, uint64_t size_bytes, char reason[256])
+{
+    const struct device *device = opening->device;
+    uint32_t own = device->granule_bytes;
     uint32_t asked = opening->config.sector_size;
-    uint32_t sector = asked != 0 ? asked : granule;
-    if (sector < granule) {
+    const char *why = asked != 0 ? opening_why_no_sectors(device, asked, size_bytes) : NULL;
+    if (why != NULL && opening->config.strict) {
         (void)snprintf(reason, 256,
-                       "sector size %u was requested, but the smallest one here is %u (%s): "
-                       "request %u, or none",
-                       asked, granule,
-                       opening->device->direct ? "direct I/O" : "its logical block size", granule);
-        return -EINVAL;
+                       "sectors of %u bytes were requested, but here they are of %u (%s); omit "
+                       "strict=1 to open it anyway",
+                       asked, own, why);
+        return -EOPNOTSUPP;
     }
-    if (!range_is_aligned(size_bytes, sector)) {
+    if (!range_is_aligned(size_bytes, own)) {
         (void)snprintf(reason, 256,
                        "its size, %llu bytes, is not a multiple of the sector size, %u: change it "
-                       "(truncate -s), or request a smaller sector size",
-                       (unsigned long long)size_bytes, sector);
+                       "(truncate -s)%s",
+                       (unsigned long long)size_bytes, own,
+                       device->direct ? ", or use buffered I/O" : "");
         return -EINVAL;
     }
-    opening->session->sector_size = sector;
+    opening->session->sector_size = asked != 0 && why == NULL ? asked : own;
     return 0;
 }
 
@@ -202,13 +219,14 @@ void opening_make_session(struct opening *opening)
         opening_unclaim(opening, -ENOMEM, "out of memory");
         return;
     }
+    opening->session->path_verified = opening->verified;
     pthread_mutex_lock(&device->mutex);
     int error = opening_adopt(opening, reason);
     uint64_t size_bytes = device->size_bytes;
     pthread_mutex_unlock(&device->mutex);
 
     if (error == 0)
-        error = opening_check_sectors(opening, size_bytes, reason);
+        error = opening_choose_sectors(opening, size_bytes, reason);
     if (error == 0)
         error = opening_check_strict(opening, reason);
     opening_dispose_backend(opening);

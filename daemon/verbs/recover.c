@@ -14,6 +14,7 @@
 #include "common/status.h"
 #include "daemon/base/log.h"
 #include "daemon/link/conn.h"
+#include "daemon/link/disposal.h"
 #include "daemon/link/request.h"
 #include "daemon/verbs/opening.h"
 #include "daemon/verbs/verbs.h"
@@ -30,7 +31,8 @@ struct recovering {
 
 _Static_assert((int)STATE_MESSAGE_MAX >= (int)BACKEND_MESSAGE_MAX, "either's reason fits");
 
-/* Of a device by its number, the name that it was opened by; it is looked for by that. */
+/* Of a device by its number, what it was called when it was opened; it is not looked for by that.
+ */
 static char *recover_path(struct request *request, const Blkd__Recover *recover)
 {
     struct registry *registry = &request->conn->worker->server->registry;
@@ -58,13 +60,16 @@ int recover_prepare(struct request *request, const Blkd__Request *message)
     request->extra = recovering;
     request->free_extra = recover_free_extra;
     request->asked.value = recover->device;
-    char *path =
-        recover->path.len > 0 || recover->device != 0 ? recover_path(request, recover) : NULL;
+    bool named = recover->path.len > 0 || recover->descriptor != 0;
+    if (named == (recover->device != 0))
+        return -EINVAL;
+    char *path = recover_path(request, recover);
     if (path == NULL)
-        return recover->device != 0 ? 0 : -EINVAL;
+        return recover->device != 0 ? 0 : -ENOMEM;
     config.path.data = (uint8_t *)path;
     config.path.len = strlen(path);
     open.config = &config;
+    open.descriptor = recover->descriptor;
     int error = opening_new(request, &open, &recovering->opening);
     free(path);
     return error;
@@ -74,7 +79,7 @@ static void recover_fail(struct opening *opening, int error, const char *reason)
 {
     struct request *request = opening->request;
     opening_end(opening);
-    request_fail(request, error, "recover of %s: %s", opening->path, reason);
+    request_fail(request, error, "recover of %s: %s", opening_name(opening), reason);
 }
 
 static void recover_reply(struct recovering *recovering)
@@ -97,7 +102,7 @@ static void recover_log(const struct recovering *recovering)
     struct log_line line;
     log_begin(&line, LOG_LEVEL_NOTICE, "device-recovered");
     log_number(&line, "device", opening->device->number);
-    log_text(&line, "path", opening->path);
+    log_text(&line, "path", opening_name(opening));
     peer_log(&opening->request->conn->peer, &line);
     log_end(&line);
 }
@@ -181,6 +186,8 @@ static void recover_take(struct recovering *recovering)
     struct opening *opening = recovering->opening;
     int error = registry_take_alone(&opening->worker->server->registry, opening->device);
     if (error == -EBUSY)
+        opening->request->refusal = REFUSAL_OPEN;
+    if (error == -EBUSY)
         recover_refuse(opening, error,
                        "sessions have it open: close them, or evict them (blkd-cli session evict)");
     else if (error < 0)
@@ -198,27 +205,36 @@ static void on_recover_claimed(struct opening *opening)
     recovering->failure = (struct state_failure){.error = device->sync.ledger.failed,
                                                  .unix_ms = device->sync.ledger.failed_ms};
     pthread_mutex_unlock(&device->mutex);
-    if (opening->recover_device != 0 && device->number != opening->recover_device)
-        recover_refuse(
-            opening, -ENODEV,
-            "the path of this device now leads to another one: recover it by another path");
-    else if (recovering->failure.error == 0)
+    if (recovering->failure.error == 0)
         recover_refuse(opening, -EALREADY, "it has not failed, there is nothing to recover");
     else
         recover_take(recovering);
+}
+
+/* For a client that may not, its descriptor goes too. */
+static bool recover_may(struct request *request, struct opening *opening)
+{
+    struct conn *conn = request->conn;
+    if (admin_may(request))
+        return true;
+    if (opening != NULL && opening->descriptor)
+        disposal_descriptor(conn->worker, conn->user, conn_take_descriptor(conn));
+    return false;
 }
 
 void recover_run(struct request *request)
 {
     struct recovering *recovering = request->extra;
     struct opening *opening = recovering->opening;
-    if (!admin_may(request))
+    if (!recover_may(request, opening))
         return;
     if (opening == NULL) {
         request_fail(request, -ENODEV, "recover: no such device");
         return;
     }
     opening->on_claimed = on_recover_claimed;
-    opening->recover_device = request->asked.value;
-    opening_start(opening);
+    if (request->asked.value != 0)
+        opening_start_number(opening, request->asked.value);
+    else
+        opening_start(opening);
 }

@@ -71,6 +71,7 @@ static int resize_check(const struct request *request, uint64_t size_bytes,
         (void)snprintf(
             refusal->text, sizeof(refusal->text),
             "other sessions have it open: shrinking it needs an exclusive lock (lock=1)");
+        refusal->reason = REFUSAL_OPEN;
         error = -EBUSY;
     }
     return error;
@@ -80,6 +81,7 @@ static void resize_refuse(struct request *request, int error, const struct gate_
 {
     struct session *session = request->session;
     task_done(session->device, &request->work.task);
+    request->refusal = refusal->reason;
     request_fail(request, error, "resize of %s to %llu bytes: %s", session->path,
                  (unsigned long long)request->asked.value, refusal->text);
 }

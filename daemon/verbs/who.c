@@ -73,20 +73,17 @@ static int who_say(struct who *who, int error, const char *what)
 /* A descriptor that is good for nothing but looking at it. */
 static int who_locate(struct who *who)
 {
-    bool writable = false;
     char reason[ACCESS_MESSAGE_MAX];
-    if (!who->descriptor) {
-        int fd = open(who->path, O_PATH | O_CLOEXEC);
-        return fd < 0 ? who_say(who, -errno, "cannot open it") : fd;
-    }
-    bool trusted = access_is_trusted(&who->request->conn->peer);
-    int error = access_check_descriptor(who->fd, trusted, &writable, reason);
+    const struct peer *peer = &who->request->conn->peer;
+    int error = who->descriptor ? access_check_question(who->fd, peer, reason)
+                                : access_check_view(peer, reason);
     if (error < 0) {
         (void)snprintf(who->message, sizeof(who->message), "%s", reason);
         return error;
     }
-    int fd = fcntl(who->fd, F_DUPFD_CLOEXEC, 3);
-    return fd < 0 ? who_say(who, -errno, "cannot use the passed descriptor") : fd;
+    int fd =
+        who->descriptor ? fcntl(who->fd, F_DUPFD_CLOEXEC, 3) : open(who->path, O_PATH | O_CLOEXEC);
+    return fd < 0 ? who_say(who, -errno, "cannot open it") : fd;
 }
 
 static int who_identify(struct who *who, int fd)

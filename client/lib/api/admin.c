@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "client/lib/api/config.h"
+#include "client/lib/api/openpath.h"
 #include "client/lib/base/error.h"
 #include "client/lib/core/connection.h"
 #include "client/lib/core/verb.h"
@@ -97,6 +98,7 @@ static void recover_build(const struct call *call, const struct request *part,
     (void)part;
     blkd__recover__init(&body->recover);
     body->recover.device = call->asked.device_number;
+    body->recover.descriptor = call->passing.asked;
     if (call->asked.text != NULL)
         body->recover.path =
             (ProtobufCBinaryData){strlen(call->asked.text), (uint8_t *)call->asked.text};
@@ -192,7 +194,8 @@ int blkd_evict(struct blkd *connection, uint64_t session_number)
 int blkd_recover(struct blkd *connection, const char *path, uint64_t device_number,
                  struct blkd_recovery *ret_recovery)
 {
-    CLEANUP_FREE char *absolute = NULL;
+    CLEANUP_FREE char *name = NULL;
+    CLEANUP_CLOSE int fd = -1;
     struct call *call;
     int r;
 
@@ -200,13 +203,17 @@ int blkd_recover(struct blkd *connection, const char *path, uint64_t device_numb
         return error_report(-EINVAL,
                             "cannot recover a device: give either its path or its number, not %s",
                             path != NULL ? "both" : "neither");
-    r = path != NULL ? config_absolute_path(path, &absolute) : 0;
-    if (r == 0)
+    r = path != NULL ? config_path_name(path, &name) : 0;
+    if (r == 0 && path != NULL)
+        r = fd = openpath_open(path, name, BLKD_ACCESS_AUTO);
+    if (r >= 0)
         r = admin_begin(connection, &recover_operation, &call);
     if (r != 0)
         return r;
-    call->asked.text = TAKE_PTR(absolute);
+    call->asked.text = TAKE_PTR(name);
     call->asked.device_number = device_number;
     call->asked.ret = ret_recovery;
+    call->passing.asked = fd >= 0;
+    call->passing.fd = TAKE_FD(fd);
     return verb_run(call);
 }

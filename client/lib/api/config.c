@@ -121,33 +121,25 @@ struct blkd_config *config_from_wire(const Blkd__Config *message)
     return config_new(&values, (const char *)message->path.data, message->path.len);
 }
 
-int config_absolute_path(const char *path, char **ret_path)
+int config_path_name(const char *path, char **ret_name)
 {
     CLEANUP_FREE char *directory = NULL;
-    char *absolute;
-    int length;
+    char *name = NULL;
 
     if (path == NULL || path[0] == '\0')
         return error_report(-EINVAL, "no path given");
-    if (path[0] != '/') {
+    if (strlen(path) >= PATH_BYTES_MAX)
+        return error_report(-ENAMETOOLONG, "the path is %zu bytes long; the maximum is %d",
+                            strlen(path), PATH_BYTES_MAX - 1);
+    if (path[0] != '/')
         directory = getcwd(NULL, 0);
-        /* Outside of the process's root directory Linux gives "(unreachable)/...". */
-        if (directory == NULL || directory[0] != '/')
-            return error_report(
-                directory == NULL ? -errno : -ENOENT,
-                "cannot make the path %s absolute: the working directory has no path", path);
-    }
-    length =
-        asprintf(&absolute, "%s%s%s", directory != NULL && directory[1] != '\0' ? directory : "",
-                 directory != NULL ? "/" : "", path);
-    if (length < 0)
+    /* Outside of the process's root directory Linux gives "(unreachable)/...". */
+    bool absolute = directory != NULL && directory[0] == '/' &&
+                    strlen(directory) + 1 + strlen(path) < PATH_BYTES_MAX;
+    if (asprintf(&name, "%s%s%s", absolute && directory[1] != '\0' ? directory : "",
+                 absolute ? "/" : "", path) < 0)
         return error_report(-ENOMEM, "not enough memory for the path %s", path);
-    if (length >= PATH_BYTES_MAX) {
-        free(absolute);
-        return error_report(-ENAMETOOLONG, "the path is %d bytes long; the maximum is %d", length,
-                            PATH_BYTES_MAX - 1);
-    }
-    *ret_path = absolute;
+    *ret_name = name;
     return 0;
 }
 

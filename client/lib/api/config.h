@@ -26,9 +26,10 @@ void config_to_wire(const struct blkd_config *config, Blkd__Config *message);
 /* NULL: no memory. */
 struct blkd_config *config_from_wire(const Blkd__Config *message);
 
-/* Makes `path` absolute by the working directory, without looking at symbolic links. *ret_path is
- * the caller's to free. 0, -EINVAL, -ENAMETOOLONG, -ENOMEM or getcwd's error, with the thread's
- * message. */
-int config_absolute_path(const char *path, char **ret_path);
+/* What a path is called in lists and messages: absolute by the working directory, without looking
+ * at symbolic links; as it is, if that directory has no path or the whole is too long for a path.
+ * *ret_name is the caller's to free. 0, -EINVAL (no path), -ENAMETOOLONG (of the path itself) or
+ * -ENOMEM, with the thread's message. */
+int config_path_name(const char *path, char **ret_name);
 
 #endif

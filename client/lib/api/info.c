@@ -38,6 +38,7 @@ void info_from_wire(const Blkd__Info *message, struct blkd_info *ret_info)
         .asked_access = (enum blkd_access)message->asked_access,
         .asked_sync = (enum blkd_sync)message->asked_sync,
         .asked_discard = message->asked_discard,
+        .asked_sector_size = message->asked_sector_size,
         .unsynced_changes = message->unsynced_changes,
         .token = message->token,
         .lock_lost = message->lock_lost,

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening a device: by path, by a descriptor that the user has, and by one that the library opens
- * itself after the daemon refused the path, because this user may not have the daemon open paths
- * but may pass what it can open. The handle is made before the request, so that a session once
- * open cannot be lost for want of memory.
+ * Opening a device, always by a descriptor: one that the user has, or one that the library opens
+ * itself (openpath.h); the path is then a name. The handle is made before the request, so that a
+ * session once open cannot be lost for want of memory.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -60,14 +59,6 @@ static void open_describe(const struct call *call, char *text, size_t size)
     (void)snprintf(text, size, "opening %s", opening != NULL ? opening->session.path : "a device");
 }
 
-/* The daemon does not open paths for this user: it may take what the user can open. */
-static bool open_retry(struct call *call)
-{
-    const struct blkd_device *opening = call->asked.context;
-
-    return openpath_retry(call, opening->session.path, opening->config.access);
-}
-
 static void open_release(void *context)
 {
     device_free(context);
@@ -77,11 +68,10 @@ static const struct operation open_operation = {
     .build = open_build,
     .on_reply = open_reply,
     .describe = open_describe,
-    .retry = open_retry,
     .release = open_release,
 };
 
-/* Takes over `fd`, also on failure; -1: there is none. */
+/* Takes over `fd`, also on failure. */
 static int open_start(struct blkd *connection, const struct blkd_config *config, const char *path,
                       int fd, struct blkd_device **ret_device, struct call_mode mode)
 {
@@ -94,7 +84,7 @@ static int open_start(struct blkd *connection, const struct blkd_config *config,
     call->asked.context = device_new(connection, &connection->calls, config, path);
     if (call->asked.context == NULL)
         return verb_abandon(call, error_report(-ENOMEM, "not enough memory to open %s", path));
-    call->passing.asked = passed >= 0;
+    call->passing.asked = true;
     call->passing.fd = TAKE_FD(passed);
     call->asked.ret = ret_device;
     return verb_run(call);
@@ -103,7 +93,7 @@ static int open_start(struct blkd *connection, const struct blkd_config *config,
 static int open_by_path(struct blkd *connection, const struct blkd_config *config,
                         struct blkd_device **ret_device, struct call_mode mode)
 {
-    CLEANUP_FREE char *path = NULL;
+    CLEANUP_FREE char *name = NULL;
     int r;
 
     if (connection == NULL || config == NULL || ret_device == NULL)
@@ -111,12 +101,16 @@ static int open_by_path(struct blkd *connection, const struct blkd_config *confi
                             connection == NULL ? "connection"
                             : config == NULL   ? "config"
                                                : "ret_device");
-    r = config_check(config);
+    r = verb_check(connection, mode);
     if (r == 0)
-        r = config_absolute_path(config->path, &path);
+        r = config_check(config);
+    if (r == 0)
+        r = config_path_name(config->path, &name);
+    if (r == 0)
+        r = openpath_open(config->path, name, config->access);
     if (r < 0)
         return r;
-    return open_start(connection, config, path, -1, ret_device, mode);
+    return open_start(connection, config, name, r, ret_device, mode);
 }
 
 /* What a passed descriptor is called: as the user says, or as the kernel knows it. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who has a device. By path, or where the daemon opens no paths for this user, by a descriptor that
- * the library opens itself, as for opening a device (open.c).
+ * Who has a device, by a descriptor of it that the library opens itself (openpath.h): first one
+ * that only names it, which administrators may ask by, so that asking changes nothing; then one
+ * that shows that this program may read it.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/lib/api/config.h"
 #include "client/lib/api/openpath.h"
@@ -28,13 +30,30 @@ struct holders_block {
     struct blkd_holder entries[];
 };
 
+struct who_asking {
+    bool may_read; /* the descriptor that is passed shows it */
+    char path[];   /* as the program gave it */
+};
+
+static struct who_asking *who_asking_new(const char *path)
+{
+    size_t bytes = strlen(path) + 1;
+    struct who_asking *asking = malloc(sizeof(*asking) + bytes);
+
+    if (asking == NULL)
+        return NULL;
+    asking->may_read = false;
+    memcpy(asking->path, path, bytes);
+    return asking;
+}
+
 static void who_build(const struct call *call, const struct request *part, Blkd__Request *message,
                       union call_body *body)
 {
     (void)part;
     blkd__who__init(&body->who);
     body->who.path = (ProtobufCBinaryData){strlen(call->asked.text), (uint8_t *)call->asked.text};
-    body->who.descriptor = call->passing.asked;
+    body->who.descriptor = true;
     message->op_case = BLKD__REQUEST__OP_WHO;
     message->who = &body->who;
 }
@@ -100,10 +119,21 @@ static void who_describe(const struct call *call, char *text, size_t size)
     (void)snprintf(text, size, "asking who uses %s", call->asked.text);
 }
 
-/* As open_retry, but that reading is enough. */
 static bool who_retry(struct call *call)
 {
-    return openpath_retry(call, call->asked.text, BLKD_ACCESS_READ_ONLY);
+    struct who_asking *asking = call->asked.context;
+    int fd;
+
+    if (call->result.error != -EACCES || asking->may_read)
+        return false;
+    asking->may_read = true;
+    fd = openpath_open(asking->path, call->asked.text, BLKD_ACCESS_READ_ONLY);
+    if (fd < 0) {
+        call_set_failure(call, fd, "this program may not read it");
+        return false;
+    }
+    call->passing.fd = fd;
+    return true;
 }
 
 static const struct operation who_operation = {
@@ -111,22 +141,31 @@ static const struct operation who_operation = {
     .on_reply = who_reply,
     .describe = who_describe,
     .retry = who_retry,
+    .release = free,
 };
 
 int blkd_who(struct blkd *connection, const char *path, struct blkd_holders **ret_holders)
 {
-    CLEANUP_FREE char *absolute = NULL;
+    CLEANUP_FREE char *name = NULL;
+    CLEANUP_CLOSE int fd = -1;
     struct call *call;
     int r = pages_check(connection, ret_holders);
 
     if (r == 0)
-        r = config_absolute_path(path, &absolute);
+        r = config_path_name(path, &name);
     if (r == 0)
+        r = fd = openpath_locate(path, name);
+    if (r >= 0)
         r = verb_begin(connection, NULL, &who_operation, CALL_WAITS, &call);
     if (r != 0)
         return r;
-    call->asked.text = TAKE_PTR(absolute);
+    call->asked.context = who_asking_new(path);
+    if (call->asked.context == NULL)
+        return verb_abandon(call, error_report(-ENOMEM, "not enough memory to ask about %s", path));
+    call->asked.text = TAKE_PTR(name);
     call->asked.ret = ret_holders;
+    call->passing.asked = true;
+    call->passing.fd = TAKE_FD(fd);
     return verb_run(call);
 }
 

@@ -11,6 +11,7 @@
 #include "client/blkd.h"
 
 static _Thread_local char thread_message[ERROR_MESSAGE_MAX];
+static _Thread_local enum blkd_reason thread_reason;
 
 /* Where strerror's words speak of something else than what has happened to a block device. */
 static const struct {
@@ -45,7 +46,18 @@ void error_set(const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(thread_message, sizeof(thread_message), format, arguments);
     va_end(arguments);
+    thread_reason = BLKD_REASON_NONE;
     errno = saved_errno;
+}
+
+void error_set_reason(enum blkd_reason reason)
+{
+    thread_reason = reason;
+}
+
+enum blkd_reason blkd_error_reason(void)
+{
+    return thread_reason;
 }
 
 const char *blkd_error_message(void)

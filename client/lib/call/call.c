@@ -126,8 +126,10 @@ void call_tell_message(const struct call *call)
 {
     const struct call_result *result = &call->result;
 
-    if (result->error < 0)
+    if (result->error < 0) {
         error_set("%s", result->message != NULL ? result->message : blkd_strerror(result->error));
+        error_set_reason(result->reason);
+    }
 }
 
 static struct call_list *call_backlog(const struct call *call)
@@ -177,6 +179,7 @@ static void call_activate(struct call *call)
 {
     free(TAKE_PTR(call->result.message));
     call->result.error = 0;
+    call->result.reason = BLKD_REASON_NONE;
     call->progress.state = CALL_ACTIVE;
     TAILQ_INSERT_TAIL(&call->table->active, call, link);
     if (call->session != NULL)
@@ -209,13 +212,21 @@ void call_submit(struct call *call)
         call_enter_backlog(call);
 }
 
-void call_part_failed(struct call *call, uint64_t offset_bytes, int error, const char *detail)
+void call_part_refused(struct call *call, uint64_t offset_bytes, int error, const char *detail,
+                       uint32_t reason)
 {
     call_leave_backlog(call);
     if (call->result.error < 0 && call->result.failed_offset_bytes <= offset_bytes)
         return;
     call->result.failed_offset_bytes = offset_bytes;
+    call->result.reason =
+        reason <= BLKD_REASON_NO_RULE ? (enum blkd_reason)reason : BLKD_REASON_NONE;
     call_set_failure(call, error, detail);
+}
+
+void call_part_failed(struct call *call, uint64_t offset_bytes, int error, const char *detail)
+{
+    call_part_refused(call, offset_bytes, error, detail, BLKD_REASON_NONE);
 }
 
 void call_part_ended(struct call *call)

@@ -96,6 +96,7 @@ struct call_result {
     int error;                    /* 0 or a negative errno */
     uint64_t failed_offset_bytes; /* of the part that it is from */
     char *message;                /* with an error; may be NULL when memory is short */
+    enum blkd_reason reason;      /* with an error that the daemon told */
 };
 
 struct call {
@@ -167,6 +168,9 @@ void call_refuse(struct call *call, int error, const char *detail);
 void call_part_started(struct call *call, bool more);
 /* A part failed; `detail` is the daemon's words or NULL. No further parts will start. */
 void call_part_failed(struct call *call, uint64_t offset_bytes, int error, const char *detail);
+/* The same with the daemon's reason. */
+void call_part_refused(struct call *call, uint64_t offset_bytes, int error, const char *detail,
+                       uint32_t reason);
 /* A part came to its end, well or not; the last one's end is that of the call. */
 void call_part_ended(struct call *call);
 

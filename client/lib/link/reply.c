@@ -94,7 +94,8 @@ bool reply_take(const struct replies *replies, const Blkd__Reply *reply, uint32_
     }
     error = reply_result(request->call, reply, &detail);
     if (error < 0)
-        call_part_failed(request->call, request->offset_bytes, error, detail);
+        call_part_refused(request->call, request->offset_bytes, error, detail,
+                          (uint32_t)reply->reason);
     if (payload_bytes > 0)
         *ret_target = request;
     else

@@ -21,7 +21,8 @@ static void reap_failure(const struct rings_memory *memory, const struct request
         length = sizeof(message) - 1;
     memcpy(message, words, length);
     message[length] = '\0';
-    call_part_failed(request->call, request->offset_bytes, error, message);
+    call_part_refused(request->call, request->offset_bytes, error, message,
+                      length > 0 ? words[RING_MESSAGE_REASON] : 0);
 }
 
 static void reap_bounce(struct arena_set *bounce, struct request *request, bool failed)

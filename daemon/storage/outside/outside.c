@@ -54,8 +54,19 @@ static bool outside_is_claimed(const struct outside_family *family,
     return true;
 }
 
+/* The family's first member is the device itself. */
+static enum refusal outside_refusal(const struct outside_family *family,
+                                    const struct outside_use *use)
+{
+    if (use->member != &family->members[0])
+        return REFUSAL_RELATED;
+    if (use->kind == OUTSIDE_MOUNT)
+        return REFUSAL_MOUNTED;
+    return use->kind == OUTSIDE_SWAP ? REFUSAL_SWAP : REFUSAL_CLAIMED;
+}
+
 int outside_check(const struct device_identity *identity, bool lock,
-                  char message[BACKEND_MESSAGE_MAX])
+                  char message[BACKEND_MESSAGE_MAX], enum refusal *ret_refusal)
 {
     struct outside_family family;
     struct outside_verdict verdict = {.lock = lock};
@@ -68,10 +79,14 @@ int outside_check(const struct device_identity *identity, bool lock,
                        strerror(-error));
         return error;
     }
-    if (verdict.refused)
+    enum refusal refusal = REFUSAL_CLAIMED;
+    if (verdict.refused) {
         uses_say(&verdict.use, message);
-    else if (!outside_is_claimed(&family, message))
+        refusal = outside_refusal(&family, &verdict.use);
+    } else if (!outside_is_claimed(&family, message)) {
         return 0;
+    }
+    *ret_refusal = refusal;
     return -EBUSY;
 }
 

@@ -62,10 +62,10 @@ void outside_holders_free(struct outside_holders *holders);
  * claimed by whomever; for a lock also: a loop device is attached to it. A mount by which the file
  * itself is reached is none. Returns 0 or -EBUSY with a sentence for a person ("it is mounted at
  * /mnt: unmount it, or open it read-only without a lock"); another negative errno if that cannot be
- * found out, with a sentence too.
+ * found out, with a sentence too. *ret_refusal is set with -EBUSY.
  */
 int outside_check(const struct device_identity *identity, bool lock,
-                  char message[BACKEND_MESSAGE_MAX]);
+                  char message[BACKEND_MESSAGE_MAX], enum refusal *ret_refusal);
 
 /*
  * Whether another program's lock on something that shares bytes with the device stands against a

@@ -223,8 +223,9 @@ static void guard_say(const struct posix *posix, char *message, int error, const
 
 /* What falls or is left when a step fails is for the caller: *ret_left. */
 static int guard_take(struct posix *posix, enum guard_mode mode, enum guard_mode *ret_left,
-                      char *message)
+                      struct io *io)
 {
+    char *message = io->message;
     const enum guard_mode old = posix->guard_mode;
     int error = guard_flock(posix, posix->guard_fd, old, mode, ret_left);
     if (guard_is_unknown(error)) {
@@ -232,16 +233,19 @@ static int guard_take(struct posix *posix, enum guard_mode mode, enum guard_mode
         return error;
     }
     if (error < 0) {
+        io->refusal = REFUSAL_LOCKED_OUTSIDE;
         guard_say(posix, message, error, "locked by another program (flock)");
         return error;
     }
     *ret_left = old;
     error = guard_claim(posix, mode);
     if (error < 0) {
+        io->refusal = REFUSAL_CLAIMED;
         guard_say(posix, message, error,
                   "another program or the kernel has it open exclusively (O_EXCL)");
     } else {
         error = guard_change_bytes(posix, old, mode);
+        io->refusal = error < 0 ? REFUSAL_LOCKED_OUTSIDE : REFUSAL_NONE;
         if (error < 0)
             guard_say(posix, message, error, "in use by another program (QEMU's locks)");
     }
@@ -252,12 +256,13 @@ static int guard_take(struct posix *posix, enum guard_mode mode, enum guard_mode
 }
 
 /* What stands against a lock of any kind. Locks are waited for as long as with flock. */
-static int guard_check(const struct posix *posix, enum guard_mode mode, char *message)
+static int guard_check(const struct posix *posix, enum guard_mode mode, struct io *io)
 {
     char reason[BACKEND_MESSAGE_MAX];
     const struct timespec step = {.tv_nsec = GUARD_STEP_MS * 1000000L};
-    int error = outside_check(&posix->identity, true, reason);
+    int error = outside_check(&posix->identity, true, reason, &io->refusal);
     if (error == 0) {
+        io->refusal = REFUSAL_LOCKED_OUTSIDE;
         error = outside_check_locks(&posix->identity, mode == GUARD_EXCLUSIVE, reason);
         for (int waited_ms = 0; error == -EBUSY && waited_ms < GUARD_WAIT_MS;
              waited_ms += GUARD_STEP_MS) {
@@ -265,26 +270,28 @@ static int guard_check(const struct posix *posix, enum guard_mode mode, char *me
             error = outside_check_locks(&posix->identity, mode == GUARD_EXCLUSIVE, reason);
         }
     }
-    if (error < 0 && message != NULL)
-        (void)memcpy(message, reason, sizeof(reason));
+    if (error == 0)
+        io->refusal = REFUSAL_NONE;
+    else if (io->message != NULL)
+        (void)memcpy(io->message, reason, sizeof(reason));
     return error;
 }
 
-static int guard_strengthen(struct posix *posix, enum guard_mode mode, char *message)
+static int guard_strengthen(struct posix *posix, enum guard_mode mode, struct io *io)
 {
     enum guard_mode left = posix->guard_mode;
-    int error = guard_check(posix, mode, message);
+    int error = guard_check(posix, mode, io);
     if (error < 0)
         return error;
     if (posix->guard_fd < 0) {
         int fd = posix->calls->reopen(posix->cursor_fd, guard_access(posix));
         if (fd < 0) {
-            guard_say(posix, message, fd, "cannot open it for locking");
+            guard_say(posix, io->message, fd, "cannot open it for locking");
             return fd;
         }
         guard_put_fd(posix, &posix->guard_fd, fd);
     }
-    error = guard_take(posix, mode, &left, message);
+    error = guard_take(posix, mode, &left, io);
     if (error == 0)
         posix->guard_mode = mode;
     else if (left == GUARD_NONE)
@@ -313,7 +320,7 @@ int posix_do_guard(struct posix *posix, struct io *io)
     if (io->guard_mode == GUARD_NONE)
         guard_drop(posix);
     else if (io->guard_mode > posix->guard_mode)
-        error = guard_strengthen(posix, io->guard_mode, io->message);
+        error = guard_strengthen(posix, io->guard_mode, io);
     else if (io->guard_mode < posix->guard_mode)
         error = guard_weaken(posix, io->guard_mode, io->message);
     io->value = posix->guard_mode;

@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/devprobe.h"
 #include "common/limits.h"
+#include "common/range.h"
 #include "daemon/base/system.h"
 #include "daemon/storage/outside/outside.h"
 #include "daemon/storage/posix/posix.h"
@@ -279,9 +280,12 @@ static enum discard_method posix_first_discard(const struct posix *posix,
 /* What the world outside has to do with it. Nobody writes to a device that is mounted: its file
  * system would not notice, and write over it. */
 static int posix_look_around(const struct posix *posix, struct backend_info *info,
-                             char message[BACKEND_MESSAGE_MAX])
+                             enum refusal *ret_refusal, char message[BACKEND_MESSAGE_MAX])
 {
-    int error = info->read_write ? outside_check(&info->identity, false, message) : 0;
+    enum refusal refusal = REFUSAL_NONE;
+    int error = info->read_write ? outside_check(&info->identity, false, message, &refusal) : 0;
+    if (ret_refusal != NULL)
+        *ret_refusal = refusal;
     if (error < 0)
         return error;
     error = outside_find_related(&info->identity, info->related, &info->related_count);
@@ -313,12 +317,15 @@ static int posix_open_once(const struct backend_open *open_, struct backend **re
         return posix->cursor_fd;
     int error = posix_fill_info(posix, &status, &info, message);
     if (error == 0)
-        error = posix_look_around(posix, &info, message);
+        error = posix_look_around(posix, &info, open_->ret_refusal, message);
     if (error < 0)
         return error;
     posix->data_fd = posix_open_data(posix, info.read_write, &info, message);
     if (posix->data_fd < 0)
         return posix->data_fd;
+    /* A part of a logical block at the end cannot be reached. */
+    if (posix->kind == DEVICE_BLOCK)
+        info.size_bytes = range_round_down(info.size_bytes, info.granule_bytes);
     posix->direct = info.direct;
     posix->discard = posix_first_discard(posix, &info);
     posix_choose_ways(posix, &status);

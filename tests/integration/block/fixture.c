@@ -1,15 +1,96 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixture.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct fixture fixture;
+
+/* ---- where the client is ---- */
+
+static void make_directories(const char *root, const char *path)
+{
+    char whole[HARNESS_PATH_MAX];
+    size_t length = (size_t)snprintf(whole, sizeof(whole), "%s%s/", root, path);
+    ck_assert_uint_lt(length, sizeof(whole));
+    for (size_t i = strlen(root) + 1; i < length; i++) {
+        if (whole[i] != '/')
+            continue;
+        whole[i] = '\0';
+        (void)mkdir(whole, 0755);
+        whole[i] = '/';
+    }
+}
+
+static void bind_below(const char *root, const char *path, const char *source)
+{
+    char target[HARNESS_PATH_MAX];
+    make_directories(root, path);
+    (void)snprintf(target, sizeof(target), "%s%s", root, path);
+    ck_assert_int_eq(mount(source, target, NULL, MS_BIND | MS_REC, NULL), 0);
+}
+
+/* A root directory that has of the outer one what the tests need, and in the place of their
+ * directory another. */
+static void enter_chroot(const char *elsewhere)
+{
+    static const char *const shared[] = {"/proc", "/sys", "/dev"};
+    char root[HARNESS_PATH_MAX];
+    harness_join(harness_directory(), "root", root);
+    ck_assert_int_eq(mkdir(root, 0755), 0);
+    ck_assert_int_eq(mount("root", root, "tmpfs", 0, NULL), 0);
+    for (size_t i = 0; i < sizeof(shared) / sizeof(shared[0]); i++)
+        bind_below(root, shared[i], shared[i]);
+    bind_below(root, harness_directory(), elsewhere);
+    ck_assert_int_eq(chroot(root), 0);
+    ck_assert_int_eq(chdir("/"), 0);
+}
+
+/* A file of the directory that will be out of sight. */
+static void keep_name(int directory, char path[HARNESS_PATH_MAX])
+{
+    char name[64];
+    (void)snprintf(name, sizeof(name), "%s", strrchr(path, '/'));
+    (void)snprintf(path, HARNESS_PATH_MAX, "/proc/self/fd/%d%s", directory, name);
+}
+
+/* $BLKD_CLIENT_IN (mounts, chroot): the client sees other files than the daemon by the names that
+ * the tests use. False: it cannot be made here, the test is skipped. */
+static bool fixture_go_elsewhere(void)
+{
+    const char *where = getenv("BLKD_CLIENT_IN");
+    char elsewhere[HARNESS_PATH_MAX];
+    if (where == NULL || *where == '\0')
+        return true;
+    if (!harness_needs_root())
+        return false;
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        harness_skip("there are no mount namespaces here");
+        return false;
+    }
+    int outside = open(harness_directory(), O_PATH | O_CLOEXEC);
+    keep_name(outside, fixture.daemon.socket_path);
+    keep_name(outside, fixture.daemon.log_path);
+    harness_join(harness_directory(), "elsewhere", elsewhere);
+    ck_assert_int_eq(mkdir(elsewhere, 0755), 0);
+    if (strcmp(where, "chroot") == 0)
+        enter_chroot(elsewhere);
+    else
+        bind_below("", harness_directory(), elsewhere);
+    return true;
+}
 
 void fixture_begin(void)
 {
     harness_daemon_start(&fixture.daemon, NULL);
+    if (!fixture_go_elsewhere())
+        exit(0);
     fixture.connection = harness_connect(&fixture.daemon);
 }
 

@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -20,6 +21,115 @@ static void expect_refused(const char *path, int error)
     ck_assert_ptr_null(device);
     ASSERT_SAYS(path);
 }
+
+/* ---- what a path means ---- */
+
+static int outcome = 1;
+
+static void on_opened(void *user_data, int result)
+{
+    (void)user_data;
+    outcome = result;
+}
+
+static void await_opened(struct blkd *connection)
+{
+    while (outcome == 1)
+        ck_assert_int_ge(blkd_dispatch(connection, -1), 0);
+    ck_assert_msg(outcome == 0, "%s", blkd_error_message());
+}
+
+static void make_image(char path[HARNESS_PATH_MAX], struct stat *ret_status)
+{
+    harness_make_file(harness_directory(), "image", MIB, path);
+    ck_assert_int_eq(stat(path, ret_status), 0);
+}
+
+START_TEST(path_means_the_file_that_it_led_to_at_the_call)
+{
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    char path[HARNESS_PATH_MAX];
+    struct stat status;
+    make_image(path, &status);
+    config.path = path;
+    ASSERT_OK(blkd_open_async(fixture.connection, &config, &device, on_opened, NULL));
+    ck_assert_int_eq(unlink(path), 0);
+    harness_make_file(harness_directory(), "image", 2 * MIB, path);
+    await_opened(fixture.connection);
+    ck_assert_uint_eq(fixture_entry(device).inode, status.st_ino);
+    data_write(device, 3, 1, 1);
+    data_expect(device, 3, 1, 1);
+}
+END_TEST
+
+START_TEST(descriptor_by_its_path_is_the_programs_own)
+{
+    static const char *const names[] = {"/proc/self/fd", "/dev/fd", "/proc/thread-self/fd"};
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    char path[HARNESS_PATH_MAX];
+    struct stat status;
+    make_image(path, &status);
+    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(unlink(path), 0);
+    (void)snprintf(path, sizeof(path), "%s/%d", names[_i], fd);
+    config.path = path;
+    device = fixture_open(&config);
+    ck_assert_uint_eq(fixture_entry(device).inode, status.st_ino);
+}
+END_TEST
+
+/* Sent later: the library keeps its descriptor meanwhile. */
+START_TEST(no_descriptor_lands_on_stdin)
+{
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd *connection = NULL;
+    char path[HARNESS_PATH_MAX];
+    struct stat status;
+    make_image(path, &status);
+    options.socket_path = fixture.daemon.socket_path;
+    options.send_on_dispatch = true;
+    ASSERT_OK(blkd_connect(&options, &connection));
+    (void)close(STDIN_FILENO);
+    config.path = path;
+    ASSERT_OK(blkd_open_async(connection, &config, &device, on_opened, NULL));
+    ck_assert_int_eq(fcntl(STDIN_FILENO, F_GETFD), -1);
+    ck_assert_int_eq(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
+    await_opened(connection);
+    ck_assert_uint_eq(fixture_info(device).read_write, true);
+    blkd_disconnect(connection);
+}
+END_TEST
+
+/* Whoever opens a FIFO is seen by the one that reads from it. */
+START_TEST(fifo_is_never_opened)
+{
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    char path[HARNESS_PATH_MAX];
+    char byte;
+    harness_join(harness_directory(), "fifo", path);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    CLEANUP_CLOSE int reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    struct pollfd poll_fd = {.fd = reader, .events = POLLIN};
+    config.path = path;
+    for (int access = BLKD_ACCESS_AUTO; access <= BLKD_ACCESS_READ_WRITE; access++) {
+        config.access = (enum blkd_access)access;
+        ASSERT_FAILS(blkd_open(fixture.connection, &config, &device), ENOTBLK);
+    }
+    ck_assert_int_eq(poll(&poll_fd, 1, 0), 0); /* POLLHUP: a writer has come and gone */
+    ck_assert_int_eq(read(reader, &byte, 1), 0);
+}
+END_TEST
+
+START_TEST(running_program_is_not_opened_for_writing)
+{
+    struct blkd_config config = BLKD_CONFIG_INIT;
+    config.path = "/proc/self/exe";
+    config.access = BLKD_ACCESS_READ_WRITE;
+    ASSERT_FAILS(blkd_open(fixture.connection, &config, &device), ETXTBSY);
+    ASSERT_SAYS("open it read-only");
+}
+END_TEST
 
 static const char *path_of(const char *name, char path[HARNESS_PATH_MAX])
 {
@@ -95,16 +205,31 @@ START_TEST(file_of_odd_size_is_refused)
 }
 END_TEST
 
-START_TEST(file_that_is_odd_only_for_larger_sectors_is_refused_for_those)
+static void expect_own_sectors(struct blkd_config *config, uint32_t asked, uint32_t own)
+{
+    config->sector_size = asked;
+    device = fixture_open(config);
+    struct blkd_info info = fixture_info(device);
+    ck_assert_uint_eq(info.sector_size, own);
+    ck_assert_uint_eq(info.asked_sector_size, asked);
+    ck_assert_uint_eq(info.size_sectors, fixture_entry(device).size_bytes / own);
+    blkd_close(device);
+    device = NULL;
+    config->strict = true;
+    ASSERT_FAILS(blkd_open(fixture.connection, config, &device), EOPNOTSUPP);
+    ASSERT_SAYS("were requested, but here they are of");
+    config->strict = false;
+}
+
+START_TEST(file_that_is_odd_only_for_larger_sectors_gets_its_own)
 {
     char path[HARNESS_PATH_MAX];
     struct blkd_config config = BLKD_CONFIG_INIT;
     harness_make_file(harness_directory(), "nine", 9 * 512, path);
     config.path = path;
-    config.sector_size = 4096;
-    ASSERT_FAILS(blkd_open(fixture.connection, &config, &device), EINVAL);
-    ASSERT_SAYS("not a multiple of the sector size, 4096");
+    expect_own_sectors(&config, 4096, 512);
     config.sector_size = 512;
+    config.strict = true;
     device = fixture_open(&config);
     ck_assert_uint_eq(fixture_info(device).size_sectors, 9);
 }
@@ -124,7 +249,7 @@ START_TEST(sector_size_that_none_can_be_is_refused)
 }
 END_TEST
 
-START_TEST(sector_size_below_the_granule_is_refused)
+START_TEST(sector_size_below_the_granule_is_not_taken)
 {
     if (!place_begin(&fixture.place, _i, MIB))
         return;
@@ -137,19 +262,22 @@ START_TEST(sector_size_below_the_granule_is_refused)
         harness_skip("no sector is smaller than its granule of 512 bytes");
         return;
     }
-    config.sector_size = 512;
-    ASSERT_FAILS(blkd_open(fixture.connection, &config, &device), EINVAL);
-    ASSERT_SAYS("sector size 512 was requested");
-    ASSERT_SAYS("4096");
-    ck_assert_uint_eq(info.granule_bytes, 4096);
+    expect_own_sectors(&config, 512, 4096);
 }
 END_TEST
 
-START_TEST(larger_sector_size_is_taken)
+START_TEST(larger_sector_size_is_taken_of_a_file)
 {
     if (!place_begin(&fixture.place, _i, MIB))
         return;
     struct blkd_config config = fixture_config();
+    if (!place_is_file(&fixture.place)) {
+        device = fixture_open(&config);
+        uint32_t own = fixture_info(device).granule_bytes;
+        blkd_close(device);
+        expect_own_sectors(&config, 16384, own);
+        return;
+    }
     config.sector_size = 16384;
     device = fixture_open(&config);
     struct blkd_info info = fixture_info(device);
@@ -347,6 +475,11 @@ int main(void)
     Suite *suite = suite_create("integration/block/opening");
     TCase *tests = fixture_case(suite, "opening");
     tcase_add_test(tests, engine_is_the_one_asked_for);
+    tcase_add_test(tests, path_means_the_file_that_it_led_to_at_the_call);
+    tcase_add_loop_test(tests, descriptor_by_its_path_is_the_programs_own, 0, 3);
+    tcase_add_test(tests, no_descriptor_lands_on_stdin);
+    tcase_add_test(tests, fifo_is_never_opened);
+    tcase_add_test(tests, running_program_is_not_opened_for_writing);
     tcase_add_test(tests, missing_path_is_refused);
     tcase_add_test(tests, path_through_a_file_is_refused);
     tcase_add_test(tests, fifo_is_refused_without_waiting_for_its_other_end);
@@ -354,10 +487,10 @@ int main(void)
     tcase_add_test(tests, character_device_is_refused);
     tcase_add_test(tests, socket_is_refused);
     tcase_add_test(tests, file_of_odd_size_is_refused);
-    tcase_add_test(tests, file_that_is_odd_only_for_larger_sectors_is_refused_for_those);
+    tcase_add_test(tests, file_that_is_odd_only_for_larger_sectors_gets_its_own);
     tcase_add_test(tests, sector_size_that_none_can_be_is_refused);
-    tcase_add_loop_test(tests, sector_size_below_the_granule_is_refused, 0, place_rows());
-    tcase_add_loop_test(tests, larger_sector_size_is_taken, 0, place_rows());
+    tcase_add_loop_test(tests, sector_size_below_the_granule_is_not_taken, 0, place_rows());
+    tcase_add_loop_test(tests, larger_sector_size_is_taken_of_a_file, 0, place_rows());
     tcase_add_loop_test(tests, caching_mode_is_the_one_asked_for, 0, place_rows());
     tcase_add_loop_test(tests, configuration_string_survives_the_round_trip, 0, ODD_NAMES);
     tcase_add_test(tests, relative_name_is_of_the_working_directory);

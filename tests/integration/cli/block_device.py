@@ -49,6 +49,25 @@ class BlockDevice(CliTest):
         self.assertSays(self.cli("write", device, input=bytes(512), code=FAILED), "4096 bytes")
         self.cli("info", device, "--direct", "--sector-size", "512", code=FAILED)
 
+    def test_an_odd_size_is_rounded_down(self):
+        device = self.loop("--sector-size", "4096", size=MIB + 512)
+        info = self.record("info", device, name="info")
+        self.assertEqual((info["size_bytes"], info["sector_size"]), (MIB, 4096))
+        self.assertEqual(len(self.cli("read", device).out), MIB)
+        self.cli("read", device, "--offset", str(MIB), "--length", "4096", code=FAILED)
+
+    def test_a_sector_size_is_a_preference(self):
+        device = self.loop("--sector-size", "4096")
+        for asked in (512, 8192):
+            address = f"file://{device}?prefered_sector_size={asked}"
+            info = self.record("info", address, name="info")
+            self.assertEqual((info["sector_size"], info["asked_sector_size"]), (4096, asked))
+            self.assertSays(self.cli("info", address), "4096 bytes", f"not {asked}")
+            self.cli("info", address + "&strict=1", code=FAILED)
+            # The number of a sector would mean another place than the user thinks.
+            self.assertSays(self.cli("write", address, "--sector", "1", input=bytes(4096),
+                                     code=FAILED), "nothing was done", f"{asked} bytes")
+
     def test_a_block_device_cannot_be_resized(self):
         device = self.loop()
         self.assertSays(self.cli("resize", device, "2M", code=FAILED), device)

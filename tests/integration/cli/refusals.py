@@ -41,6 +41,51 @@ class Locks(CliTest):
             self.assertSays(self.cli("write", path, "--lock", input=bytes(512), code=BUSY), path)
 
 
+class Reasons(CliTest):
+    """What --json says about a failure."""
+
+    def error(self, *arguments, code=BUSY, **more):
+        (error,) = json.loads(self.cli("--json", *arguments, code=code, **more).out)["error"]
+        return error["errno"], error["reason"]
+
+    def test_locked_by_a_session(self):
+        path = self.image()
+        with self.holder(path, "--lock"):
+            self.assertEqual(self.error("write", path, input=bytes(512)),
+                             ("EBUSY", "locked-session"))
+            self.assertEqual(self.error("info", path, "--lock"), ("EBUSY", "locked-session"))
+
+    def test_locked_outside(self):
+        path = self.image()
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self.assertEqual(self.error("write", path, "--lock", input=bytes(512)),
+                             ("EBUSY", "locked-outside"))
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root")
+    def test_mounted_and_its_disk(self):
+        image = self.image(size=4 * MIB)
+        subprocess.run(["mkfs.ext4", "-q", image], check=True)
+        made = subprocess.run(["losetup", "--find", "--show", image], capture_output=True,
+                              text=True, check=False)
+        if made.returncode != 0:
+            self.skipTest(made.stderr.strip())
+        device = made.stdout.strip()
+        self.addCleanup(subprocess.run, ["losetup", "--detach", device], check=True)
+        point = self.path("point")
+        os.mkdir(point)
+        if subprocess.run(["mount", device, point], check=False).returncode != 0:
+            self.skipTest("nothing can be mounted here")
+        try:
+            self.assertEqual(self.error("write", device, input=bytes(512)), ("EBUSY", "mounted"))
+            self.assertEqual(self.error("write", image, input=bytes(512)), ("EBUSY", "related"))
+        finally:
+            subprocess.run(["umount", point], check=True)
+
+    def test_none(self):
+        self.assertEqual(self.error("info", self.path("missing"), code=FAILED), ("ENOENT", None))
+
+
 class Usage(CliTest):
     def test_wrong_command_lines(self):
         for arguments in [[], ["frobnicate"], ["--nonsense"], ["info"], ["info", "a", "b"],

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -30,6 +31,9 @@
 #include "common/frame.h"
 #include "common/status.h"
 #include "common/wire.h"
+
+/* A file that is there. */
+#define FAKE_FILE "/proc/self/exe"
 
 enum { FAKE_SECTOR = 512, FAKE_HELD_MAX = 1024, FAKE_INPUT_BYTES = 4 * 1024 * 1024 };
 
@@ -57,7 +61,7 @@ struct fake {
     uint32_t max_requests;
     size_t split_bytes; /* 0: replies are sent whole; else in pieces of this size */
     unsigned int hold;  /* this many replies are gathered and then sent, the last first */
-    bool deny_paths;    /* EACCES for every open without a descriptor */
+    bool deny_bare;     /* EACCES for descriptors that show no right to read (O_PATH) */
     fake_handler *on_request;
     bool (*on_wait)(struct fake *fake); /* until there is something to receive; false: no more */
     uint64_t features;                  /* that the daemon has */

@@ -165,9 +165,11 @@ static inline struct blkd_device *fake_open_device(struct blkd *connection)
 {
     struct blkd_config config = BLKD_CONFIG_INIT;
     struct blkd_device *device = NULL;
+    int fd = memfd_create("image", MFD_CLOEXEC);
 
     config.path = "/srv/a.img";
-    ck_assert_msg(blkd_open(connection, &config, &device) == 0, "%s", blkd_error_message());
+    ck_assert_msg(blkd_open_fd(connection, fd, &config, &device) == 0, "%s", blkd_error_message());
+    ck_assert_int_eq(close(fd), 0);
     return device;
 }
 

@@ -53,17 +53,14 @@ static inline void fake_info(const struct fake *fake, Blkd__Info *info)
     info->forgets_failure = true;
 }
 
-/* What Open and Who have in common. False: it was refused. */
+/* What Open, Who and Recover have in common: the library passes descriptors, never paths alone.
+ * False: it was refused. */
 static inline bool fake_take_descriptor(struct fake *fake, uint64_t id, bool descriptor)
 {
     struct stat status;
     int fd;
 
-    if (!descriptor && fake->deny_paths)
-        fake_answer(fake, id, -EACCES, "only root opens paths");
-    if (!descriptor)
-        return !fake->deny_paths;
-    if (fake->fds.count == 0) {
+    if (!descriptor || fake->fds.count == 0) {
         fake_answer(fake, id, -EINVAL, "no descriptor came");
         return false;
     }
@@ -72,7 +69,10 @@ static inline bool fake_take_descriptor(struct fake *fake, uint64_t id, bool des
         fake->opened_inode = status.st_ino;
     fake->opened_flags = fcntl(fd, F_GETFL);
     (void)close(fd);
-    return true;
+    if (!fake->deny_bare || (fake->opened_flags & O_PATH) == 0)
+        return true;
+    fake_answer(fake, id, -EACCES, "only root asks about what it may not read");
+    return false;
 }
 
 static inline void fake_open(struct fake *fake, const Blkd__Request *request)

@@ -57,8 +57,8 @@ START_TEST(holders_are_told_in_full)
 
     fake.on_request = answer_who;
     begin();
-    ck_assert_int_eq(blkd_who(connection, "/srv/a.img", &holders), 0);
-    ck_assert_str_eq(who_path, "/srv/a.img");
+    ck_assert_int_eq(blkd_who(connection, FAKE_FILE, &holders), 0);
+    ck_assert_str_eq(who_path, FAKE_FILE);
     ck_assert_uint_eq(holders->count, 2);
     ck_assert_uint_eq(holders->device_number, 5);
     ck_assert(holders->failed && holders->more && holders->safe);
@@ -86,7 +86,7 @@ START_TEST(holders_are_told_in_full)
 }
 END_TEST
 
-START_TEST(denied_path_is_passed_as_a_descriptor_for_reading)
+START_TEST(who_may_read_it_asks_by_a_descriptor_for_reading)
 {
     char name[] = "/tmp/blkd-who-XXXXXX";
     struct blkd_holders *holders;
@@ -95,7 +95,7 @@ START_TEST(denied_path_is_passed_as_a_descriptor_for_reading)
 
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(fstat(fd, &status), 0);
-    fake.deny_paths = true;
+    fake.deny_bare = true;
     fake.on_request = answer_who;
     fake_start(&fake);
     connection = fake_connect(&fake);
@@ -105,7 +105,7 @@ START_TEST(denied_path_is_passed_as_a_descriptor_for_reading)
     ck_assert_int_eq(close(fd), 0);
     ck_assert_int_eq(unlink(name), 0);
     ck_assert_int_eq(blkd_who(connection, name, &holders), -ENOENT);
-    ck_assert_ptr_nonnull(strstr(blkd_error_message(), "asking who uses"));
+    ck_assert_ptr_nonnull(strstr(blkd_error_message(), "No such file"));
     ck_assert_ptr_nonnull(strstr(blkd_error_message(), name));
     blkd_disconnect(connection);
     fake_stop(&fake);
@@ -143,6 +143,9 @@ static void reply_recover(struct fake *daemon, const Blkd__Request *request)
     Blkd__Reply reply = FAKE_MESSAGE(Blkd__Reply, blkd__reply__init);
     Blkd__RecoverReply recovered = FAKE_MESSAGE(Blkd__RecoverReply, blkd__recover_reply__init);
 
+    if (request->recover->descriptor &&
+        !fake_take_descriptor(daemon, request->id, request->recover->descriptor))
+        return;
     asked.recover_device = request->recover->device;
     (void)snprintf(asked.recover_path, sizeof(asked.recover_path), "%.*s",
                    (int)request->recover->path.len, (const char *)request->recover->path.data);
@@ -180,8 +183,10 @@ static bool answer_admin(struct fake *daemon, const Blkd__Request *request, cons
 START_TEST(administration_asks_for_what_it_was_told)
 {
     struct blkd_recovery recovery;
+    struct stat own;
     uint32_t broken = 0;
 
+    ck_assert_int_eq(stat(FAKE_FILE, &own), 0);
     fake.on_request = answer_admin;
     begin();
     asked.watch_stop = true;
@@ -199,8 +204,9 @@ START_TEST(administration_asks_for_what_it_was_told)
     ck_assert_int_eq(blkd_evict(connection, 21), -ENOENT);
     ck_assert_uint_eq(asked.evicted, 21);
     ck_assert_ptr_nonnull(strstr(blkd_error_message(), "evicting session 21"));
-    ck_assert_int_eq(blkd_recover(connection, "/srv/../srv/a.img", 0, &recovery), 0);
-    ck_assert_str_eq(asked.recover_path, "/srv/../srv/a.img");
+    ck_assert_int_eq(blkd_recover(connection, "/proc/../proc/self/exe", 0, &recovery), 0);
+    ck_assert_str_eq(asked.recover_path, "/proc/../proc/self/exe");
+    ck_assert_uint_eq(fake.opened_inode, own.st_ino);
     ck_assert_uint_eq(asked.recover_device, 0);
     ck_assert_int_eq(recovery.failed, -EIO);
     ck_assert_uint_eq(recovery.failed_unix_ms, 1000);
@@ -236,7 +242,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, holders_are_told_in_full);
-    tcase_add_test(tests, denied_path_is_passed_as_a_descriptor_for_reading);
+    tcase_add_test(tests, who_may_read_it_asks_by_a_descriptor_for_reading);
     tcase_add_test(tests, administration_asks_for_what_it_was_told);
     tcase_add_test(tests, administration_refuses_the_impossible);
     suite_add_tcase(suite, tests);

@@ -37,7 +37,7 @@ static void assert_lost(const char *reason)
         ck_assert_int_eq(blkd_read(device, 0, &iov, 1), -ENOTCONN);
         ck_assert_int_eq(blkd_read(device, 0, NULL, 0), -ENOTCONN);
         ck_assert_int_eq(blkd_flush_async(device, on_never, NULL), -ENOTCONN);
-        config.path = "/a";
+        config.path = FAKE_FILE;
         ck_assert_int_eq(blkd_open(connection, &config, &other), -ENOTCONN);
         ck_assert_int_eq(blkd_dispatch(connection, -1), -ENOTCONN);
     }
@@ -273,9 +273,11 @@ static bool answer_early(struct fake *daemon)
     static uint8_t buffer[FRAME_HEADER_MAX];
     struct frame_prefix prefix;
     const Blkd__Request *request;
+    struct iovec iov = {buffer, FRAME_PREFIX_BYTES};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     size_t left;
 
-    if (recv(daemon->socket, buffer, FRAME_PREFIX_BYTES, MSG_WAITALL) != FRAME_PREFIX_BYTES)
+    if (fdpass_receive(daemon->socket, &message, MSG_WAITALL, &daemon->fds) != FRAME_PREFIX_BYTES)
         return false;
     ck_assert_int_eq(frame_decode(buffer, &prefix), 0);
     ck_assert_int_eq(recv(daemon->socket, buffer, prefix.header_bytes, MSG_WAITALL),

@@ -231,9 +231,9 @@ START_TEST(answers_without_a_body_are_protocol_errors)
     fake.on_request = answer_empty;
     begin();
     ck_assert_int_eq(blkd_list_locks(connection, 0, &locks), -EPROTO);
-    ck_assert_int_eq(blkd_who(connection, "/a", &holders), -EPROTO);
+    ck_assert_int_eq(blkd_who(connection, FAKE_FILE, &holders), -EPROTO);
     ck_assert_int_eq(blkd_break_lock(connection, 1, 0, 0, NULL), -EPROTO);
-    ck_assert_int_eq(blkd_recover(connection, "/a", 0, NULL), -EPROTO);
+    ck_assert_int_eq(blkd_recover(connection, FAKE_FILE, 0, NULL), -EPROTO);
     ck_assert_int_eq(blkd_watch(connection, true), 0);
     ck_assert_int_eq(blkd_evict(connection, 1), 0);
     end();
@@ -247,7 +247,7 @@ START_TEST(open_asks_with_all_members)
     char purpose[66];
 
     begin();
-    config.path = "/srv/a.img";
+    config.path = FAKE_FILE;
     config.strict = true;
     config.discard = true;
     memset(purpose, 'p', 65);

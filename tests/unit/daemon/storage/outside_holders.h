@@ -15,9 +15,10 @@ static char message[BACKEND_MESSAGE_MAX];
 
 static inline void check_is(const char *path, bool lock, const char *words)
 {
+    enum refusal refusal = REFUSAL_NONE;
     const struct device_identity identity = fixture_identity(path);
     (void)strcpy(message, "untouched");
-    ck_assert_int_eq(outside_check(&identity, lock, message), words == NULL ? 0 : -EBUSY);
+    ck_assert_int_eq(outside_check(&identity, lock, message, &refusal), words == NULL ? 0 : -EBUSY);
     if (words != NULL)
         ck_assert_msg(strstr(message, words) != NULL, "\"%s\" is not in: %s", words, message);
 }

@@ -3,6 +3,8 @@
 #include "tests/unit/daemon/storage/outside_loop.h"
 #include "tests/unit/daemon/storage/outside_sysfs.h"
 
+static enum refusal refusal;
+
 START_TEST(volumes_are_related_up_and_down_only)
 {
     const struct device_identity disk = block(8, 400);
@@ -25,10 +27,10 @@ START_TEST(disk_below_a_volume_is_refused_and_the_volume_is_not)
     const struct device_identity top = block(253, 2);
     const struct device_identity other = block(253, 1);
     put_volumes();
-    ck_assert_int_eq(outside_check(&disk, false, message), -EBUSY);
+    ck_assert_int_eq(outside_check(&disk, false, message, &refusal), -EBUSY);
     ck_assert_ptr_nonnull(strstr(message, "in use by the kernel for /dev/dm-"));
-    ck_assert_int_eq(outside_check(&top, true, message), 0);
-    ck_assert_int_eq(outside_check(&other, true, message), 0);
+    ck_assert_int_eq(outside_check(&top, true, message, &refusal), 0);
+    ck_assert_int_eq(outside_check(&other, true, message, &refusal), 0);
     struct outside_holders holders;
     ck_assert_int_eq(outside_find_holders(&disk, &holders), 0);
     ck_assert_uint_eq(holders.count, 3);
@@ -36,9 +38,9 @@ START_TEST(disk_below_a_volume_is_refused_and_the_volume_is_not)
         ck_assert_int_eq(holders.list[i].kind, OUTSIDE_KERNEL);
     outside_holders_free(&holders);
     put("proc/self/mountinfo", "28 1 253:2 / /vol rw - xfs /dev/dm-2 rw\n");
-    ck_assert_int_eq(outside_check(&disk, false, message), -EBUSY);
+    ck_assert_int_eq(outside_check(&disk, false, message, &refusal), -EBUSY);
     ck_assert_ptr_nonnull(strstr(message, "/dev/dm-2 is mounted at /vol"));
-    ck_assert_int_eq(outside_check(&other, true, message), 0);
+    ck_assert_int_eq(outside_check(&other, true, message, &refusal), 0);
 }
 END_TEST
 
@@ -54,7 +56,7 @@ START_TEST(claimed_disk_takes_its_partitions_along)
                                  fixture_path("sys/dev/block")),
                      0);
     ck_assert(fake_related(&part, block(8, 400)));
-    ck_assert_int_eq(outside_check(&part, false, message), -EBUSY);
+    ck_assert_int_eq(outside_check(&part, false, message, &refusal), -EBUSY);
     ck_assert_ptr_nonnull(strstr(message, "its whole disk /dev/sdz is in use"));
 }
 END_TEST
@@ -88,13 +90,13 @@ START_TEST(mounts_of_process_one_count)
     const struct device_identity disk = block(8, 400);
     put("proc/1/mountinfo", "28 1 8:400 / /srv rw shared:7 master:3 - xfs /dev/sdz rw\n");
     /* As in a sandbox that does not let the daemon look at process 1's namespaces. */
-    ck_assert_int_eq(outside_check(&disk, false, message), -EBUSY);
+    ck_assert_int_eq(outside_check(&disk, false, message, &refusal), -EBUSY);
     ck_assert_int_eq(symlink("mnt:[1]", fixture_path("proc/1/ns/mnt")), 0);
     ck_assert_int_eq(symlink("mnt:[1]", fixture_path("proc/self/ns/mnt")), 0);
-    ck_assert_int_eq(outside_check(&disk, false, message), 0);
+    ck_assert_int_eq(outside_check(&disk, false, message, &refusal), 0);
     ck_assert_int_eq(unlink(fixture_path("proc/self/ns/mnt")), 0);
     ck_assert_int_eq(symlink("mnt:[2]", fixture_path("proc/self/ns/mnt")), 0);
-    ck_assert_int_eq(outside_check(&disk, false, message), -EBUSY);
+    ck_assert_int_eq(outside_check(&disk, false, message, &refusal), -EBUSY);
     ck_assert_ptr_nonnull(strstr(message, "/srv"));
 }
 END_TEST
@@ -103,7 +105,7 @@ START_TEST(unreadable_proc_is_an_error_with_a_sentence)
 {
     const struct device_identity disk = block(8, 400);
     outside_proc = "/nonexistent";
-    ck_assert_int_eq(outside_check(&disk, false, message), -ENOENT);
+    ck_assert_int_eq(outside_check(&disk, false, message, &refusal), -ENOENT);
     ck_assert_ptr_nonnull(strstr(message, "cannot find out"));
 }
 END_TEST
@@ -121,7 +123,7 @@ START_TEST(loop_device_on_a_disk_is_none_of_its_volumes)
     ck_assert_int_eq(symlink("../../block/loop77", fixture_path("sys/dev/block/7:77")), 0);
     ck_assert(fake_related(&disk, block(7, 77)));
     ck_assert(!fake_related(&volume, block(7, 77)));
-    ck_assert_int_eq(outside_check(&volume, true, message), -EBUSY); /* for dm-2 */
+    ck_assert_int_eq(outside_check(&volume, true, message, &refusal), -EBUSY); /* for dm-2 */
     ck_assert_ptr_null(strstr(message, "7:77"));
 }
 END_TEST
