@@ -431,8 +431,9 @@ int main(int argc, char **argv)
     check_system(&process.config);
     int error = start(&process);
     if (error < 0) {
-        log_message(LOG_LEVEL_ERROR, "start-failed", "cannot start with engine %s: %s",
-                    process.config.engine, strerror(-error));
+        log_message(LOG_LEVEL_ERROR, "start-failed", "cannot start with engine %s: %s%s",
+                    process.config.engine, strerror(-error),
+                    error == -EAGAIN ? " (no thread: TasksMax=, RLIMIT_NPROC or RLIMIT_AS)" : "");
         listener_close(&process.listener);
         return EXIT_FAILED;
     }

@@ -130,6 +130,7 @@ class Daemon:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify_path = os.path.join(self.directory, "notify")
             notify.bind(notify_path)
+            os.chmod(notify_path, 0o666)  # whoever `prepare` makes of it
             with open(self.log_path, "ab") as file:
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stderr=log or file,
