@@ -277,6 +277,15 @@ static void on_worker_ended(struct letter *letter)
         (void)event_base_loopexit(process->base, NULL);
 }
 
+/* libevent's own lines would not have the form of the log's. */
+static void on_event_log(int severity, const char *message)
+{
+    log_message(severity >= EVENT_LOG_ERR    ? LOG_LEVEL_ERROR
+                : severity == EVENT_LOG_WARN ? LOG_LEVEL_WARNING
+                                             : LOG_LEVEL_DEBUG,
+                "libevent", "%s", message);
+}
+
 static int add_signals(struct process *process)
 {
     process->has_terminal = signals_have_terminal();
@@ -422,6 +431,7 @@ int main(int argc, char **argv)
         return EXIT_FAILED;
     configure(&process.config, argc, argv);
     log_init(process.config.log_level);
+    event_set_log_callback(on_event_log);
     signals_ignore_harmless();
     raise_descriptor_limit();
 

@@ -46,6 +46,7 @@ static const struct {
     ROW(socket),
     ROW(timerfd_create),
     ROW(accept4),
+    ROW(epoll_ctl),
     ROW(fallocate),
     ROW(fdatasync),
     ROW(fsync),
@@ -152,6 +153,7 @@ static void start_supervisor(int socket, const struct plan *plan)
     }
     if (fork() != 0)
         _exit(0);
+    (void)setsid(); /* signals for the program's group are not for its supervisor */
     int listener = receive_listener(socket);
     for (int fd = 0; fd < 3; fd++) /* whoever reads them waits for the program's end only */
         (void)close(fd);
