@@ -11,7 +11,7 @@ import unittest
 
 import support
 
-FEW_THREADS_UID = 54321  # nobody else's: the limit counts all of a user's processes
+FEW_THREADS_UID = 1 << 20 | os.getpid()  # nobody else's: the limit counts all of a user's processes
 
 
 class StandardDescriptors(support.FailureTest):
@@ -138,8 +138,13 @@ class NoThreads(support.FailureTest):
         count = 2
         while (daemon := self.start_with(count)) is None:
             count += 1
+        client = support.Client(daemon)
         for _ in range(3):
-            self.use(daemon)
+            asked = [client.start("open", support.pb.Open(
+                config=support.pb.Config(path=os.fsencode(self.path)))) for _ in range(32)]
+            for request in asked:
+                client.finish(request)
+        client.close()
         lines = daemon.log_lines("threads-unavailable")
         self.assertEqual({line.split()[0] for line in lines}, {"level=warning"})
         self.assertLessEqual(len(lines), 6)  # two pools, each three times
