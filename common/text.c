@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/text.h"
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-/* The length of the well-formed sequence at `bytes`, or 0. A NUL ends every sequence too early. */
-static size_t text_sequence(const uint8_t *bytes)
+/* The length of the well-formed sequence at `bytes` and its code point, or 0. A NUL ends every
+ * sequence too early. */
+static size_t text_sequence(const uint8_t *bytes, uint32_t *ret_point)
 {
     static const struct {
         uint8_t mask, lead;
@@ -23,16 +22,43 @@ static size_t text_sequence(const uint8_t *bytes)
             point = point << 6 | (bytes[i] & 0x3f);
         }
         bool surrogate = point >= 0xd800 && point <= 0xdfff;
+        *ret_point = point;
         return point < forms[more].least || point > 0x10ffff || surrogate ? 0 : more + 1;
     }
     return 0;
+}
+
+/* What drives a terminal, begins a line, or changes the order in which its neighbours are shown. */
+static bool text_is_control(uint32_t point)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {
+        {0x00, 0x1f},     {0x7f, 0x9f},     {0x061c, 0x061c}, {0x200e, 0x200f},   {0x2028, 0x202e},
+        {0x2066, 0x206f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f},
+    };
+
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+        if (point >= ranges[i].first && point <= ranges[i].last)
+            return true;
+    return false;
+}
+
+size_t text_next(const char *text, bool *ret_plain)
+{
+    uint32_t point = 0;
+    size_t length = text_sequence((const uint8_t *)text, &point);
+
+    *ret_plain = length > 0 && !text_is_control(point);
+    return length > 0 ? length : 1;
 }
 
 void text_make_utf8(char *text)
 {
     uint8_t *bytes = (uint8_t *)text;
     while (*bytes != 0) {
-        size_t length = text_sequence(bytes);
+        uint32_t point = 0;
+        size_t length = text_sequence(bytes, &point);
         if (length == 0 || *bytes < ' ' || *bytes == 0x7f) {
             *bytes = '?';
             length = 1;

@@ -278,6 +278,15 @@ static void on_worker_ended(struct letter *letter)
         (void)event_base_loopexit(process->base, NULL);
 }
 
+/* libevent's own lines would not have the form of the log's. */
+static void on_event_log(int severity, const char *message)
+{
+    log_message(severity >= EVENT_LOG_ERR    ? LOG_LEVEL_ERROR
+                : severity == EVENT_LOG_WARN ? LOG_LEVEL_WARNING
+                                             : LOG_LEVEL_DEBUG,
+                "libevent", "%s", message);
+}
+
 static int add_signals(struct process *process)
 {
     process->has_terminal = signals_have_terminal();
@@ -429,6 +438,7 @@ int main(int argc, char **argv)
         return EXIT_FAILED;
     configure(&process.config, argc, argv);
     log_init(process.config.log_level);
+    event_set_log_callback(on_event_log);
     signals_ignore_harmless();
     raise_descriptor_limit();
     privileges_drop();
@@ -439,8 +449,9 @@ int main(int argc, char **argv)
     check_system(&process.config);
     int error = start(&process);
     if (error < 0) {
-        log_message(LOG_LEVEL_ERROR, "start-failed", "cannot start with engine %s: %s",
-                    process.config.engine, strerror(-error));
+        log_message(LOG_LEVEL_ERROR, "start-failed", "cannot start with engine %s: %s%s",
+                    process.config.engine, strerror(-error),
+                    error == -EAGAIN ? " (no thread: TasksMax=, RLIMIT_NPROC or RLIMIT_AS)" : "");
         listener_close(&process.listener);
         return EXIT_FAILED;
     }

@@ -7,8 +7,8 @@
 #define BLKD_CLI_TEXT_H
 
 enum text_rule {
-    TEXT_TERMINAL, /* no control characters: they become \xNN, as bytes that are no UTF-8 do */
-    TEXT_JSON,     /* control characters stay, for JSON has its own escapes for them */
+    TEXT_TERMINAL, /* nothing but what text_next calls plain: all else becomes \xNN */
+    TEXT_JSON,     /* those below U+0020 stay, for JSON has its own escapes for them */
 };
 
 /* A copy for free(3), or NULL without memory. A backslash before an x becomes \x5c, so that the

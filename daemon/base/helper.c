@@ -4,9 +4,11 @@
  * in `ready` (it holds its shares; no thread is free), or with a thread. A share that has room has
  * nobody in its queues, but for the moment in which pool_settle looks through them.
  *
- * All threads are started and joined by one more, the keeper. So a submitter never pays for the
- * start of a thread, and a thread that cannot be started now (a limit on tasks) is tried again. The
- * thread that went idle last is taken first: a light load lets the others end.
+ * All threads but the first are started, and all are joined, by one more, the keeper. So a
+ * submitter never pays for the start of a thread, and a thread that cannot be started now (a limit
+ * on tasks) is tried again. The first is there from the beginning, and the last one does not end:
+ * whatever the limit, jobs are run. The thread that went idle last is taken first: a light load
+ * lets the others end.
  */
 #include "daemon/base/helper.h"
 
@@ -20,10 +22,11 @@
 
 #include "common/cleanup.h"
 #include "common/limits.h"
+#include "daemon/base/log.h"
 #include "daemon/base/thread.h"
 
 /* After a thread could not be started: when it is tried again. */
-enum { KEEPER_RETRY_MS = 100 };
+enum { KEEPER_RETRY_MS = 100, KEEPER_LOG_EVERY = 600 };
 
 /* `job` and `link`: under the pool's mutex; all else is constant. */
 struct helper_thread {
@@ -48,6 +51,7 @@ struct pool_jobs {
 struct pool_threads {
     unsigned int count;    /* started and not ended */
     unsigned int starting; /* of these: have not yet looked for a job */
+    unsigned int refused;  /* how often in a row one could not be started */
     unsigned int idle_ms;
     struct helper_thread_list idle;
     struct helper_thread_list ended; /* to be joined */
@@ -221,7 +225,8 @@ static void pool_wake_all(struct helper_pool *pool)
 
 /* --- A thread --- */
 
-/* Waits as an idle thread for a job: NULL when it has been idle for long or the pool ends. */
+/* Waits as an idle thread for a job: NULL when it has been idle for long, and is not the last one,
+ * or the pool ends. */
 static struct helper_job *thread_wait(struct helper_thread *thread)
 {
     struct helper_pool *pool = thread->pool;
@@ -230,8 +235,14 @@ static struct helper_job *thread_wait(struct helper_thread *thread)
 
     thread->job = NULL;
     LIST_INSERT_HEAD(&pool->threads.idle, thread, link);
-    while (!thread->job && error != ETIMEDOUT && !pool_is_done(pool))
-        error = pthread_cond_timedwait(&thread->wake, &pool->mutex, &deadline);
+    while (!thread->job && !pool_is_done(pool)) {
+        if (pool->threads.count == 1)
+            error = pthread_cond_wait(&thread->wake, &pool->mutex);
+        else if (error == ETIMEDOUT)
+            break;
+        else
+            error = pthread_cond_timedwait(&thread->wake, &pool->mutex, &deadline);
+    }
 
     if (!thread->job)
         LIST_REMOVE(thread, link);
@@ -319,24 +330,45 @@ static int thread_new(struct helper_pool *pool)
     if (error < 0)
         return error;
 
-    error = pthread_create(&thread->id, NULL, thread_main, thread);
-    if (error != 0) {
+    error = thread_start(&thread->id, pool->name, thread_main, thread);
+    if (error < 0) {
         pthread_cond_destroy(&thread->wake);
-        return -error;
+        return error;
     }
     TAKE_PTR(thread);
     return 0;
 }
 
-/* Starts one thread, without the lock meanwhile. */
+static void pool_log_shortage(const struct helper_pool *pool, const struct helper_counts *counts,
+                              int error)
+{
+    struct log_line line;
+
+    log_begin(&line, LOG_LEVEL_WARNING, "threads-unavailable");
+    log_text(&line, "pool", pool->name);
+    log_number(&line, "threads", counts->threads);
+    log_number(&line, "waiting", counts->waiting);
+    log_text(&line, "message", "no thread can be started; requests wait for those that there are");
+    log_errno(&line, error);
+    log_end(&line);
+}
+
+/* Starts one thread, without the lock meanwhile. A shortage is told when it begins, and each
+ * minute. */
 static int keeper_start_thread(struct helper_pool *pool)
 {
+    struct helper_counts counts = {.threads = pool->threads.count, .waiting = pool->jobs.waiting};
+    bool tell = pool->threads.refused % KEEPER_LOG_EVERY == 0;
+
     pool->threads.count++;
     pool->threads.starting++;
     pthread_mutex_unlock(&pool->mutex);
     int error = thread_new(pool);
+    if (error < 0 && tell)
+        pool_log_shortage(pool, &counts, error);
     pthread_mutex_lock(&pool->mutex);
 
+    pool->threads.refused = error < 0 ? pool->threads.refused + 1 : 0;
     if (error < 0) {
         pool->threads.count--;
         pool->threads.starting--;
@@ -379,10 +411,26 @@ static void *keeper_main(void *argument)
     return NULL;
 }
 
-/* The threads inherit from the keeper which signals are blocked, and their name. */
-static int keeper_start(struct helper_pool *pool)
+/* The keeper, and the first thread. */
+static int pool_start_threads(struct helper_pool *pool)
 {
-    return thread_start(&pool->keeper, pool->name, keeper_main, pool);
+    pool->threads.count = 1;
+    pool->threads.starting = 1;
+    int error = thread_start(&pool->keeper, pool->name, keeper_main, pool);
+    if (error < 0)
+        return error;
+
+    error = thread_new(pool);
+    if (error < 0) {
+        pthread_mutex_lock(&pool->mutex);
+        pool->threads.count = 0;
+        pool->threads.starting = 0;
+        pool->ending = true;
+        pthread_cond_signal(&pool->keeper_wake);
+        pthread_mutex_unlock(&pool->mutex);
+        pthread_join(pool->keeper, NULL);
+    }
+    return error;
 }
 
 /* --- The pool --- */
@@ -405,7 +453,7 @@ int helper_new(unsigned int max_threads, const char *name, struct helper_pool **
     if (error < 0)
         return error;
 
-    error = keeper_start(pool);
+    error = pool_start_threads(pool);
     if (error < 0) {
         pthread_cond_destroy(&pool->keeper_wake);
         return error;

@@ -4,7 +4,7 @@
  * fsync, fallocate, close). A job names the shares it draws on (its device's, its connection's, its
  * uid's); it starts when each of them has room. So a hung disk or a flood of discards occupies its
  * own share and no more, and everyone else's jobs pass by. Threads start on demand and end when
- * idle.
+ * idle, but for one.
  *
  * A job waits on the first of its shares that is full, in that share's own queue: a long queue
  * behind one share costs nobody else a scan. When that share gets room and another one is full by
@@ -57,7 +57,8 @@ struct helper_counts {
 };
 
 /* A pool of at most max_threads threads and one that starts and joins them; `name` (at most 15
- * bytes) is what they are called. Signals stay blocked in them. 0 or a negative errno. */
+ * bytes) is what they are called. Signals stay blocked in them. One thread is started here and
+ * stays, so that jobs can always be run. 0 or a negative errno. */
 int helper_new(unsigned int max_threads, const char *name, struct helper_pool **ret_pool);
 
 /* Ends idle threads and waits for them; with jobs that are queued or run, waits for those too, so
@@ -68,8 +69,8 @@ struct helper_pool *helper_free(struct helper_pool *pool);
 /* How long a thread stays without work before it ends; HELPER_IDLE_MS if not said. */
 void helper_set_idle_ms(struct helper_pool *pool, unsigned int idle_ms);
 
-/* Any thread; does not block. If not even a first thread can be started, the job runs when one
- * can: it is never lost and never run on the caller's thread. */
+/* Any thread; does not block. If no further thread can be started, the job runs when one of those
+ * that there are has come to it: it is never lost and never run on the caller's thread. */
 void helper_submit(struct helper_pool *pool, struct helper_job *job);
 
 /* For lists: what the pool is doing now. */

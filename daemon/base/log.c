@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/status.h"
+#include "common/text.h"
 
 static enum log_level log_threshold = LOG_LEVEL_INFO;
 static bool log_with_priority;
@@ -63,33 +64,54 @@ static void log_puts(struct log_line *line, const char *text)
         log_put(line, *text++);
 }
 
-static bool log_is_plain(const char *value)
+/* A word that needs no quotes. */
+static bool log_is_word(const char *value)
 {
     if (*value == '\0')
         return false;
-    for (; *value != '\0'; value++) {
-        if (*value <= ' ' || *value == '"' || *value == '=' || *value == '\\' || *value == 0x7f)
+    while (*value != '\0') {
+        bool plain;
+        size_t length = text_next(value, &plain);
+        if (!plain || strchr(" \"=\\", *value) != NULL)
             return false;
+        value += length;
     }
     return true;
 }
 
-/* What a client chose (a path, a command) cannot forge a line or another key. */
+/* Whole characters: a line that is cut is UTF-8 still. */
+static void log_put_character(struct log_line *line, const char *bytes, size_t length)
+{
+    if (line->length + length > LOG_LINE_MAX - 1)
+        return;
+    for (size_t i = 0; i < length; i++)
+        log_put(line, bytes[i]);
+}
+
+static void log_put_escaped(struct log_line *line, const char *bytes, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        char escape[5];
+        (void)snprintf(escape, sizeof(escape), "\\x%02x", (unsigned char)bytes[i]);
+        log_puts(line, escape);
+    }
+}
+
+/* What a client chose (a path, a command) cannot forge a line or another key, nor drive a terminal.
+ */
 static void log_put_quoted(struct log_line *line, const char *value)
 {
     log_put(line, '"');
-    for (; *value != '\0'; value++) {
-        unsigned char byte = (unsigned char)*value;
-        char escape[5];
-        if (byte == '"' || byte == '\\') {
+    while (*value != '\0') {
+        bool plain;
+        size_t length = text_next(value, &plain);
+        if (*value == '"' || *value == '\\')
             log_put(line, '\\');
-            log_put(line, *value);
-        } else if (byte < ' ' || byte == 0x7f) {
-            (void)snprintf(escape, sizeof(escape), "\\x%02x", byte);
-            log_puts(line, escape);
-        } else {
-            log_put(line, *value);
-        }
+        if (plain)
+            log_put_character(line, value, length);
+        else
+            log_put_escaped(line, value, length);
+        value += length;
     }
     log_put(line, '"');
 }
@@ -113,7 +135,7 @@ void log_text(struct log_line *line, const char *key, const char *value)
     log_put(line, ' ');
     log_puts(line, key);
     log_put(line, '=');
-    if (log_is_plain(value))
+    if (log_is_word(value) && strlen(value) < LOG_LINE_MAX - line->length)
         log_puts(line, value);
     else
         log_put_quoted(line, value);

@@ -278,6 +278,10 @@ static bool uring_again(struct engine_io *io, ssize_t result)
 static bool uring_reap_one(struct engine_uring *uring, struct engine_io *io, ssize_t result)
 {
     uring->in_ring--;
+    if (result == -ECANCELED) { /* nobody asked for it: the kernel could not start a worker */
+        rescue_transfer(&uring->engine, io);
+        return false;
+    }
     if (uring_again(io, result)) {
         uring_put(uring, io);
         return false;

@@ -11,6 +11,8 @@ import unittest
 
 import support
 
+FEW_THREADS_UID = 1 << 20 | os.getpid()  # nobody else's: the limit counts all of a user's processes
+
 
 class StandardDescriptors(support.FailureTest):
     def setUp(self):
@@ -85,6 +87,75 @@ class Signals(support.FailureTest):
             client.write(session, 0, b"x" * 4096)
         client.close()
         daemon.stop()
+
+
+@support.needs_root
+class NoThreads(support.FailureTest):
+    """A user who may have few threads: TasksMax= and pids.max do the same."""
+
+    def setUp(self):
+        self.directory = self.temporary("/tmp")
+        self.daemon = None
+        os.chmod(self.directory, 0o755)
+        self.path = self.image()
+        os.chmod(self.path, 0o666)
+
+    def start_with(self, count):
+        """None: it says that it cannot start."""
+        directory = os.path.join(self.directory, f"daemon-{count}")
+        os.mkdir(directory)
+        os.chown(directory, FEW_THREADS_UID, FEW_THREADS_UID)
+        try:
+            return self.start_daemon("[daemon]\nworkers = 1\n", directory,
+                                     prepare=lambda: become_user_with(count))
+        except RuntimeError as error:
+            self.assertRegex(str(error), "level=error event=start-failed .*thread")
+            return None
+
+    def use(self, daemon):
+        client = support.Client(daemon)
+        session = client.open_path(self.path, lock=True)
+        writes = [client.start_write(session, number * 4096, b"x" * 4096)
+                  for number in range(64)]
+        for request in writes:
+            client.finish(request)
+        client.flush(session)
+        self.assertEqual(client.read(session, 0, 4096), b"x" * 4096)
+        client.close_session(session)
+        client.close()
+
+    def test_daemon_works_with_the_threads_that_it_has_or_does_not_start(self):
+        started = 0
+        for count in range(2, 9):
+            daemon = self.start_with(count)
+            if daemon is not None:
+                started += 1
+                self.use(daemon)
+                daemon.stop()
+        self.assertGreater(started, 0)
+
+    def test_shortage_is_logged_once(self):
+        count = 2
+        while (daemon := self.start_with(count)) is None:
+            count += 1
+        client = support.Client(daemon)
+        for _ in range(3):
+            asked = [client.start("open", support.pb.Open(
+                config=support.pb.Config(path=os.fsencode(self.path)))) for _ in range(32)]
+            for request in asked:
+                client.finish(request)
+        client.close()
+        lines = daemon.log_lines("threads-unavailable")
+        self.assertEqual({line.split()[0] for line in lines}, {"level=warning"})
+        self.assertLessEqual(len(lines), 6)  # two pools, each three times
+        daemon.stop()
+
+
+def become_user_with(threads):
+    resource.setrlimit(resource.RLIMIT_NPROC, (threads, threads))
+    os.setgroups([])
+    os.setresgid(FEW_THREADS_UID, FEW_THREADS_UID, FEW_THREADS_UID)
+    os.setresuid(FEW_THREADS_UID, FEW_THREADS_UID, FEW_THREADS_UID)
 
 
 def take_terminal(slave):

@@ -124,28 +124,30 @@ def remove_record(state_directory):
 
 
 class Daemon:
-    """Runs from its making to stop() or kill(). `prepare` is called in its process before it runs."""
+    """Runs from its making to stop() or kill(). `prepare` is called in its process before it runs;
+    `wrapper` is a program that runs it."""
 
-    def __init__(self, directory, config="", log=None, limits=(), prepare=None, environment=None):
+    def __init__(self, directory, config="", log=None, limits=(), prepare=None, wrapper=()):
         self.directory = directory
         self.socket_path = os.path.join(self.directory, "blkd.sock")
         self.log_path = os.path.join(self.directory, "log")
         config_path = os.path.join(self.directory, "blkd.conf")
         with open(config_path, "w", encoding="utf-8") as file:
             file.write(config)
-        command = [os.environ["BLKD_BIN"], "--socket", self.socket_path,
+        command = [*wrapper, os.environ["BLKD_BIN"], "--socket", self.socket_path,
                    "--config", config_path, "--state-dir", os.path.join(self.directory, "state")]
         if os.environ.get("BLKD_ENGINE"):
             command += ["--engine", os.environ["BLKD_ENGINE"]]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify_path = os.path.join(self.directory, "notify")
             notify.bind(notify_path)
+            os.chmod(notify_path, 0o666)  # whoever `prepare` makes of it
             with open(self.log_path, "ab") as file:
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stderr=log or file,
                     # A daemon that gives up its drain joins nobody.
                     env=dict(os.environ, NOTIFY_SOCKET=notify_path,
-                             TSAN_OPTIONS="report_thread_leaks=0", **(environment or {})),
+                             TSAN_OPTIONS="report_thread_leaks=0"),
                     preexec_fn=lambda: self._prepare(limits, prepare))
             self.pid = self.process.pid
             keeper.keep_process(self.pid)
@@ -168,7 +170,8 @@ class Daemon:
                 if notify in ready and b"READY=1" in notify.recv(4096):
                     return
                 if pidfd in ready or not ready:
-                    raise RuntimeError(f"the daemon did not start:\n{self.log()}")
+                    raise RuntimeError(f"the daemon did not start ({self.process.poll()}):\n"
+                                       f"{self.log()}")
         finally:
             os.close(pidfd)
 

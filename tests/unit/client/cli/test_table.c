@@ -147,6 +147,17 @@ START_TEST(control_characters_do_not_reach_a_terminal)
     check_escape("a\033[2Jb\x7f\n", TEXT_TERMINAL, "a\\x1b[2Jb\\x7f\\x0a");
     check_escape("\xc2\x9b", TEXT_TERMINAL, "\\xc2\\x9b"); /* CSI as U+009B */
     check_escape("a\033b\n", TEXT_JSON, "a\033b\n");
+    check_escape("\xc2\x9b\x7f", TEXT_JSON, "\\xc2\\x9b\\x7f");
+}
+END_TEST
+
+START_TEST(marks_of_direction_do_not_turn_a_name_around)
+{
+    static const char name[] = "a\xe2\x80\xaegmi.b\xe2\x81\xa6";
+    static const char shown[] = "a\\xe2\\x80\\xaegmi.b\\xe2\\x81\\xa6";
+
+    check_escape(name, TEXT_TERMINAL, shown);
+    check_escape(name, TEXT_JSON, shown);
 }
 END_TEST
 
@@ -182,6 +193,7 @@ int main(void)
     tcase_add_test(tests, nothing_is_nothing_but_valid_json);
     tcase_add_test(tests, many_rows_stay_in_order);
     tcase_add_test(tests, control_characters_do_not_reach_a_terminal);
+    tcase_add_test(tests, marks_of_direction_do_not_turn_a_name_around);
     tcase_add_test(tests, utf8_stays_and_what_is_none_is_escaped);
     tcase_add_test(tests, an_escape_in_the_text_itself_is_told_apart);
     suite_add_tcase(suite, tests);

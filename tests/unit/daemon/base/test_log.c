@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -53,6 +54,46 @@ START_TEST(a_path_cannot_forge_a_line_or_a_key)
     log_path("/a b\nlevel=error x=\"\\");
     ck_assert_str_eq(
         logged(), "level=info event=opened path=\"/a b\\x0alevel=error x=\\\"\\\\\" session=7\n");
+}
+END_TEST
+
+static const struct {
+    const char *path;
+    const char *shown;
+} names[] = {
+    {"/gr\xc3\xbc\xc3\x9f", "/gr\xc3\xbc\xc3\x9f"},
+    {"/\xff\xfe.img", "\"/\\xff\\xfe.img\""},
+    {"/\xc2\x9b"
+     "31m",
+     "\"/\\xc2\\x9b31m\""},
+    {"/a\xe2\x80\xaegmi", "\"/a\\xe2\\x80\\xaegmi\""},
+};
+
+START_TEST(only_plain_utf8_is_in_a_line)
+{
+    char expected[128];
+    log_init(LOG_LEVEL_INFO);
+    log_path(names[_i].path);
+    (void)snprintf(expected, sizeof(expected), "level=info event=opened path=%s session=7\n",
+                   names[_i].shown);
+    ck_assert_str_eq(logged(), expected);
+}
+END_TEST
+
+#define EURO "\xe2\x82\xac"
+
+START_TEST(a_line_is_not_cut_within_a_character)
+{
+    char path[2 * LOG_LINE_MAX] = "pp";
+    char *end = path + _i;
+    while (end < path + sizeof(path) - sizeof(EURO))
+        end = stpcpy(end, EURO);
+    log_init(LOG_LEVEL_INFO);
+    log_path(path);
+    const char *rest = strstr(logged(), EURO);
+    while (strncmp(rest, EURO, sizeof(EURO) - 1) == 0)
+        rest += sizeof(EURO) - 1;
+    ck_assert_int_lt((unsigned char)*rest, 0x80);
 }
 END_TEST
 
@@ -124,6 +165,8 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, NULL);
     tcase_add_test(tcase, a_line_is_keys_and_values);
     tcase_add_test(tcase, a_path_cannot_forge_a_line_or_a_key);
+    tcase_add_loop_test(tcase, only_plain_utf8_is_in_a_line, 0, sizeof(names) / sizeof(names[0]));
+    tcase_add_loop_test(tcase, a_line_is_not_cut_within_a_character, 0, 3);
     tcase_add_test(tcase, an_empty_value_is_quoted);
     tcase_add_test(tcase, a_line_that_is_too_long_is_cut_and_still_one_line);
     tcase_add_test(tcase, what_is_less_important_than_the_level_is_dropped);
