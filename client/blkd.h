@@ -201,7 +201,8 @@ struct blkd_options {
  *   -EINVAL                 an option or $BLKD_TIER has an invalid value, or the path of the socket
  *                           is empty
  *   -ENAMETOOLONG           the path of the socket is too long for a Unix socket (unix(7))
- *   -EMFILE, -ENFILE        no free descriptor (a connection needs four, and one more for rings)
+ *   -EMFILE, -ENFILE        no free descriptor (a connection needs four, one more for rings, and
+ *                           one for every larger piece of memory that it gets for buffers)
  *   -EPROTO                 the daemon does not speak this version of the protocol
  */
 BLKD_API int blkd_connect(const struct blkd_options *options, struct blkd **ret_connection);
@@ -218,7 +219,8 @@ BLKD_API int blkd_connect(const struct blkd_options *options, struct blkd **ret_
  * The callbacks of all pending calls run on the calling thread before the function returns: with
  * their results if those have arrived, else with -ENOTCONN. Event callbacks do not run any more.
  * Afterwards the library touches no buffer of the program. Devices that are still open are closed
- * and their handles freed.
+ * and their handles freed. Buffers of blkd_buffer_alloc stay, with their contents, until they are
+ * freed.
  *
  * In the child of a fork it only closes the child's copies of the descriptors. Inside a callback of
  * the same connection it does nothing.
@@ -671,16 +673,19 @@ BLKD_API int blkd_unlock(struct blkd_device *device, uint64_t first_sector, uint
  *
  *   size_bytes   at least 1; rounded up to whole pages of 4096 bytes
  *   ret_buffer   aligned to 4096 bytes, filled with zeroes. The caller frees it with
- *                blkd_buffer_free; blkd_disconnect frees it too.
+ *                blkd_buffer_free.
  *
  * The buffer, or any part of it that is a whole number of sectors, can be used for every device of
  * this connection, and as ordinary memory. If the daemon shares no memory (there are no rings, or
  * the quota is used up), the buffer is ordinary memory and transfers are copied.
  *
- * After the connection is lost, the buffer stays mapped until blkd_disconnect, but its contents are
- * undefined: reads that were in flight may still write into it, and all of it may turn into zeroes
- * at any time. Write through another connection from other memory. In the child of a fork the
- * buffer does not exist.
+ * The buffer stays where it is, with its contents, until blkd_buffer_free: also when the connection
+ * is lost, and after blkd_disconnect, which then copies it. The library moves buffers out of shared
+ * memory in the first call that finds the connection lost; from then on they are ordinary memory,
+ * for any connection. The daemon waits for that, for 10 seconds: if the program makes no call for
+ * so long after the daemon closed the connection, or has no memory for the copy (blkd_error_message
+ * says so), the contents turn into zeroes. A read that was in flight leaves its buffer undefined,
+ * as any failed read does. In the child of a fork the buffer does not exist.
  *
  * Blocks for one or a few round trips if the daemon has to provide more memory, else not at all.
  * Inside a callback it does not ask the daemon; on a lost connection it returns ordinary memory.
@@ -694,8 +699,9 @@ BLKD_API int blkd_buffer_alloc(struct blkd *connection, size_t size_bytes, void 
 /*
  * Frees a buffer of blkd_buffer_alloc.
  *
- *   buffer   may be NULL. No pending call may use it. An address that is not that of an allocated
- *            buffer is ignored.
+ *   connection   that it was allocated on; NULL if that is disconnected
+ *   buffer       may be NULL. No pending call may use it. An address that is not that of an
+ *                allocated buffer is ignored.
  *
  * Shared memory in which no buffer is left goes back to the daemon, except one piece that is kept
  * for later buffers. Does not block.

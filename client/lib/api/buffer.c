@@ -126,20 +126,33 @@ int blkd_buffer_alloc(struct blkd *connection, size_t size_bytes, void **ret_buf
     return 0;
 }
 
-void blkd_buffer_free(struct blkd *connection, void *buffer)
+/* True: it was shared memory of the connection, and is free. Else *ret_private is the connection's
+ * ordinary memory, to be freed, or untouched. */
+static bool buffer_free_here(struct blkd *connection, void *buffer,
+                             struct private_buffer **ret_private)
 {
-    struct private_buffer *private_buffer = NULL;
     struct arena *arena;
 
-    if (connection == NULL || buffer == NULL || forkguard_tripped(&connection->forkguard))
-        return;
     pthread_mutex_lock(&connection->mutex);
     arena = arena_free(&connection->rings.shared.set, buffer);
     if (arena == NULL)
-        private_buffer = buffers_take_private(&connection->buffers, buffer);
+        *ret_private = buffers_take_private(&connection->buffers, buffer);
     else if (arena->used_pages == 0)
         shared_keep_one_spare(connection, arena);
     pthread_mutex_unlock(&connection->mutex);
+    return arena != NULL;
+}
+
+void blkd_buffer_free(struct blkd *connection, void *buffer)
+{
+    struct private_buffer *private_buffer = NULL;
+
+    if (buffer == NULL ||
+        (connection != NULL && (forkguard_tripped(&connection->forkguard) ||
+                                buffer_free_here(connection, buffer, &private_buffer))))
+        return;
+    if (private_buffer == NULL)
+        private_buffer = buffers_take_survivor(buffer);
     if (private_buffer != NULL)
         private_buffer_free(private_buffer);
 }
