@@ -152,10 +152,13 @@ enum blkd_tier {
     BLKD_TIER_RING = 2,
 };
 
-enum { BLKD_BUSY_POLL_DEFAULT = -1 };
+enum {
+    BLKD_BUSY_POLL_DEFAULT = 0,
+    BLKD_BUSY_POLL_NEVER = -1,
+};
 
-/* How to connect. Initialise it with BLKD_OPTIONS_INIT; the reserved members are 0 (else
- * -EINVAL). */
+/* How to connect. All zero is the default: `struct blkd_options o = {.client_name = "backup"}`. The
+ * reserved members are 0 (else -EINVAL). */
 struct blkd_options {
     /* The path of the daemon's socket. NULL: $BLKD_SOCKET if it is set, else
      * $XDG_RUNTIME_DIR/blkd.sock if that exists, else /run/blkd/blkd.sock. */
@@ -163,10 +166,11 @@ struct blkd_options {
     /* The name of the client in lists and logs; its first 64 bytes are used. NULL: the name of the
      * program. */
     const char *client_name;
-    /* How long at most a waiting thread polls before it sleeps, in microseconds. 0: it does not
-     * poll. BLKD_BUSY_POLL_DEFAULT: 100. More than 1000 is the same as 1000. */
+    /* How long at most a waiting thread polls before it sleeps, in microseconds. 0
+     * (BLKD_BUSY_POLL_DEFAULT): 100. BLKD_BUSY_POLL_NEVER: it does not poll. More than 1000 is the
+     * same as 1000. */
     int busy_poll_us;
-    /* How long blkd_connect may take, in milliseconds. 0 times out at once; -1: no limit. */
+    /* How long blkd_connect may take, in milliseconds. 0: 10 seconds; -1: no limit. */
     int connect_timeout_ms;
     /* Asynchronous calls are not sent when they are submitted, but together, by the next
      * blkd_dispatch or blocking call. */
@@ -176,18 +180,22 @@ struct blkd_options {
     uint64_t reserved[8];
 };
 
+/* Deprecated, as BLKD_CONFIG_INIT and BLKD_LOCK_REQUEST_INIT are: all zero does the same. */
+#ifdef __cplusplus
 #define BLKD_OPTIONS_INIT                                                                          \
     {                                                                                              \
-        NULL, NULL, BLKD_BUSY_POLL_DEFAULT, 10000, false, BLKD_TIER_AUTO,                          \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
     }
+#else
+#define BLKD_OPTIONS_INIT                                                                          \
+    {                                                                                              \
+        0                                                                                          \
+    }
+#endif
 
 /*
  * Connects to the daemon and exchanges the first messages with it.
  *
- *   options          NULL: BLKD_OPTIONS_INIT. Only used during the call.
+ *   options          NULL: the defaults. Only used during the call.
  *   ret_connection   the new connection. The caller ends it with blkd_disconnect.
  *
  * Blocks until the daemon has answered, at most options->connect_timeout_ms. After a failure
@@ -299,32 +307,27 @@ enum blkd_discard_method {
     BLKD_DISCARD_WRITE = 3,      /* the daemon writes zeroes */
 };
 
-/* How to open a device. Initialise it with BLKD_CONFIG_INIT; the reserved members are 0 (else
+/* How to open a device. All zero, with a path, is the default: `struct blkd_config c = {.path =
+ * p}`. Name the members that you set: their order may change. The reserved members are 0 (else
  * -EINVAL). */
 struct blkd_config {
-    const char *path;        /* of a disk image or a block device */
-    bool buffered;           /* true: use the page cache; false: direct I/O (O_DIRECT) */
+    const char *path; /* of a disk image or a block device */
+    /* What the session is for, shown to people; UTF-8, at most 64 bytes. NULL: no purpose. */
+    const char *purpose;
     enum blkd_sync sync;     /* what blkd_flush does */
-    bool lock;               /* take a lock: exclusive if read/write, shared if read-only (L1) */
-    uint32_t sector_size;    /* bytes, a power of two from 512 to 65536; 0: the device's own */
     enum blkd_access access; /* read/write, read-only, or what is permitted */
+    uint32_t sector_size;    /* bytes, a power of two from 512 to 65536; 0: the device's own */
+    bool direct;             /* false: use the page cache; true: direct I/O (O_DIRECT) */
+    bool lock;               /* take a lock: exclusive if read/write, shared if read-only (L1) */
     /* Fail with -EOPNOTSUPP instead of falling back. Applies to the caching mode, to a sync level
      * on storage that loses its data in a power failure, and to `discard`. */
     bool strict;
     /* Discards must release space. Has no effect without `strict`. */
     bool discard;
-    /* What the session is for, shown to people; UTF-8, at most 64 bytes. NULL: no purpose. */
-    const char *purpose;
     uint64_t reserved[7];
 };
 
-#define BLKD_CONFIG_INIT                                                                           \
-    {                                                                                              \
-        NULL, true, BLKD_SYNC_OS, false, 0, BLKD_ACCESS_AUTO, false, false, NULL,                  \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
+#define BLKD_CONFIG_INIT BLKD_OPTIONS_INIT
 
 /*
  * What a session has: the effective settings, alongside the requested ones (`asked_...`), and the
@@ -400,7 +403,7 @@ BLKD_API int blkd_open(struct blkd *connection, const struct blkd_config *config
  *   fd           a regular file or a block device, open for reading or for reading and writing. The
  *                caller keeps it, and may close it as soon as this function (or its _async form)
  *                returns. A session on a read-only descriptor is read-only.
- *   config       NULL: BLKD_CONFIG_INIT. Its path is only a name for messages and lists; NULL: the
+ *   config       NULL: the defaults. Its path is only a name for messages and lists; NULL: the
  *                name that the kernel knows.
  *   ret_device   as for blkd_open
  *
@@ -437,7 +440,7 @@ BLKD_API void blkd_close(struct blkd_device *device);
 BLKD_API int blkd_get_info(struct blkd_device *device, struct blkd_info *ret_info);
 
 /*
- * Returns the settings that a session was opened with. `buffered` is the effective caching mode of
+ * Returns the settings that a session was opened with. `direct` is the effective caching mode of
  * the device.
  *
  *   ret_config   the caller frees it with blkd_config_free
@@ -589,11 +592,11 @@ BLKD_API int blkd_seek_unmapped(struct blkd_device *device, uint64_t sector, uin
 enum { BLKD_WAIT_FOREVER = -1 };
 
 /*
- * Which lock to take. Initialise it with BLKD_LOCK_REQUEST_INIT (exclusive, the whole device,
- * without waiting); the reserved members are 0 (else -EINVAL).
+ * Which lock to take. All zero is the default: exclusive, the whole device, without waiting. The
+ * reserved members are 0 (else -EINVAL).
  */
 struct blkd_lock_request {
-    enum blkd_lock_mode mode; /* BLKD_LOCK_SHARED or BLKD_LOCK_EXCLUSIVE */
+    enum blkd_lock_mode mode; /* BLKD_LOCK_SHARED or BLKD_LOCK_EXCLUSIVE; 0: exclusive */
     uint64_t first_sector;    /* of the range */
     uint64_t count_sectors;   /* 0, with first_sector 0: the whole device, also when it grows */
     int wait_ms;              /* how long to wait, in milliseconds; 0: fail with -EBUSY instead;
@@ -605,18 +608,12 @@ struct blkd_lock_request {
     uint64_t reserved[8];
 };
 
-#define BLKD_LOCK_REQUEST_INIT                                                                     \
-    {                                                                                              \
-        BLKD_LOCK_EXCLUSIVE, 0, 0, 0, false, NULL,                                                 \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
+#define BLKD_LOCK_REQUEST_INIT BLKD_OPTIONS_INIT
 
 /*
  * Locks a device or a range of it (L1).
  *
- *   request     NULL: BLKD_LOCK_REQUEST_INIT. Only used during the call.
+ *   request     NULL: the defaults. Only used during the call.
  *   ret_token   for an exclusive lock, its fencing token: greater than that of every earlier
  *               exclusive lock of the daemon (L6). For a shared lock 0. May be NULL.
  *
@@ -952,7 +949,8 @@ BLKD_API int blkd_set_event_callback(struct blkd *connection, blkd_event_callbac
  *   file://<path>?sync=(none|os|drive)&buffered=(0|1)&lock=(0|1)&prefered_sector_size=N
  *                &mode=(auto|ro|rw)&strict=(0|1)&discard=(0|1)&purpose=TEXT
  *
- * Paths and values are percent-encoded. A key that is missing has the value of BLKD_CONFIG_INIT.
+ * Paths and values are percent-encoded. A key that is missing has its default. `buffered=0` is the
+ * member `direct`.
  * The spelling "prefered_sector_size" is that of mirage-block-unix, which defined the format.
  *
  * These functions need no connection and do not block.

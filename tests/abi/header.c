@@ -16,7 +16,7 @@ struct blkd_config abi_config(void)
 struct blkd_options abi_options(void)
 {
     struct blkd_options options = BLKD_OPTIONS_INIT;
-    options.busy_poll_us = BLKD_BUSY_POLL_DEFAULT;
+    options.busy_poll_us = BLKD_BUSY_POLL_NEVER;
     return options;
 }
 

@@ -107,6 +107,8 @@ void connection_free(struct blkd *connection)
 
 static uint64_t connection_spin_ns(int busy_poll_us)
 {
+    if (busy_poll_us == BLKD_BUSY_POLL_NEVER)
+        return 0;
     if (busy_poll_us == BLKD_BUSY_POLL_DEFAULT)
         busy_poll_us = BUSY_POLL_US_DEFAULT;
     if (busy_poll_us > BUSY_POLL_US_MAX)

@@ -34,9 +34,9 @@ TCase *fixture_case(Suite *suite, const char *name)
 
 struct blkd_config fixture_config(void)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     config.path = fixture.place.path;
-    config.buffered = !fixture.place.direct;
+    config.direct = fixture.place.direct;
     return config;
 }
 

@@ -62,14 +62,14 @@ static void check_buffers(void)
 
 static void open_image(void)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     config.path = scene.image;
     LIBRARY_OK(blkd_open(connection, &config, &device));
 }
 
 static void connect_by_ring(void)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
     options.socket_path = scene.daemon.socket_path;
     options.tier = BLKD_TIER_RING;
     LIBRARY_OK(blkd_connect(&options, &connection));

@@ -32,17 +32,17 @@ static uint8_t *buffer; /* shared, DEPTH pages */
 
 static struct blkd_device *open_image(bool buffered)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_device *device = NULL;
     config.path = buffered ? scene.image : scene.direct_image;
-    config.buffered = buffered;
+    config.direct = !buffered;
     LIBRARY_OK(blkd_open(connection, &config, &device));
     return device;
 }
 
 static void connect_by_ring(void)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
     enum blkd_tier tier = BLKD_TIER_SOCKET;
     void *memory = NULL;
     options.socket_path = scene.daemon.socket_path;

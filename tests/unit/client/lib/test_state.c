@@ -242,7 +242,7 @@ END_TEST
 
 START_TEST(open_asks_with_all_members)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_device *other;
     char purpose[66];
 
