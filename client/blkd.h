@@ -993,6 +993,9 @@ BLKD_API void blkd_config_free(struct blkd_config *config);
 /* ---- lists ---- */
 
 /*
+ * A list has an array of pointers to its entries: list->entries[i]->path. So later versions can add
+ * members at the end of an entry. Do not copy entries as a whole, and do not make them yourself.
+ *
  * Times are in milliseconds since 1970 (`..._unix_ms`) or are durations in microseconds (`..._us`).
  * Strings are never NULL. Callers other than administrators see empty paths and purposes for the
  * sessions of other users.
@@ -1005,6 +1008,7 @@ struct blkd_counters {
     /* Only of devices (S4): syncs that were issued, flushes that had nothing to sync, and flushes
      * that shared the sync of another. */
     uint64_t syncs_issued, flushes_elided, flushes_shared;
+    uint64_t reserved[4];
 };
 
 /* What of a device is on stable storage (S3 to S7). */
@@ -1022,6 +1026,7 @@ struct blkd_sync_state {
     int failed;              /* FAILED with this negative errno (S5); 0: not FAILED */
     uint64_t failed_unix_ms; /* when */
     bool volatile_storage;   /* a power failure loses even synced data (tmpfs, a RAM disk) */
+    uint64_t reserved[4];
 };
 
 struct blkd_device_entry {
@@ -1072,12 +1077,12 @@ struct blkd_session_entry {
 
 struct blkd_device_list {
     size_t count;
-    const struct blkd_device_entry *entries;
+    const struct blkd_device_entry *const *entries; /* so many pointers */
 };
 
 struct blkd_session_list {
     size_t count;
-    const struct blkd_session_entry *entries;
+    const struct blkd_session_entry *const *entries; /* so many pointers */
 };
 
 /*
@@ -1128,7 +1133,7 @@ struct blkd_lock_entry {
 
 struct blkd_lock_list {
     size_t count;
-    const struct blkd_lock_entry *entries;
+    const struct blkd_lock_entry *const *entries; /* so many pointers */
 };
 
 /*
@@ -1177,10 +1182,10 @@ struct blkd_holder {
 /* Who uses a device, and whether its data is on stable storage. */
 struct blkd_holders {
     size_t count;
-    const struct blkd_holder *entries;
-    bool more;              /* there are more holders than the daemon lists */
-    uint64_t device_number; /* 0: this daemon does not have it open */
-    bool failed;            /* FAILED (S5) */
+    const struct blkd_holder *const *entries; /* so many pointers */
+    bool more;                                /* there are more holders than the daemon lists */
+    uint64_t device_number;                   /* 0: this daemon does not have it open */
+    bool failed;                              /* FAILED (S5) */
     bool safe; /* not FAILED, and everything written through this daemon is on stable storage */
 };
 

@@ -285,10 +285,10 @@ START_TEST(closed_device_is_gone_from_the_lists)
     device = fixture_open(&config);
     ASSERT_OK(blkd_list_sessions(fixture.connection, 0, &list));
     ck_assert_uint_eq(list->count, 1);
-    ck_assert_str_eq(list->entries[0].path, path);
-    ck_assert_uint_eq(list->entries[0].pid, (uint32_t)getpid());
-    ck_assert_uint_eq(list->entries[0].uid, geteuid());
-    ck_assert_str_eq(list->entries[0].command, "test_block_open"); /* comm(5) has 15 bytes */
+    ck_assert_str_eq(list->entries[0]->path, path);
+    ck_assert_uint_eq(list->entries[0]->pid, (uint32_t)getpid());
+    ck_assert_uint_eq(list->entries[0]->uid, geteuid());
+    ck_assert_str_eq(list->entries[0]->command, "test_block_open"); /* comm(5) has 15 bytes */
     blkd_session_list_free(list);
     blkd_close(device);
     ASSERT_OK(blkd_list_sessions(fixture.connection, 0, &list));

@@ -279,9 +279,9 @@ START_TEST(long_lists_come_whole_and_in_order)
     for (size_t i = 0; i < MANY_DEVICES; i++) {
         char name[32];
         (void)snprintf(name, sizeof(name), "one-of-many-%03zu", i);
-        ck_assert_ptr_nonnull(strstr(devices->entries[i].path, name));
-        ck_assert_ptr_nonnull(strstr(sessions->entries[i].path, name));
-        ck_assert_uint_eq(sessions->entries[i].device_number, devices->entries[i].device_number);
+        ck_assert_ptr_nonnull(strstr(devices->entries[i]->path, name));
+        ck_assert_ptr_nonnull(strstr(sessions->entries[i]->path, name));
+        ck_assert_uint_eq(sessions->entries[i]->device_number, devices->entries[i]->device_number);
     }
     blkd_device_list_free(devices);
     blkd_session_list_free(sessions);

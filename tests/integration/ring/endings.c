@@ -124,7 +124,7 @@ static size_t count_in_flight(void)
     size_t count = 0;
     LIBRARY_OK(blkd_list_devices(other, &list));
     for (size_t i = 0; i < list->count; i++)
-        count += list->entries[i].in_flight;
+        count += list->entries[i]->in_flight;
     blkd_device_list_free(list);
     blkd_disconnect(other);
     return count;

@@ -171,7 +171,7 @@ static size_t count_in_flight(void)
     size_t count = 0;
     ck_assert_int_eq(blkd_list_devices(watcher, &list), 0);
     for (size_t i = 0; i < list->count; i++)
-        count += list->entries[i].in_flight;
+        count += list->entries[i]->in_flight;
     blkd_device_list_free(list);
     return count;
 }
