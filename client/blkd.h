@@ -65,8 +65,9 @@
  *
  *   Any thread may call any function at any time, also on the same connection and device, with two
  *   exceptions: no thread may use a connection during or after blkd_disconnect, nor a device after
- *   blkd_close or blkd_close_async. The library starts no threads, prints nothing, does not
- *   terminate the process and changes no signal dispositions.
+ *   blkd_close or blkd_close_async. The library starts no threads, prints nothing (unless
+ *   $LIBBLKD_DEBUG is set: libblkd(3)), does not terminate the process and changes no signal
+ *   dispositions.
  *
  * fork(2)
  *

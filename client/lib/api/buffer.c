@@ -105,6 +105,7 @@ static int buffer_report_memory(int error, size_t size_bytes)
 
 int blkd_buffer_alloc(struct blkd *connection, size_t size_bytes, void **ret_buffer)
 {
+    struct trace trace = {NULL, 0};
     size_t rounded_bytes;
     size_t stale_bytes;
     void *base;
@@ -114,10 +115,13 @@ int blkd_buffer_alloc(struct blkd *connection, size_t size_bytes, void **ret_buf
         return r;
     if (size_bytes > PTRDIFF_MAX - ARENA_PAGE_BYTES)
         return buffer_report_memory(-ENOMEM, size_bytes);
+    if (trace_enabled())
+        trace_begin(&trace, "allocating a buffer of %zu bytes", size_bytes);
     rounded_bytes = (size_bytes + ARENA_PAGE_BYTES - 1) & ~((size_t)ARENA_PAGE_BYTES - 1);
     pthread_mutex_lock(&connection->mutex);
     r = buffer_alloc(connection, rounded_bytes, &base, &stale_bytes);
     pthread_mutex_unlock(&connection->mutex);
+    trace_end(&trace, r);
     if (r < 0)
         return buffer_report_memory(r, size_bytes);
     if (stale_bytes > 0)

@@ -201,10 +201,12 @@ static int connect_open(const struct blkd_options *options, enum blkd_tier tier,
 int blkd_connect(const struct blkd_options *options, struct blkd **ret_connection)
 {
     static const struct blkd_options defaults = {0};
+    struct trace trace = {NULL, 0};
     struct sockaddr_un address;
     enum blkd_tier tier = BLKD_TIER_AUTO;
     int r;
 
+    trace_init();
     if (ret_connection == NULL)
         return error_report(-EINVAL, "cannot connect: ret_connection is NULL");
     if (options == NULL)
@@ -214,5 +216,11 @@ int blkd_connect(const struct blkd_options *options, struct blkd **ret_connectio
         r = connect_find_tier(options, &tier);
     if (r == 0)
         r = address_find(options->socket_path, &address);
-    return r < 0 ? r : connect_open(options, tier, &address, ret_connection);
+    if (r < 0)
+        return r;
+    if (trace_enabled())
+        trace_begin(&trace, "connecting to %s", address.sun_path);
+    r = connect_open(options, tier, &address, ret_connection);
+    trace_end(&trace, r);
+    return r;
 }
