@@ -20,6 +20,12 @@ enum {
 
 /* ---- ordinary memory ---- */
 
+void private_buffer_free(struct private_buffer *buffer)
+{
+    (void)munmap(buffer->base, buffer->size_bytes);
+    free(buffer);
+}
+
 /* Like shared memory it is gone in a child, so that programs see one behaviour. */
 static int private_map(size_t size_bytes, void **ret_base)
 {

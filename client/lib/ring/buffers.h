@@ -39,6 +39,8 @@ int buffers_alloc_private(struct buffers *buffers, size_t size_bytes, void **ret
 struct private_buffer *buffers_take_private(struct buffers *buffers, void *base);
 /* The same of a buffer whose connection is disconnected. No mutex. */
 struct private_buffer *buffers_take_survivor(void *base);
+/* Unmaps and forgets what one of the two gave. No mutex. */
+void private_buffer_free(struct private_buffer *buffer);
 
 /* The connection is lost: what is allocated of the arenas becomes ordinary memory, with its
  * contents and at its addresses, and the rest is unmapped; the set is empty then. 0, or the first

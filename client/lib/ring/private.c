@@ -4,8 +4,6 @@
 
 #include <search.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 
 int private_buffer_compare(const void *left, const void *right)
 {
@@ -26,10 +24,4 @@ struct private_buffer *private_buffer_take(void **tree, void *base)
     buffer = *found;
     (void)tdelete(&key, tree, private_buffer_compare);
     return buffer;
-}
-
-void private_buffer_free(struct private_buffer *buffer)
-{
-    (void)munmap(buffer->base, buffer->size_bytes);
-    free(buffer);
 }

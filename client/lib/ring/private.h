@@ -17,7 +17,5 @@ int private_buffer_compare(const void *left, const void *right);
 
 /* Takes it out of a tree, to be freed. NULL: there is none at that address. */
 struct private_buffer *private_buffer_take(void **tree, void *base);
-/* Unmaps it. */
-void private_buffer_free(struct private_buffer *buffer);
 
 #endif
