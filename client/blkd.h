@@ -65,8 +65,9 @@
  *
  *   Any thread may call any function at any time, also on the same connection and device, with two
  *   exceptions: no thread may use a connection during or after blkd_disconnect, nor a device after
- *   blkd_close or blkd_close_async. The library starts no threads, prints nothing, does not
- *   terminate the process and changes no signal dispositions.
+ *   blkd_close or blkd_close_async. The library starts no threads, prints nothing (unless
+ *   $LIBBLKD_DEBUG is set: libblkd(3)), does not terminate the process and changes no signal
+ *   dispositions.
  *
  * fork(2)
  *
@@ -175,10 +176,13 @@ enum blkd_tier {
     BLKD_TIER_RING = 2,
 };
 
-enum { BLKD_BUSY_POLL_DEFAULT = -1 };
+enum {
+    BLKD_BUSY_POLL_DEFAULT = 0,
+    BLKD_BUSY_POLL_NEVER = -1,
+};
 
-/* How to connect. Initialise it with BLKD_OPTIONS_INIT; the reserved members are 0 (else
- * -EINVAL). */
+/* How to connect. All zero is the default: `struct blkd_options o = {.client_name = "backup"}`. The
+ * reserved members are 0 (else -EINVAL). */
 struct blkd_options {
     /* The path of the daemon's socket. NULL: $BLKD_SOCKET if it is set, else
      * $XDG_RUNTIME_DIR/blkd.sock if that exists, else /run/blkd/blkd.sock. */
@@ -186,10 +190,11 @@ struct blkd_options {
     /* The name of the client in lists and logs; its first 64 bytes are used. NULL: the name of the
      * program. */
     const char *client_name;
-    /* How long at most a waiting thread polls before it sleeps, in microseconds. 0: it does not
-     * poll. BLKD_BUSY_POLL_DEFAULT: 100. More than 1000 is the same as 1000. */
+    /* How long at most a waiting thread polls before it sleeps, in microseconds. 0
+     * (BLKD_BUSY_POLL_DEFAULT): 100. BLKD_BUSY_POLL_NEVER: it does not poll. More than 1000 is the
+     * same as 1000. */
     int busy_poll_us;
-    /* How long blkd_connect may take, in milliseconds. 0 times out at once; -1: no limit. */
+    /* How long blkd_connect may take, in milliseconds. 0: 10 seconds; -1: no limit. */
     int connect_timeout_ms;
     /* Asynchronous calls are not sent when they are submitted, but together, by the next
      * blkd_dispatch or blocking call. */
@@ -199,18 +204,22 @@ struct blkd_options {
     uint64_t reserved[8];
 };
 
+/* Deprecated, as BLKD_CONFIG_INIT and BLKD_LOCK_REQUEST_INIT are: all zero does the same. */
+#ifdef __cplusplus
 #define BLKD_OPTIONS_INIT                                                                          \
     {                                                                                              \
-        NULL, NULL, BLKD_BUSY_POLL_DEFAULT, 10000, false, BLKD_TIER_AUTO,                          \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
     }
+#else
+#define BLKD_OPTIONS_INIT                                                                          \
+    {                                                                                              \
+        0                                                                                          \
+    }
+#endif
 
 /*
  * Connects to the daemon and exchanges the first messages with it.
  *
- *   options          NULL: BLKD_OPTIONS_INIT. Only used during the call.
+ *   options          NULL: the defaults. Only used during the call.
  *   ret_connection   the new connection. The caller ends it with blkd_disconnect.
  *
  * Blocks until the daemon has answered, at most options->connect_timeout_ms. After a failure
@@ -224,7 +233,8 @@ struct blkd_options {
  *   -EINVAL                 an option or $BLKD_TIER has an invalid value, or the path of the socket
  *                           is empty
  *   -ENAMETOOLONG           the path of the socket is too long for a Unix socket (unix(7))
- *   -EMFILE, -ENFILE        no free descriptor (a connection needs four, and one more for rings)
+ *   -EMFILE, -ENFILE        no free descriptor (a connection needs four, one more for rings, and
+ *                           one for every larger piece of memory that it gets for buffers)
  *   -EPROTO                 the daemon does not speak this version of the protocol
  */
 BLKD_API int blkd_connect(const struct blkd_options *options, struct blkd **ret_connection);
@@ -241,7 +251,8 @@ BLKD_API int blkd_connect(const struct blkd_options *options, struct blkd **ret_
  * The callbacks of all pending calls run on the calling thread before the function returns: with
  * their results if those have arrived, else with -ENOTCONN. Event callbacks do not run any more.
  * Afterwards the library touches no buffer of the program. Devices that are still open are closed
- * and their handles freed.
+ * and their handles freed. Buffers of blkd_buffer_alloc stay, with their contents, until they are
+ * freed.
  *
  * In the child of a fork it only closes the child's copies of the descriptors. Inside a callback of
  * the same connection it does nothing.
@@ -320,35 +331,30 @@ enum blkd_discard_method {
     BLKD_DISCARD_WRITE = 3,      /* the daemon writes zeroes */
 };
 
-/* How to open a device. Initialise it with BLKD_CONFIG_INIT; the reserved members are 0 (else
+/* How to open a device. All zero, with a path, is the default: `struct blkd_config c = {.path =
+ * p}`. Name the members that you set: their order may change. The reserved members are 0 (else
  * -EINVAL). */
 struct blkd_config {
-    const char *path;    /* of a disk image or a block device */
-    bool buffered;       /* true: use the page cache; false: direct I/O (O_DIRECT) */
-    enum blkd_sync sync; /* what blkd_flush does */
-    bool lock;           /* take a lock: exclusive if read/write, shared if read-only (L1) */
+    const char *path; /* of a disk image or a block device */
+    /* What the session is for, shown to people; UTF-8, at most 64 bytes. NULL: no purpose. */
+    const char *purpose;
+    enum blkd_sync sync;     /* what blkd_flush does */
+    enum blkd_access access; /* read/write, read-only, or what is permitted */
     /* In bytes, a power of two from 512 to 65536; 0: the device's own. A preference: block devices
      * have their own, and of a file it is at least the granule (512; with direct I/O what that
      * needs) and divides the size. Else the device's own is taken: see blkd_info.sector_size. */
     uint32_t sector_size;
-    enum blkd_access access; /* read/write, read-only, or what is permitted */
+    bool direct; /* false: use the page cache; true: direct I/O (O_DIRECT) */
+    bool lock;   /* take a lock: exclusive if read/write, shared if read-only (L1) */
     /* Fail with -EOPNOTSUPP instead of falling back. Applies to the caching mode, to the sector
      * size, to a sync level on storage that loses its data in a power failure, and to `discard`. */
     bool strict;
     /* Discards must release space. Has no effect without `strict`. */
     bool discard;
-    /* What the session is for, shown to people; UTF-8, at most 64 bytes. NULL: no purpose. */
-    const char *purpose;
     uint64_t reserved[7];
 };
 
-#define BLKD_CONFIG_INIT                                                                           \
-    {                                                                                              \
-        NULL, true, BLKD_SYNC_OS, false, 0, BLKD_ACCESS_AUTO, false, false, NULL,                  \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
+#define BLKD_CONFIG_INIT BLKD_OPTIONS_INIT
 
 /*
  * What a session has: the effective settings, alongside the requested ones (`asked_...`), and the
@@ -433,7 +439,7 @@ BLKD_API int blkd_open(struct blkd *connection, const struct blkd_config *config
  *   fd           a regular file or a block device, open for reading or for reading and writing. The
  *                caller keeps it, and may close it as soon as this function (or its _async form)
  *                returns. A session on a read-only descriptor is read-only.
- *   config       NULL: BLKD_CONFIG_INIT. Its path is only a name for messages and lists; NULL: the
+ *   config       NULL: the defaults. Its path is only a name for messages and lists; NULL: the
  *                name that the kernel knows.
  *   ret_device   as for blkd_open
  *
@@ -480,7 +486,7 @@ BLKD_API int blkd_close(struct blkd_device *device);
 BLKD_API int blkd_get_info(struct blkd_device *device, struct blkd_info *ret_info);
 
 /*
- * Returns the settings that a session was opened with. `buffered` is the effective caching mode of
+ * Returns the settings that a session was opened with. `direct` is the effective caching mode of
  * the device.
  *
  *   ret_config   the caller frees it with blkd_config_free
@@ -632,11 +638,11 @@ BLKD_API int blkd_seek_unmapped(struct blkd_device *device, uint64_t sector, uin
 enum { BLKD_WAIT_FOREVER = -1 };
 
 /*
- * Which lock to take. Initialise it with BLKD_LOCK_REQUEST_INIT (exclusive, the whole device,
- * without waiting); the reserved members are 0 (else -EINVAL).
+ * Which lock to take. All zero is the default: exclusive, the whole device, without waiting. The
+ * reserved members are 0 (else -EINVAL).
  */
 struct blkd_lock_request {
-    enum blkd_lock_mode mode; /* BLKD_LOCK_SHARED or BLKD_LOCK_EXCLUSIVE */
+    enum blkd_lock_mode mode; /* BLKD_LOCK_SHARED or BLKD_LOCK_EXCLUSIVE; 0: exclusive */
     uint64_t first_sector;    /* of the range */
     uint64_t count_sectors;   /* 0, with first_sector 0: the whole device, also when it grows */
     int wait_ms;              /* how long to wait, in milliseconds; 0: fail with -EBUSY instead;
@@ -648,18 +654,12 @@ struct blkd_lock_request {
     uint64_t reserved[8];
 };
 
-#define BLKD_LOCK_REQUEST_INIT                                                                     \
-    {                                                                                              \
-        BLKD_LOCK_EXCLUSIVE, 0, 0, 0, false, NULL,                                                 \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
+#define BLKD_LOCK_REQUEST_INIT BLKD_OPTIONS_INIT
 
 /*
  * Locks a device or a range of it (L1).
  *
- *   request     NULL: BLKD_LOCK_REQUEST_INIT. Only used during the call.
+ *   request     NULL: the defaults. Only used during the call.
  *   ret_token   for an exclusive lock, its fencing token: greater than that of every earlier
  *               exclusive lock of the daemon (L6). For a shared lock 0. May be NULL.
  *
@@ -716,16 +716,19 @@ BLKD_API int blkd_unlock(struct blkd_device *device, uint64_t first_sector, uint
  *
  *   size_bytes   at least 1; rounded up to whole pages of 4096 bytes
  *   ret_buffer   aligned to 4096 bytes, filled with zeroes. The caller frees it with
- *                blkd_buffer_free; blkd_disconnect frees it too.
+ *                blkd_buffer_free.
  *
  * The buffer, or any part of it that is a whole number of sectors, can be used for every device of
  * this connection, and as ordinary memory. If the daemon shares no memory (there are no rings, or
  * the quota is used up), the buffer is ordinary memory and transfers are copied.
  *
- * After the connection is lost, the buffer stays mapped until blkd_disconnect, but its contents are
- * undefined: reads that were in flight may still write into it, and all of it may turn into zeroes
- * at any time. Write through another connection from other memory. In the child of a fork the
- * buffer does not exist.
+ * The buffer stays where it is, with its contents, until blkd_buffer_free: also when the connection
+ * is lost, and after blkd_disconnect, which then copies it. The library moves buffers out of shared
+ * memory in the first call that finds the connection lost; from then on they are ordinary memory,
+ * for any connection. The daemon waits for that, for 10 seconds: if the program makes no call for
+ * so long after the daemon closed the connection, or has no memory for the copy (blkd_error_message
+ * says so), the contents turn into zeroes. A read that was in flight leaves its buffer undefined,
+ * as any failed read does. In the child of a fork the buffer does not exist.
  *
  * Blocks for one or a few round trips if the daemon has to provide more memory, else not at all.
  * Inside a callback it does not ask the daemon; on a lost connection it returns ordinary memory.
@@ -739,8 +742,9 @@ BLKD_API int blkd_buffer_alloc(struct blkd *connection, size_t size_bytes, void 
 /*
  * Frees a buffer of blkd_buffer_alloc.
  *
- *   buffer   may be NULL. No pending call may use it. An address that is not that of an allocated
- *            buffer is ignored.
+ *   connection   that it was allocated on; NULL if that is disconnected
+ *   buffer       may be NULL. No pending call may use it. An address that is not that of an
+ *                allocated buffer is ignored.
  *
  * Shared memory in which no buffer is left goes back to the daemon, except one piece that is kept
  * for later buffers. Does not block.
@@ -990,7 +994,8 @@ BLKD_API int blkd_set_event_callback(struct blkd *connection, blkd_event_callbac
  *   file://<path>?sync=(none|os|drive)&buffered=(0|1)&lock=(0|1)&prefered_sector_size=N
  *                &mode=(auto|ro|rw)&strict=(0|1)&discard=(0|1)&purpose=TEXT
  *
- * Paths and values are percent-encoded. A key that is missing has the value of BLKD_CONFIG_INIT.
+ * Paths and values are percent-encoded. A key that is missing has its default. `buffered=0` is the
+ * member `direct`.
  * The spelling "prefered_sector_size" is that of mirage-block-unix, which defined the format.
  *
  * These functions need no connection and do not block.
@@ -1033,6 +1038,9 @@ BLKD_API void blkd_config_free(struct blkd_config *config);
 /* ---- lists ---- */
 
 /*
+ * A list has an array of pointers to its entries: list->entries[i]->path. So later versions can add
+ * members at the end of an entry. Do not copy entries as a whole, and do not make them yourself.
+ *
  * Times are in milliseconds since 1970 (`..._unix_ms`) or are durations in microseconds (`..._us`).
  * Strings are never NULL. Callers other than administrators see empty paths and purposes for the
  * sessions of other users.
@@ -1045,6 +1053,7 @@ struct blkd_counters {
     /* Only of devices (S4): syncs that were issued, flushes that had nothing to sync, and flushes
      * that shared the sync of another. */
     uint64_t syncs_issued, flushes_elided, flushes_shared;
+    uint64_t reserved[4];
 };
 
 /* What of a device is on stable storage (S3 to S7). */
@@ -1062,6 +1071,7 @@ struct blkd_sync_state {
     int failed; /* FAILED with this negative errno (S5; -EOWNERDEAD: S10); 0: not FAILED */
     uint64_t failed_unix_ms; /* when */
     bool volatile_storage;   /* a power failure loses even synced data (tmpfs, a RAM disk) */
+    uint64_t reserved[4];
 };
 
 struct blkd_device_entry {
@@ -1121,12 +1131,12 @@ struct blkd_session_entry {
 
 struct blkd_device_list {
     size_t count;
-    const struct blkd_device_entry *entries;
+    const struct blkd_device_entry *const *entries; /* so many pointers */
 };
 
 struct blkd_session_list {
     size_t count;
-    const struct blkd_session_entry *entries;
+    const struct blkd_session_entry *const *entries; /* so many pointers */
 };
 
 /*
@@ -1177,7 +1187,7 @@ struct blkd_lock_entry {
 
 struct blkd_lock_list {
     size_t count;
-    const struct blkd_lock_entry *entries;
+    const struct blkd_lock_entry *const *entries; /* so many pointers */
 };
 
 /*
@@ -1226,10 +1236,10 @@ struct blkd_holder {
 /* Who uses a device, and whether its data is on stable storage. */
 struct blkd_holders {
     size_t count;
-    const struct blkd_holder *entries;
-    bool more;              /* there are more holders than the daemon lists */
-    uint64_t device_number; /* 0: this daemon does not have it open */
-    bool failed;            /* FAILED (S5) */
+    const struct blkd_holder *const *entries; /* so many pointers */
+    bool more;                                /* there are more holders than the daemon lists */
+    uint64_t device_number;                   /* 0: this daemon does not have it open */
+    bool failed;                              /* FAILED (S5) */
     bool safe; /* not FAILED, and everything written through this daemon is on stable storage */
 };
 

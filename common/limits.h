@@ -100,6 +100,11 @@ enum {
        and there are 65536 of each (systemd/blkd.service, vm.max_map_count). */
     PIECES_PER_UID_MAX = 8192,
 
+    /* The memory of a connection that has ended stays for so long at most, so that a client that
+       works on something else can still move what it has in it. It counts toward its uid until
+       then. */
+    PARTING_MS = 10000,
+
     /* A larger arena is not registered with io_uring: pinning its pages would keep the worker from
        everybody for more than 2 ms or so. */
     ARENA_REGISTER_MAX = 64 * 1024 * 1024,

@@ -8,6 +8,7 @@
  *
  *   offset 0                 struct ring_words of the submission ring   (client produces)
  *   offset 256               struct ring_words of the completion ring   (daemon produces)
+ *   offset 512               a word of 32 bits: 1 when the client has moved (ring_set_moved)
  *   offset 4096              `entries` submissions of 64 bytes
  *   then                     `entries` completions of 16 bytes
  *   then, at a whole page    `entries` messages of RING_MESSAGE_BYTES
@@ -102,6 +103,20 @@ struct ring_words {
 };
 
 static_assert(sizeof(struct ring_words) == 256, "part of the layout");
+
+/* What a connection's client last says, after the connection's end too: it needs nothing any more
+ * of what is in the rings and arenas. It rings the doorbell after it. */
+enum { RING_MOVED_OFFSET = 512 };
+
+static inline void ring_set_moved(uint8_t *base)
+{
+    atomic_store((_Atomic uint32_t *)(void *)(base + RING_MOVED_OFFSET), 1);
+}
+
+static inline bool ring_has_moved(const uint8_t *base)
+{
+    return atomic_load((const _Atomic uint32_t *)(const void *)(base + RING_MOVED_OFFSET)) == 1;
+}
 
 /* Where things are in the memory, in bytes. */
 struct ring_layout {

@@ -7,7 +7,7 @@
 
 int cli_connect(struct cli *cli)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
     int error;
 
     options.socket_path = cli->options.socket_path;

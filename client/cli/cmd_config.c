@@ -50,7 +50,7 @@ static int config_print_fields(struct cli *cli, const struct blkd_config *config
     table_add_row(table);
     table_set_text(table, CONFIG_STRING, text);
     table_set_text(table, CONFIG_PATH, config->path);
-    table_set_bool(table, CONFIG_BUFFERED, config->buffered);
+    table_set_bool(table, CONFIG_BUFFERED, !config->direct);
     table_set_text(table, CONFIG_SYNC, words_sync(config->sync));
     table_set_bool(table, CONFIG_LOCK, config->lock);
     if (config->sector_size != 0) {

@@ -150,9 +150,9 @@ int cmd_lock_ls(struct cli *cli)
         return CLI_FAILED;
     for (size_t i = 0; i < list->count; i++) {
         table_add_row(table);
-        lock_fill(table, &list->entries[i]);
-        lock_fill_range(table, &list->entries[i]);
-        lock_fill_owner(table, &list->entries[i]);
+        lock_fill(table, list->entries[i]);
+        lock_fill_range(table, list->entries[i]);
+        lock_fill_owner(table, list->entries[i]);
     }
     return cli_table_print(cli, table);
 }

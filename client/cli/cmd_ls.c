@@ -136,8 +136,8 @@ int cmd_ls(struct cli *cli)
         return CLI_FAILED;
     for (size_t i = 0; i < list->count; i++) {
         table_add_row(table);
-        device_fill(table, &list->entries[i]);
-        device_fill_counters(table, &list->entries[i].counters);
+        device_fill(table, list->entries[i]);
+        device_fill_counters(table, &list->entries[i]->counters);
     }
     return cli_table_print(cli, table);
 }

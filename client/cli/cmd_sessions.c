@@ -168,9 +168,9 @@ int cmd_sessions(struct cli *cli)
         return CLI_FAILED;
     for (size_t i = 0; i < list->count; i++) {
         table_add_row(table);
-        session_fill(table, &list->entries[i]);
-        session_fill_peer(table, &list->entries[i]);
-        session_fill_age(table, &list->entries[i]);
+        session_fill(table, list->entries[i]);
+        session_fill_peer(table, list->entries[i]);
+        session_fill_age(table, list->entries[i]);
     }
     return cli_table_print(cli, table);
 }

@@ -181,16 +181,16 @@ static int sync_print(struct cli *cli, const struct blkd_device_list *list, uint
     if (!table)
         return CLI_FAILED;
     for (size_t i = 0; i < list->count; i++) {
-        if (number != 0 && list->entries[i].device_number != number)
+        if (number != 0 && list->entries[i]->device_number != number)
             continue;
         table_add_row(table);
-        sync_fill_state(table, &list->entries[i]);
-        sync_fill_cost(table, &list->entries[i]);
+        sync_fill_state(table, list->entries[i]);
+        sync_fill_cost(table, list->entries[i]);
     }
     code = cli_table_print(cli, table);
     for (size_t i = 0; code == CLI_OK && i < list->count; i++)
-        if (number == 0 || list->entries[i].device_number == number)
-            sync_warn(cli, &list->entries[i]);
+        if (number == 0 || list->entries[i]->device_number == number)
+            sync_warn(cli, list->entries[i]);
     return code;
 }
 

@@ -56,9 +56,9 @@ static struct why_count why_count(const struct blkd_holders *holders)
     struct why_count count = {0};
 
     for (size_t i = 0; i < holders->count; i++) {
-        if (holders->entries[i].waiting)
+        if (holders->entries[i]->waiting)
             count.waiting++;
-        else if (holders->entries[i].kind == BLKD_HOLDER_SESSION)
+        else if (holders->entries[i]->kind == BLKD_HOLDER_SESSION)
             count.sessions++;
         else
             count.outside++;
@@ -157,7 +157,7 @@ static int why_print_table(struct cli *cli, const struct blkd_holders *holders)
         return CLI_FAILED;
     for (size_t i = 0; i < holders->count; i++) {
         table_add_row(table);
-        why_fill(table, &holders->entries[i]);
+        why_fill(table, holders->entries[i]);
     }
     return cli_table_print(cli, table);
 }
@@ -197,7 +197,7 @@ static void why_print_json(const char *path, const struct blkd_holders *holders)
     json_bool(&json, "more", holders->more);
     json_open(&json, "holders", '[');
     for (size_t i = 0; i < holders->count; i++)
-        why_json_holder(&json, &holders->entries[i]);
+        why_json_holder(&json, holders->entries[i]);
     json_close(&json, ']');
     json_close(&json, '}');
     (void)putchar('\n');

@@ -56,7 +56,7 @@ int find_device(struct cli *cli, const char *argument, uint64_t *ret_device)
         return report_library(cli, error);
     *ret_device = 0;
     for (size_t i = 0; i < list->count && *ret_device == 0; i++) {
-        const struct blkd_device_entry *device = &list->entries[i];
+        const struct blkd_device_entry *device = list->entries[i];
 
         if (by_number ? device->device_number == number : find_matches(device, argument))
             *ret_device = device->device_number;

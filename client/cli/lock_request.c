@@ -7,7 +7,7 @@
 
 struct blkd_lock_request lock_request_from_options(const struct options *options, int otherwise_ms)
 {
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    struct blkd_lock_request request = {0};
 
     if (options->shared)
         request.mode = BLKD_LOCK_SHARED;

@@ -390,7 +390,7 @@ int options_parse_leading(struct options *options, unsigned int groups, int argc
 void options_apply(const struct options *options, struct blkd_config *config)
 {
     if (options->buffered != OPTIONS_NOT_GIVEN)
-        config->buffered = options->buffered;
+        config->direct = options->buffered == 0;
     if (options->sync != OPTIONS_NOT_GIVEN)
         config->sync = (enum blkd_sync)options->sync;
     if (options->access != OPTIONS_NOT_GIVEN)

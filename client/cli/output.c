@@ -64,9 +64,9 @@ static int output_ask_holders(struct cli *cli, const char *path)
     if (error == -ENOTCONN || error == -ESHUTDOWN)
         return report_library(cli, error);
     for (size_t i = 0; !error && i < holders->count; i++) {
-        if (holders->entries[i].waiting)
+        if (holders->entries[i]->waiting)
             continue;
-        output_describe(&holders->entries[i], text);
+        output_describe(holders->entries[i], text);
         return output_refuse_held(cli, path, text);
     }
     return CLI_OK;

@@ -34,6 +34,12 @@ struct channel *channel_new(struct conn *conn)
     return channel;
 }
 
+static void channel_close_doorbell(struct channel *channel)
+{
+    if (channel->doorbell_fd >= 0)
+        (void)close(TAKE_FD(channel->doorbell_fd));
+}
+
 static void channel_free_piece(struct channel *channel, struct piece *piece)
 {
     if (piece == NULL)
@@ -42,19 +48,25 @@ static void channel_free_piece(struct channel *channel, struct piece *piece)
     piece_give_back(piece);
 }
 
-struct channel *channel_free(struct channel *channel)
+struct channel *channel_free(struct channel *channel, int process_fd)
 {
-    if (channel == NULL)
-        return NULL;
+    struct worker *worker = channel->conn->worker;
     assert(channel->in_flight == 0 && !channel->ready_queued);
     channel_stop(channel);
+    struct parting_estate estate = {.rings = channel->rings,
+                                    .doorbell_fd = TAKE_FD(channel->doorbell_fd),
+                                    .process_fd = process_fd};
     for (uint32_t i = 0; i < ARENAS_PER_CONNECTION; i++) {
-        if (channel->arenas[i] == NULL)
-            continue;
-        channel_free_piece(channel, channel->arenas[i]->piece);
-        free(channel->arenas[i]);
+        struct channel_arena *arena = channel->arenas[i];
+        if (arena != NULL && !arena->scratch && arena->piece != NULL) {
+            engine_unregister(worker->io.engine, &arena->piece->memory);
+            estate.arenas[i] = arena->piece;
+        } else if (arena != NULL) {
+            channel_free_piece(channel, arena->piece);
+        }
+        free(arena);
     }
-    piece_give_back(channel->rings);
+    parting_begin(worker, &estate);
     free(channel);
     return NULL;
 }
@@ -151,14 +163,13 @@ void channel_stop(struct channel *channel)
     if (channel->doorbell != NULL)
         event_free(channel->doorbell);
     channel->doorbell = NULL;
-    if (channel->doorbell_fd >= 0)
-        (void)close(TAKE_FD(channel->doorbell_fd));
 }
 
 void channel_unstart(struct channel *channel)
 {
     assert(channel->in_flight == 0);
     channel_stop(channel);
+    channel_close_doorbell(channel);
     channel->rings = NULL;
 }
 

@@ -43,6 +43,7 @@ struct channel_arena {
     struct piece *piece;     /* NULL while it is being made */
     unsigned int users;      /* submissions in flight that name it */
     bool offered;            /* to the engine, to be registered */
+    bool scratch;            /* nothing in it has to outlive the connection */
     struct request *removal; /* no submission may name it any more; answered when none does */
 };
 
@@ -85,8 +86,9 @@ static inline unsigned int channel_weigh(uint64_t length_bytes)
 
 /* The connection's channel, with no rings yet. NULL: no memory. */
 struct channel *channel_new(struct conn *conn);
-/* With nothing in flight. Gives its memory back. Takes NULL; returns NULL. */
-struct channel *channel_free(struct channel *channel);
+/* With nothing in flight. Gives its memory back, when the client needs nothing of it any more
+ * (parting.h); process_fd is the client's process, taken over, or -1. Returns NULL. */
+struct channel *channel_free(struct channel *channel, int process_fd);
 
 /* The rings are there: makes the doorbell. 0 or a negative errno (the piece is then still the
  * caller's, and channel_unstart is to follow). */

@@ -47,15 +47,6 @@ static void conn_close_socket(struct conn *conn)
     disposal_descriptor(conn->worker, conn->user, fd);
 }
 
-static void conn_close_process(struct conn *conn)
-{
-    conn_free_event(&conn->process_event);
-    if (conn->process_fd < 0)
-        return;
-    (void)close(TAKE_FD(conn->process_fd));
-    atomic_fetch_sub(&conn->worker->server->watched, 1);
-}
-
 void conn_close(struct conn *conn)
 {
     if (conn->state == CONN_CLOSING)
@@ -64,7 +55,7 @@ void conn_close(struct conn *conn)
     conn_free_event(&conn->in.event);
     conn_free_event(&conn->out.event);
     conn_free_event(&conn->times.timer);
-    conn_close_process(conn);
+    conn_free_event(&conn->process_event);
     conn_close_socket(conn);
     while (conn->in.pending_fd >= 0)
         disposal_descriptor(conn->worker, conn->user, conn_take_descriptor(conn));

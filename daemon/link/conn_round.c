@@ -1,16 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /* What is done for a connection at the end of a round of its worker, and its last end. */
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "common/cleanup.h"
 #include "daemon/link/channel.h"
 #include "daemon/link/conn_impl.h"
 #include "daemon/link/sessions.h"
+
+static void conn_close_process(struct conn *conn)
+{
+    if (conn->process_fd < 0)
+        return;
+    (void)close(TAKE_FD(conn->process_fd));
+    atomic_fetch_sub(&conn->worker->server->watched, 1);
+}
 
 static void conn_free(struct conn *conn)
 {
     struct server *server = conn->worker->server;
     LIST_REMOVE(conn, link);
-    conn->channel = channel_free(conn->channel);
+    if (conn->channel != NULL)
+        conn->channel = channel_free(conn->channel, TAKE_FD(conn->process_fd));
+    conn_close_process(conn);
     helper_share_deinit(&conn->helper_share);
     user_remove_connection(&server->users, conn->user);
     conn->user = user_unref(&server->users, conn->user);

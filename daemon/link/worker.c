@@ -55,6 +55,7 @@ static void on_worker_stop(struct letter *letter)
     struct worker *worker = CONTAINER_OF(letter, struct worker, stop_letter);
     struct conn *conn = LIST_FIRST(&worker->conns);
     worker->stopping = true;
+    parting_end_all(worker);
     while (conn != NULL) {
         struct conn *next = LIST_NEXT(conn, link);
         Blkd__ShuttingDown shutting_down = BLKD__SHUTTING_DOWN__INIT;

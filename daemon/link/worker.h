@@ -21,6 +21,7 @@
 #include "daemon/base/buffer.h"
 #include "daemon/engine/engine.h"
 #include "daemon/link/channel.h"
+#include "daemon/link/parting.h"
 #include "daemon/link/server.h"
 #include "daemon/storage/backend.h"
 
@@ -70,6 +71,7 @@ struct worker {
     struct event *look_timer;    /* the first worker's: size_check_all */
     struct engine_pin state_pin; /* the state directory's lock stays with the engine's last I/O */
     struct conn_list conns;
+    struct parting_list partings;
     struct conn_touched_list touched; /* to be looked at at the end of the round */
     struct worker_rings rings;
     struct worker_polling polling;

@@ -10,6 +10,8 @@
 #include "daemon/link/request.h"
 #include "daemon/verbs/verbs.h"
 
+enum { ADD_ARENA_SCRATCH = 1 };
+
 int setup_ring_prepare(struct request *request, const Blkd__Request *message)
 {
     request->asked.value = message->setup_ring->entries;
@@ -19,6 +21,7 @@ int setup_ring_prepare(struct request *request, const Blkd__Request *message)
 int add_arena_prepare(struct request *request, const Blkd__Request *message)
 {
     request->asked.length_bytes = message->add_arena->size_bytes;
+    request->asked.flags = message->add_arena->scratch ? ADD_ARENA_SCRATCH : 0;
     return 0;
 }
 
@@ -191,6 +194,7 @@ static int add_arena_start(struct request *request, uint64_t size_bytes)
     int error = channel_reserve(conn->channel, size_bytes, &arena);
     if (error < 0)
         return error;
+    arena->scratch = (request->asked.flags & ADD_ARENA_SCRATCH) != 0;
     request->asked.value = arena->number;
     error = piece_make(conn->worker, conn->user, &conn->helper_share, size_bytes, on_arena_made,
                        request);

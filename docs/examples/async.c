@@ -74,7 +74,7 @@ static void read_all(struct blkd *connection)
 
 int main(int argc, char **argv)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd *connection;
 
     config.path = argc > 1 ? argv[1] : "disk.img";

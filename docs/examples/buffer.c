@@ -31,7 +31,7 @@ static int add_up(struct blkd_device *device, const struct blkd_info *info, uint
 
 int main(int argc, char **argv)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd *connection;
     struct blkd_device *device;
     struct blkd_info info;

@@ -26,8 +26,8 @@ static int change(struct blkd_device *device)
 
 int main(int argc, char **argv)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    struct blkd_config config = {0};
+    struct blkd_lock_request request = {0};
     struct blkd *connection = NULL;
     struct blkd_device *device = NULL;
     uint64_t token;

@@ -9,7 +9,7 @@
 
 int main(int argc, char **argv)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd *connection;
     struct blkd_device *device;
     char bytes[4096]; /* a multiple of both usual sector sizes, 512 and 4096 */

@@ -63,11 +63,19 @@ static int device_open(struct libblkd *libblkd, const struct target_options *opt
     return 0;
 }
 
+/* For the bench 0 is a time, too. */
+static int busy_poll(int busy_poll_us)
+{
+    if (busy_poll_us < 0)
+        return BLKD_BUSY_POLL_DEFAULT;
+    return busy_poll_us == 0 ? BLKD_BUSY_POLL_NEVER : busy_poll_us;
+}
+
 static int libblkd_connect(struct libblkd *libblkd, const struct target_options *options)
 {
-    struct blkd_options connect_options = BLKD_OPTIONS_INIT;
+    struct blkd_options connect_options = {0};
     connect_options.socket_path = options->socket;
-    connect_options.busy_poll_us = options->busy_poll_us;
+    connect_options.busy_poll_us = busy_poll(options->busy_poll_us);
     connect_options.tier = tier_from_name(options->tier);
     connect_options.send_on_dispatch = true; /* the loop submits outside callbacks, many at once */
     return blkd_connect(&connect_options, &libblkd->connection);

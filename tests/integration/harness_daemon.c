@@ -174,7 +174,7 @@ void harness_daemon_start(struct harness_daemon *daemon, const char *const *opti
 
 struct blkd *harness_connect(const struct harness_daemon *daemon)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
     struct blkd *connection = NULL;
     options.socket_path = daemon->socket_path;
     int error = blkd_connect(&options, &connection);

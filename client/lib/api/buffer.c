@@ -105,6 +105,7 @@ static int buffer_report_memory(int error, size_t size_bytes)
 
 int blkd_buffer_alloc(struct blkd *connection, size_t size_bytes, void **ret_buffer)
 {
+    struct trace trace = {NULL, 0};
     size_t rounded_bytes;
     size_t stale_bytes;
     void *base;
@@ -114,10 +115,13 @@ int blkd_buffer_alloc(struct blkd *connection, size_t size_bytes, void **ret_buf
         return r;
     if (size_bytes > PTRDIFF_MAX - ARENA_PAGE_BYTES)
         return buffer_report_memory(-ENOMEM, size_bytes);
+    if (trace_enabled())
+        trace_begin(&trace, "allocating a buffer of %zu bytes", size_bytes);
     rounded_bytes = (size_bytes + ARENA_PAGE_BYTES - 1) & ~((size_t)ARENA_PAGE_BYTES - 1);
     pthread_mutex_lock(&connection->mutex);
     r = buffer_alloc(connection, rounded_bytes, &base, &stale_bytes);
     pthread_mutex_unlock(&connection->mutex);
+    trace_end(&trace, r);
     if (r < 0)
         return buffer_report_memory(r, size_bytes);
     if (stale_bytes > 0)
@@ -126,20 +130,33 @@ int blkd_buffer_alloc(struct blkd *connection, size_t size_bytes, void **ret_buf
     return 0;
 }
 
-void blkd_buffer_free(struct blkd *connection, void *buffer)
+/* True: it was shared memory of the connection, and is free. Else *ret_private is the connection's
+ * ordinary memory, to be freed, or untouched. */
+static bool buffer_free_here(struct blkd *connection, void *buffer,
+                             struct private_buffer **ret_private)
 {
-    struct private_buffer *private_buffer = NULL;
     struct arena *arena;
 
-    if (connection == NULL || buffer == NULL || forkguard_tripped(&connection->forkguard))
-        return;
     pthread_mutex_lock(&connection->mutex);
     arena = arena_free(&connection->rings.shared.set, buffer);
     if (arena == NULL)
-        private_buffer = buffers_take_private(&connection->buffers, buffer);
+        *ret_private = buffers_take_private(&connection->buffers, buffer);
     else if (arena->used_pages == 0)
         shared_keep_one_spare(connection, arena);
     pthread_mutex_unlock(&connection->mutex);
+    return arena != NULL;
+}
+
+void blkd_buffer_free(struct blkd *connection, void *buffer)
+{
+    struct private_buffer *private_buffer = NULL;
+
+    if (buffer == NULL ||
+        (connection != NULL && (forkguard_tripped(&connection->forkguard) ||
+                                buffer_free_here(connection, buffer, &private_buffer))))
+        return;
+    if (private_buffer == NULL)
+        private_buffer = buffers_take_survivor(buffer);
     if (private_buffer != NULL)
         private_buffer_free(private_buffer);
 }

@@ -94,7 +94,7 @@ void config_to_wire(const struct blkd_config *config, Blkd__Config *message)
     blkd__config__init(message);
     message->path.data = (uint8_t *)(uintptr_t)config->path; /* only read */
     message->path.len = config->path != NULL ? strlen(config->path) : 0;
-    message->direct = !config->buffered;
+    message->direct = config->direct;
     message->sync = (Blkd__Sync)config->sync;
     message->lock = config->lock;
     message->sector_size = config->sector_size;
@@ -108,7 +108,7 @@ void config_to_wire(const struct blkd_config *config, Blkd__Config *message)
 struct blkd_config *config_from_wire(const Blkd__Config *message)
 {
     const struct blkd_config values = {
-        .buffered = !message->direct,
+        .direct = message->direct,
         .sync = (enum blkd_sync)message->sync,
         .lock = message->lock,
         .sector_size = message->sector_size,
@@ -147,14 +147,14 @@ static int config_from_uri(const char *text, struct blkd_config **ret_config)
 {
     struct config_uri uri;
     struct config_uri_error error;
-    struct blkd_config values = BLKD_CONFIG_INIT;
+    struct blkd_config values = {0};
     struct blkd_config *config;
     int r = config_uri_parse(text, &uri, &error);
 
     if (r < 0)
         return error_report(r, "the configuration string \"%s\" is invalid: %s", text,
                             error.message);
-    values.buffered = uri.buffered;
+    values.direct = !uri.buffered;
     values.sync = (enum blkd_sync)uri.sync;
     values.lock = uri.lock;
     values.sector_size = uri.sector_size;
@@ -178,7 +178,7 @@ int blkd_config_parse(const char *text, struct blkd_config **ret_config)
 
 int blkd_config_from_argument(const char *text, struct blkd_config **ret_config)
 {
-    const struct blkd_config values = BLKD_CONFIG_INIT;
+    const struct blkd_config values = {0};
     struct blkd_config *config;
 
     if (text == NULL || text[0] == '\0')
@@ -208,7 +208,7 @@ static int config_to_uri(const struct blkd_config *config, struct config_uri *ur
                             strlen(config->path), sizeof(uri->path) - 1);
     config_uri_init(uri);
     memcpy(uri->path, config->path, strlen(config->path) + 1);
-    uri->buffered = config->buffered;
+    uri->buffered = !config->direct;
     uri->sync = (enum config_sync)config->sync;
     uri->lock = config->lock;
     uri->sector_size = config->sector_size;

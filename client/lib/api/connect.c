@@ -16,7 +16,7 @@
 #include "client/lib/link/address.h"
 #include "common/limits.h"
 
-enum { CONNECT_TRIES = 3 };
+enum { CONNECT_TRIES = 3, CONNECT_TIMEOUT_MS = 10000 };
 
 /* ---- Hello ---- */
 
@@ -145,10 +145,10 @@ static int connect_check(const struct blkd_options *options)
                             "blkd_options.tier is %d; it must be BLKD_TIER_AUTO, BLKD_TIER_SOCKET "
                             "or BLKD_TIER_RING",
                             (int)options->tier);
-    if (options->busy_poll_us < BLKD_BUSY_POLL_DEFAULT)
+    if (options->busy_poll_us < BLKD_BUSY_POLL_NEVER)
         return error_report(
             -EINVAL,
-            "blkd_options.busy_poll_us is %d; it must be 0 or more, or BLKD_BUSY_POLL_DEFAULT",
+            "blkd_options.busy_poll_us is %d; it must be 0 or more, or BLKD_BUSY_POLL_NEVER",
             options->busy_poll_us);
     if (options->connect_timeout_ms < -1)
         return error_report(
@@ -189,7 +189,8 @@ static int connect_try(const struct blkd_options *options, enum blkd_tier tier,
 static int connect_open(const struct blkd_options *options, enum blkd_tier tier,
                         const struct sockaddr_un *address, struct blkd **ret_connection)
 {
-    uint64_t deadline_ns = clock_deadline_ns(options->connect_timeout_ms);
+    int timeout_ms = options->connect_timeout_ms;
+    uint64_t deadline_ns = clock_deadline_ns(timeout_ms != 0 ? timeout_ms : CONNECT_TIMEOUT_MS);
     int r = -ENOTCONN;
 
     for (int i = 0; i < CONNECT_TRIES && r == -ENOTCONN; i++)
@@ -199,11 +200,13 @@ static int connect_open(const struct blkd_options *options, enum blkd_tier tier,
 
 int blkd_connect(const struct blkd_options *options, struct blkd **ret_connection)
 {
-    static const struct blkd_options defaults = BLKD_OPTIONS_INIT;
+    static const struct blkd_options defaults = {0};
+    struct trace trace = {NULL, 0};
     struct sockaddr_un address;
     enum blkd_tier tier = BLKD_TIER_AUTO;
     int r;
 
+    trace_init();
     if (ret_connection == NULL)
         return error_report(-EINVAL, "cannot connect: ret_connection is NULL");
     if (options == NULL)
@@ -213,5 +216,11 @@ int blkd_connect(const struct blkd_options *options, struct blkd **ret_connectio
         r = connect_find_tier(options, &tier);
     if (r == 0)
         r = address_find(options->socket_path, &address);
-    return r < 0 ? r : connect_open(options, tier, &address, ret_connection);
+    if (r < 0)
+        return r;
+    if (trace_enabled())
+        trace_begin(&trace, "connecting to %s", address.sun_path);
+    r = connect_open(options, tier, &address, ret_connection);
+    trace_end(&trace, r);
+    return r;
 }

@@ -16,6 +16,7 @@ static void disconnect_run_callbacks(struct blkd *connection)
 
 void blkd_disconnect(struct blkd *connection)
 {
+    struct trace trace = {NULL, 0};
     struct blkd_device *device;
 
     if (connection == NULL || dispatch_inside(connection))
@@ -24,6 +25,8 @@ void blkd_disconnect(struct blkd *connection)
         connection_close_descriptors(connection);
         return;
     }
+    if (trace_enabled())
+        trace_begin(&trace, "disconnecting");
     pthread_mutex_lock(&connection->mutex);
     connection->events.callback = NULL;
     /* Results that have come; before the daemon takes its memory back. */
@@ -35,6 +38,7 @@ void blkd_disconnect(struct blkd *connection)
         device_free(device);
     pthread_mutex_unlock(&connection->mutex);
     connection_free(connection);
+    trace_end(&trace, 0);
 }
 
 int blkd_get_server_info(struct blkd *connection, struct blkd_server_info *ret_info)

@@ -18,7 +18,23 @@ struct device_list_block {
     struct blkd_device_list list; /* first: what the user has */
     struct pages pages;
     struct blkd_device_entry *entries;
+    const struct blkd_device_entry **pointers;
 };
+
+/* The entries have moved: all of them are pointed to again. 0 or -ENOMEM. */
+static int devices_point(struct device_list_block *block, size_t count)
+{
+    const struct blkd_device_entry **pointers =
+        realloc(block->pointers, (count + 1) * sizeof(pointers[0]));
+
+    if (pointers == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        pointers[i] = &block->entries[i];
+    block->pointers = pointers;
+    block->list = (struct blkd_device_list){count, pointers};
+    return 0;
+}
 
 static void devices_build(const struct call *call, const struct request *part,
                           Blkd__Request *message, union call_body *body)
@@ -91,8 +107,7 @@ static int devices_reply(struct call *call, const Blkd__Reply *reply)
         block->pages.after = from->devices[i]->device;
     }
     block->pages.more = from->more;
-    block->list = (struct blkd_device_list){count + from->n_devices, entries};
-    return 0;
+    return devices_point(block, count + from->n_devices);
 }
 
 static void devices_describe(const struct call *call, char *text, size_t size)
@@ -113,7 +128,23 @@ struct session_list_block {
     struct blkd_session_list list; /* first: what the user has */
     struct pages pages;
     struct blkd_session_entry *entries;
+    const struct blkd_session_entry **pointers;
 };
+
+/* The entries have moved: all of them are pointed to again. 0 or -ENOMEM. */
+static int sessions_point(struct session_list_block *block, size_t count)
+{
+    const struct blkd_session_entry **pointers =
+        realloc(block->pointers, (count + 1) * sizeof(pointers[0]));
+
+    if (pointers == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        pointers[i] = &block->entries[i];
+    block->pointers = pointers;
+    block->list = (struct blkd_session_list){count, pointers};
+    return 0;
+}
 
 static void sessions_build(const struct call *call, const struct request *part,
                            Blkd__Request *message, union call_body *body)
@@ -191,8 +222,7 @@ static int sessions_reply(struct call *call, const Blkd__Reply *reply)
         block->pages.after = from->sessions[i]->session;
     }
     block->pages.more = from->more;
-    block->list = (struct blkd_session_list){count + from->n_sessions, entries};
-    return 0;
+    return sessions_point(block, count + from->n_sessions);
 }
 
 static void sessions_describe(const struct call *call, char *text, size_t size)
@@ -257,6 +287,7 @@ void blkd_device_list_free(struct blkd_device_list *list)
     if (block == NULL)
         return;
     pages_free_texts(&block->pages);
+    free(block->pointers);
     free(block->entries);
     free(block);
 }
@@ -268,6 +299,7 @@ void blkd_session_list_free(struct blkd_session_list *list)
     if (block == NULL)
         return;
     pages_free_texts(&block->pages);
+    free(block->pointers);
     free(block->entries);
     free(block);
 }

@@ -14,7 +14,23 @@ struct lock_list_block {
     struct blkd_lock_list list; /* first: what the user has */
     struct pages pages;
     struct blkd_lock_entry *entries;
+    const struct blkd_lock_entry **pointers;
 };
+
+/* The entries have moved: all of them are pointed to again. 0 or -ENOMEM. */
+static int locks_point(struct lock_list_block *block, size_t count)
+{
+    const struct blkd_lock_entry **pointers =
+        realloc(block->pointers, (count + 1) * sizeof(pointers[0]));
+
+    if (pointers == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        pointers[i] = &block->entries[i];
+    block->pointers = pointers;
+    block->list = (struct blkd_lock_list){count, pointers};
+    return 0;
+}
 
 static void locks_build(const struct call *call, const struct request *part, Blkd__Request *message,
                         union call_body *body)
@@ -84,8 +100,7 @@ static int locks_reply(struct call *call, const Blkd__Reply *reply)
         block->pages.after = from->locks[i]->lock;
     }
     block->pages.more = from->more;
-    block->list = (struct blkd_lock_list){count + from->n_locks, entries};
-    return 0;
+    return locks_point(block, count + from->n_locks);
 }
 
 static void locks_describe(const struct call *call, char *text, size_t size)
@@ -129,6 +144,7 @@ void blkd_lock_list_free(struct blkd_lock_list *list)
     if (block == NULL)
         return;
     pages_free_texts(&block->pages);
+    free(block->pointers);
     free(block->entries);
     free(block);
 }

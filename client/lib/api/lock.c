@@ -162,18 +162,20 @@ static int lock_fill(struct call *call, const struct blkd_lock_request *request)
 static int lock_run(struct blkd_device *device, const struct blkd_lock_request *request,
                     uint64_t *ret_token, struct call_mode mode)
 {
-    static const struct blkd_lock_request defaults = BLKD_LOCK_REQUEST_INIT;
+    struct blkd_lock_request asked = {0};
     uint64_t offset_bytes, length_bytes;
     struct call *call;
     int r;
 
     if (device == NULL)
         return error_report(-EINVAL, "cannot lock: device is NULL");
-    if (request == NULL)
-        request = &defaults;
-    r = lock_check(device, request);
+    if (request != NULL)
+        asked = *request;
+    if (asked.mode == BLKD_LOCK_NONE)
+        asked.mode = BLKD_LOCK_EXCLUSIVE;
+    r = lock_check(device, &asked);
     if (r == 0)
-        r = lock_range(device, request->first_sector, request->count_sectors, &offset_bytes,
+        r = lock_range(device, asked.first_sector, asked.count_sectors, &offset_bytes,
                        &length_bytes);
     if (r == 0)
         r = verb_begin(device->connection, device, &lock_operation, mode, &call);
@@ -182,7 +184,7 @@ static int lock_run(struct blkd_device *device, const struct blkd_lock_request *
     call->range.offset_bytes = offset_bytes;
     call->range.length_bytes = length_bytes;
     call->asked.ret = ret_token;
-    r = lock_fill(call, request);
+    r = lock_fill(call, &asked);
     return r < 0 ? verb_abandon(call, r) : verb_run(call);
 }
 

@@ -134,7 +134,7 @@ static void open_label(const char *label, int fd, char name[static PATH_BYTES_MA
 static int open_by_fd(struct blkd *connection, int fd, const struct blkd_config *config,
                       struct blkd_device **ret_device, struct call_mode mode)
 {
-    static const struct blkd_config defaults = BLKD_CONFIG_INIT;
+    static const struct blkd_config defaults = {0};
     char name[PATH_BYTES_MAX];
     int copy;
     int r;

@@ -24,7 +24,7 @@ _Static_assert((int)BLKD_HOLDER_SESSION == (int)BLKD__HOLDER_KIND__HOLDER_KIND_S
                    (int)BLKD_HOLDER_LEASE == (int)BLKD__HOLDER_KIND__HOLDER_KIND_LEASE,
                "enum blkd_holder_kind is the wire's HolderKind");
 
-/* One allocation: this, the entries, their texts. */
+/* One allocation: this, the entries, the pointers to them, their texts. */
 struct holders_block {
     struct blkd_holders holders; /* first: what the user has */
     struct blkd_holder entries[];
@@ -91,20 +91,25 @@ static int who_reply(struct call *call, const Blkd__Reply *reply)
 {
     const Blkd__WhoReply *from = reply->who;
     struct holders_block *block;
+    const struct blkd_holder **pointers;
     char *position;
 
     if (reply->body_case != BLKD__REPLY__BODY_WHO)
         return -EPROTO;
-    block =
-        malloc(sizeof(*block) + from->n_holders * sizeof(block->entries[0]) + who_text_bytes(from));
+    block = malloc(sizeof(*block) +
+                   from->n_holders * (sizeof(block->entries[0]) + sizeof(pointers[0])) +
+                   who_text_bytes(from));
     if (block == NULL)
         return -ENOMEM;
-    position = (char *)&block->entries[from->n_holders];
-    for (size_t i = 0; i < from->n_holders; i++)
+    pointers = (const struct blkd_holder **)(void *)&block->entries[from->n_holders];
+    position = (char *)&pointers[from->n_holders];
+    for (size_t i = 0; i < from->n_holders; i++) {
         block->entries[i] = who_entry(from->holders[i], &position);
+        pointers[i] = &block->entries[i];
+    }
     block->holders = (struct blkd_holders){
         .count = from->n_holders,
-        .entries = block->entries,
+        .entries = pointers,
         .more = from->more,
         .device_number = from->device,
         .failed = from->failed,

@@ -6,6 +6,7 @@
 #define BLKD_CLIENT_LIB_BASE_ERROR_H
 
 #include "client/blkd.h"
+#include "client/lib/base/trace.h"
 
 enum { ERROR_MESSAGE_MAX = 1024 };
 
@@ -17,6 +18,13 @@ void error_set_reason(enum blkd_reason reason);
 
 /* error_set, and its value is `error`, a negative errno. A macro, so that the compiler sees a
  * failure where there is one. */
-#define error_report(error, ...) (error_set(__VA_ARGS__), (error))
+#define error_report(error, ...) (error_set(__VA_ARGS__), error_trace(error), (error))
+
+/* Calls that are refused at once are traced here; the others have a line of their own. */
+static inline void error_trace(int error)
+{
+    if (trace_enabled())
+        trace_write_refusal(blkd_error_message(), error);
+}
 
 #endif

@@ -33,6 +33,7 @@ static void call_deinit(struct call *call)
         free(call->buffers.copy);
     free(call->result.message);
     free(call->asked.text);
+    free(call->trace.text);
     if (call->passing.fd >= 0)
         (void)close(call->passing.fd);
 }
@@ -170,13 +171,24 @@ static void call_complete(struct call *call)
     call->progress.state = CALL_DONE;
     if (call->operation->on_done != NULL)
         call->operation->on_done(call);
+    trace_end(&call->trace, call->result.error);
     if (call->session != NULL)
         session_call_ended(call->session, call->asked.parked);
     table->owner->on_done(table, call);
 }
 
+static void call_trace(struct call *call)
+{
+    char text[CALL_TEXT_MAX] = "call";
+
+    call->operation->describe(call, text, sizeof(text));
+    trace_begin(&call->trace, "%s", text);
+}
+
 static void call_activate(struct call *call)
 {
+    if (trace_enabled())
+        call_trace(call);
     free(TAKE_PTR(call->result.message));
     call->result.error = 0;
     call->result.reason = BLKD_REASON_NONE;

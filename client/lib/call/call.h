@@ -21,6 +21,7 @@
 
 #include "client/blkd.h"
 #include "client/lib/base/cursor.h"
+#include "client/lib/base/trace.h"
 #include "client/lib/call/operation.h"
 #include "client/lib/call/session.h"
 
@@ -113,6 +114,7 @@ struct call {
     struct call_progress progress;
     struct call_result result;
     struct call_buffers buffers;
+    struct trace trace;
 };
 
 TAILQ_HEAD(call_list, call);

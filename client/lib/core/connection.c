@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,6 +32,22 @@ static void on_call_done(struct call_table *calls, struct call *call)
         call_release(call);
 }
 
+/* Before the daemon hears that the connection has ended, and before anybody hears the end of a
+ * call: from then on it may take its pages back, and the program may rely on what is in its
+ * buffers. */
+static void connection_move_buffers(struct blkd *connection)
+{
+    struct call_table *calls = &connection->calls;
+    int error = buffers_move(&connection->buffers, &connection->rings.shared.set);
+    size_t length = strlen(calls->lost_reason);
+
+    rings_lose(&connection->rings);
+    if (error < 0)
+        (void)snprintf(calls->lost_reason + length, sizeof(calls->lost_reason) - length,
+                       "; the contents of its shared buffers may be lost: %s",
+                       blkd_strerror(error));
+}
+
 static void on_lost(struct call_table *calls)
 {
     static const struct blkd_event disconnected = {
@@ -40,11 +57,11 @@ static void on_lost(struct call_table *calls)
     struct blkd *connection = CONTAINER_OF(calls, struct blkd, calls);
 
     readiness_drop(&connection->readiness, connection->socket);
+    connection_move_buffers(connection);
     (void)shutdown(connection->socket, SHUT_RDWR);
     sender_lose(&connection->sender);
     receiver_lose(&connection->receiver);
     request_table_clear(&connection->requests);
-    rings_lose(&connection->rings);
     call_fail_all(&connection->calls);
     event_put(&connection->events, 0, &disconnected);
 }
@@ -67,6 +84,12 @@ void connection_close_descriptors(const struct blkd *connection)
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         if (fds[i] >= 0)
             (void)close(fds[i]);
+    for (size_t i = 0; i < ARENAS_PER_CONNECTION; i++) {
+        const struct arena *arena = &connection->rings.shared.set.arenas[i];
+
+        if (arena->base != NULL && arena->fd > STDERR_FILENO)
+            (void)close(arena->fd);
+    }
 }
 
 void connection_free(struct blkd *connection)
@@ -85,6 +108,8 @@ void connection_free(struct blkd *connection)
 
 static uint64_t connection_spin_ns(int busy_poll_us)
 {
+    if (busy_poll_us == BLKD_BUSY_POLL_NEVER)
+        return 0;
     if (busy_poll_us == BLKD_BUSY_POLL_DEFAULT)
         busy_poll_us = BUSY_POLL_US_DEFAULT;
     if (busy_poll_us > BUSY_POLL_US_MAX)

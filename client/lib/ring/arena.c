@@ -92,7 +92,7 @@ int arena_add(struct arena_set *set, uint32_t number, void *base, size_t size_by
 {
     struct arena *arena = set_find_place(set);
     size_t pages = size_bytes / ARENA_PAGE_BYTES;
-    struct arena made = {.number = number, .base = base, .size_bytes = size_bytes};
+    struct arena made = {.number = number, .base = base, .size_bytes = size_bytes, .fd = -1};
 
     assert(base != NULL && (uintptr_t)base % ARENA_PAGE_BYTES == 0);
     assert(pages >= 1 && pages < UINT32_MAX && size_bytes % ARENA_PAGE_BYTES == 0);
@@ -112,12 +112,27 @@ int arena_add(struct arena_set *set, uint32_t number, void *base, size_t size_by
     return 0;
 }
 
-void arena_remove(struct arena_set *set, struct arena *arena)
+struct arena *arena_find_at(struct arena_set *set, const void *base)
 {
-    assert(arena->base != NULL && arena->used_pages == 0);
+    struct arena *arena = set->arenas;
+
+    while (arena->base != base)
+        arena++;
+    return arena;
+}
+
+void arena_abandon(struct arena_set *set, struct arena *arena)
+{
+    assert(arena->base != NULL);
     arena_clear(arena);
     while (set->count > 0 && set->arenas[set->count - 1].base == NULL)
         set->count--;
+}
+
+void arena_remove(struct arena_set *set, struct arena *arena)
+{
+    assert(arena->used_pages == 0);
+    arena_abandon(set, arena);
 }
 
 /* ---- pages ---- */
@@ -232,6 +247,16 @@ size_t arena_stale_bytes(struct arena_set *set, const void *pointer, size_t size
     if (end_bytes <= offset_bytes)
         return 0;
     return end_bytes - offset_bytes < size_bytes ? end_bytes - offset_bytes : size_bytes;
+}
+
+uint32_t arena_run(const struct arena *arena, uint32_t page, bool *ret_used)
+{
+    if (page >= arena->pages)
+        return 0;
+    *ret_used = arena->lengths[page] != 0;
+    if (*ret_used)
+        return arena->lengths[page];
+    return bits_find_set(arena->used, page, arena->pages) - page;
 }
 
 /* ---- looking addresses up ---- */

@@ -19,6 +19,7 @@ struct arena {
     uint32_t number; /* the daemon's */
     uint8_t *base;   /* NULL: this place of the set is free */
     size_t size_bytes;
+    int fd; /* of its memory, its owner's; -1: none is kept */
     uint32_t pages;
     uint32_t used_pages;
     uint32_t hint;         /* no page before it is free */
@@ -49,9 +50,17 @@ void arena_set_deinit(struct arena_set *set, void (*unmap)(void *base, size_t si
 /* A mapping of whole pages becomes part of the set. 0, -ENOMEM, or -ENOSPC: there are
  * ARENAS_PER_CONNECTION already. */
 int arena_add(struct arena_set *set, uint32_t number, void *base, size_t size_bytes);
+/* The arena of that mapping, which is in the set. */
+struct arena *arena_find_at(struct arena_set *set, const void *base);
 
 /* Takes an arena of which nothing is in use out of the set; the mapping is the caller's. */
 void arena_remove(struct arena_set *set, struct arena *arena);
+/* The same, whatever is in use. */
+void arena_abandon(struct arena_set *set, struct arena *arena);
+
+/* The arena from `page` on: *ret_used tells whether the pages there are in use (by one allocation)
+ * or free. Returns how many pages that goes for; 0: the arena ends at `page`. */
+uint32_t arena_run(const struct arena *arena, uint32_t page, bool *ret_used);
 
 /* Pages for size_bytes (at least 1), next to each other, in any arena. NULL: no arena has so many
  * free. Contents are what was left there. */

@@ -5,15 +5,19 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "client/lib/ring/map.h"
+#include "common/cleanup.h"
 
-void arenas_init(struct arenas *arenas, struct call_table *calls, struct descriptors *descriptors,
+void arenas_init(struct arenas *arenas, bool scratch, struct call_table *calls,
+                 struct descriptors *descriptors,
                  void (*on_answer)(struct arenas *, const struct call_result *))
 {
     arena_set_init(&arenas->set);
     arenas->calls = calls;
     arenas->descriptors = descriptors;
+    arenas->scratch = scratch;
     arenas->on_answer = on_answer;
 }
 
@@ -27,8 +31,11 @@ void arenas_deinit(struct arenas *arenas)
 static void add_build(const struct call *call, const struct request *part, Blkd__Request *message,
                       union call_body *body)
 {
+    const struct arenas *arenas = call->asked.context;
+
     (void)part;
     blkd__add_arena__init(&body->add_arena);
+    body->add_arena.scratch = arenas->scratch;
     body->add_arena.size_bytes = call->range.length_bytes;
     message->op_case = BLKD__REQUEST__OP_ADD_ARENA;
     message->add_arena = &body->add_arena;
@@ -38,18 +45,22 @@ static int add_reply(struct call *call, const Blkd__Reply *reply)
 {
     struct arenas *arenas = call->asked.context;
     const Blkd__ArenaReply *arena = reply->arena;
+    CLEANUP_CLOSE int fd = -1;
     void *memory;
     int r;
 
     if (reply->body_case != BLKD__REPLY__BODY_ARENA ||
         arena->size_bytes < call->range.length_bytes || arena->size_bytes % ARENA_PAGE_BYTES != 0)
         return -EPROTO;
-    r = map_shared(descriptors_claim(arenas->descriptors), arena->size_bytes, &memory);
+    fd = descriptors_claim(arenas->descriptors);
+    r = map_shared(fd, arena->size_bytes, &memory);
     if (r < 0)
         return r;
     r = arena_add(&arenas->set, arena->arena, memory, arena->size_bytes);
     if (r < 0)
         map_remove(memory, arena->size_bytes);
+    else if (!arenas->scratch)
+        arena_find_at(&arenas->set, memory)->fd = TAKE_FD(fd);
     return r;
 }
 
@@ -117,6 +128,8 @@ int arenas_remove(struct arenas *arenas, struct arena *arena)
         return -ENOMEM;
     call->operation = &remove_operation;
     call->range.offset_bytes = arena->number;
+    if (arena->fd >= 0)
+        (void)close(TAKE_FD(arena->fd));
     map_remove(arena->base, arena->size_bytes);
     arena_remove(&arenas->set, arena);
     call_submit(call);

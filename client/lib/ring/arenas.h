@@ -15,11 +15,14 @@ struct arenas {
     struct arena_set set;
     struct call_table *calls;        /* constant */
     struct descriptors *descriptors; /* constant: those of arenas come here */
+    bool scratch; /* constant: nothing in them has to outlive the connection. Otherwise their
+                     descriptors are kept for buffers_move */
     /* A request for an arena has been answered; constant, may be NULL. */
     void (*on_answer)(struct arenas *arenas, const struct call_result *result);
 };
 
-void arenas_init(struct arenas *arenas, struct call_table *calls, struct descriptors *descriptors,
+void arenas_init(struct arenas *arenas, bool scratch, struct call_table *calls,
+                 struct descriptors *descriptors,
                  void (*on_answer)(struct arenas *, const struct call_result *));
 /* Unmaps all of them. */
 void arenas_deinit(struct arenas *arenas);

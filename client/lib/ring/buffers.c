@@ -7,6 +7,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+#include "client/lib/ring/map.h"
+#include "client/lib/ring/survivors.h"
+#include "common/cleanup.h"
 
 enum {
     BUFFER_ARENA_MIN = 2 * 1024 * 1024,
@@ -15,28 +20,10 @@ enum {
 
 /* ---- ordinary memory ---- */
 
-struct private_buffer {
-    void *base;
-    size_t size_bytes;
-};
-
-static int private_compare(const void *left, const void *right)
-{
-    uintptr_t a = (uintptr_t)((const struct private_buffer *)left)->base;
-    uintptr_t b = (uintptr_t)((const struct private_buffer *)right)->base;
-
-    return (a > b) - (a < b);
-}
-
 void private_buffer_free(struct private_buffer *buffer)
 {
     (void)munmap(buffer->base, buffer->size_bytes);
     free(buffer);
-}
-
-static void private_free_node(void *node)
-{
-    private_buffer_free(node);
 }
 
 /* Like shared memory it is gone in a child, so that programs see one behaviour. */
@@ -55,38 +42,45 @@ static int private_map(size_t size_bytes, void **ret_base)
     return 0;
 }
 
-int buffers_alloc_private(struct buffers *buffers, size_t size_bytes, void **ret_base)
+/* Ordinary memory that is there already. 0 or -ENOMEM. */
+static int private_add(struct buffers *buffers, void *base, size_t size_bytes)
 {
     struct private_buffer *buffer = malloc(sizeof(*buffer));
-    int r;
 
     if (buffer == NULL)
         return -ENOMEM;
-    buffer->size_bytes = size_bytes;
-    r = private_map(size_bytes, &buffer->base);
-    if (r < 0) {
+    *buffer = (struct private_buffer){base, size_bytes};
+    if (tsearch(buffer, &buffers->privates, private_buffer_compare) == NULL) {
         free(buffer);
-        return r;
-    }
-    if (tsearch(buffer, &buffers->privates, private_compare) == NULL) {
-        private_buffer_free(buffer);
         return -ENOMEM;
     }
-    *ret_base = buffer->base;
+    return 0;
+}
+
+int buffers_alloc_private(struct buffers *buffers, size_t size_bytes, void **ret_base)
+{
+    void *base = NULL;
+    int r = private_map(size_bytes, &base);
+
+    if (r < 0)
+        return r;
+    r = private_add(buffers, base, size_bytes);
+    if (r < 0) {
+        (void)munmap(base, size_bytes);
+        return r;
+    }
+    *ret_base = base;
     return 0;
 }
 
 struct private_buffer *buffers_take_private(struct buffers *buffers, void *base)
 {
-    const struct private_buffer key = {.base = base};
-    struct private_buffer **found = tfind(&key, &buffers->privates, private_compare);
-    struct private_buffer *buffer;
+    return private_buffer_take(&buffers->privates, base);
+}
 
-    if (found == NULL)
-        return NULL;
-    buffer = *found;
-    (void)tdelete(&key, &buffers->privates, private_compare);
-    return buffer;
+struct private_buffer *buffers_take_survivor(void *base)
+{
+    return survivors_take(base);
 }
 
 void buffers_init(struct buffers *buffers)
@@ -98,12 +92,64 @@ void buffers_init(struct buffers *buffers)
 
 void buffers_deinit(struct buffers *buffers)
 {
-    tdestroy(buffers->privates, private_free_node);
-    buffers->privates = NULL;
+    survivors_adopt(&buffers->privates);
     (void)pthread_cond_destroy(&buffers->grown);
 }
 
 /* ---- shared memory ---- */
+
+/* One run of pages. What could not be noted stays where it is, and is never freed. */
+static int run_move(struct buffers *buffers, const struct arena *arena, uint32_t page,
+                    uint32_t pages, bool used)
+{
+    void *base = arena->base + (size_t)page * ARENA_PAGE_BYTES;
+    size_t size_bytes = (size_t)pages * ARENA_PAGE_BYTES;
+
+    if (!used) {
+        map_remove(base, size_bytes);
+        return 0;
+    }
+    (void)private_add(buffers, base, size_bytes);
+    return map_take_pages(base, size_bytes);
+}
+
+static int arena_move(struct buffers *buffers, const struct arena *arena)
+{
+    int result = map_make_private(arena->fd, arena->base, arena->size_bytes);
+    bool used;
+    uint32_t pages;
+
+    for (uint32_t page = 0; (pages = arena_run(arena, page, &used)) > 0; page += pages) {
+        int r = run_move(buffers, arena, page, pages, used);
+
+        if (result == 0)
+            result = r;
+    }
+    return result;
+}
+
+int buffers_move(struct buffers *buffers, struct arena_set *set)
+{
+    int result = 0;
+
+    for (uint32_t i = 0; i < ARENAS_PER_CONNECTION; i++) {
+        struct arena *arena = &set->arenas[i];
+        bool used = arena->used_pages > 0;
+        int r;
+
+        if (arena->base == NULL)
+            continue;
+        r = used ? arena_move(buffers, arena) : 0;
+        if (!used)
+            map_remove(arena->base, arena->size_bytes);
+        if (result == 0)
+            result = r;
+        if (arena->fd >= 0)
+            (void)close(TAKE_FD(arena->fd));
+        arena_abandon(set, arena);
+    }
+    return result;
+}
 
 struct arena *buffers_find_spare(struct arena_set *set, const struct arena *other)
 {

@@ -118,7 +118,8 @@ bool rings_sleep(struct rings *rings);
 /* Somebody looks at the ring now: no wake-up is needed. */
 void rings_wake(struct rings *rings);
 
-/* The connection is lost: nothing is in flight any more. Memory stays. */
+/* The connection is lost: nothing is in flight any more. Memory stays, but the daemon is told that
+ * it can take its pages back: nobody needs what is in them. */
 void rings_lose(struct rings *rings);
 
 #endif

@@ -4,10 +4,11 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
+#include <sys/eventfd.h>
 
 #include "client/lib/ring/map.h"
 #include "client/lib/ring/rings.h"
+#include "common/cleanup.h"
 #include "common/container.h"
 #include "common/limits.h"
 
@@ -68,8 +69,8 @@ void rings_init(struct rings *rings, enum blkd_tier tier, struct call_table *cal
     rings->descriptors = descriptors;
     rings->setup = (struct rings_setup){.tier = tier};
     rings->memory = (struct rings_memory){.doorbell = -1};
-    arenas_init(&rings->shared, calls, descriptors, NULL);
-    arenas_init(&rings->bounce, calls, descriptors, on_bounce_answer);
+    arenas_init(&rings->shared, false, calls, descriptors, NULL);
+    arenas_init(&rings->bounce, true, calls, descriptors, on_bounce_answer);
 }
 
 void rings_deinit(struct rings *rings)
@@ -84,6 +85,10 @@ void rings_deinit(struct rings *rings)
 void rings_lose(struct rings *rings)
 {
     rings->memory.in_flight = 0;
+    if (rings->memory.base == NULL || rings->memory.doorbell < 0)
+        return;
+    ring_set_moved(rings->memory.base);
+    (void)eventfd_write(rings->memory.doorbell, 1);
 }
 
 /* ---- SetupRing ---- */
@@ -117,8 +122,9 @@ static int setup_reply(struct call *call, const Blkd__Reply *reply)
 {
     struct rings *rings = call->asked.context;
     struct ring_layout layout;
+    CLEANUP_CLOSE int fd = -1;
     void *memory;
-    int fd, r;
+    int r;
 
     if (reply->body_case != BLKD__REPLY__BODY_RING ||
         ring_layout(reply->ring->entries, &layout) < 0 ||

@@ -46,7 +46,7 @@ static void fill_outside(const char *path)
 
 static void expect_fallback(const char *path)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     config.path = path;
     device = fixture_open(&config);
     expect_changes_refused(MIB / 512);
@@ -100,7 +100,7 @@ END_TEST
 
 START_TEST(session_asked_for_read_only_changes_nothing)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     char path[HARNESS_PATH_MAX];
     harness_join(harness_directory(), "image", path);
     fill_outside(path);
@@ -114,13 +114,13 @@ END_TEST
 /* A read-only first opener does not bound those after it, nor do they widen its session. */
 START_TEST(each_session_has_an_access_mode_of_its_own)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     char path[HARNESS_PATH_MAX];
     harness_join(harness_directory(), "image", path);
     fill_outside(path);
     config.path = path;
     config.access = BLKD_ACCESS_READ_ONLY;
-    config.buffered = _i == 0;
+    config.direct = _i != 0;
     device = fixture_open(&config);
     config.access = BLKD_ACCESS_AUTO;
     struct blkd_device *writer = fixture_open(&config);
@@ -179,7 +179,7 @@ END_TEST
 
 START_TEST(passed_descriptor_bounds_the_session)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     CLEANUP_CLOSE int fd = open_image(O_RDONLY);
     ASSERT_OK(blkd_open_fd(fixture.connection, fd, NULL, &device));
     expect_changes_refused(MIB / 512);
@@ -269,7 +269,7 @@ static void run_as_nobody(const char *(*function)(struct blkd *connection))
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        struct blkd_options options = BLKD_OPTIONS_INIT;
+        struct blkd_options options = {0};
         struct blkd *connection = NULL;
         const char *wrong = "it cannot become another user and connect";
         options.socket_path = fixture.daemon.socket_path;
@@ -294,7 +294,7 @@ static void nobody_file(uid_t owner, mode_t mode)
     fill_outside(nobody_path);
     ck_assert_int_eq(chown(nobody_path, owner, owner), 0);
     ck_assert_int_eq(chmod(nobody_path, mode), 0);
-    nobody_config = (struct blkd_config)BLKD_CONFIG_INIT;
+    nobody_config = (struct blkd_config){0};
     nobody_config.path = nobody_path;
 }
 

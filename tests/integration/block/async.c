@@ -138,7 +138,7 @@ END_TEST
 
 START_TEST(failures_come_with_their_message)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     uint8_t sector[4096] = {0};
     if (!place_begin(&fixture.place, _i, MIB))
         return;
@@ -261,7 +261,7 @@ START_TEST(large_transfers_go_on_while_the_descriptor_is_polled)
     enum { LARGE = 4 * MIB, READS = 400 };
     char path[HARNESS_PATH_MAX];
     harness_make_file(harness_memory_directory(), "large.img", LARGE, path);
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     config.path = path;
     device = fixture_open(&config);
     CLEANUP_FREE uint8_t *memory = malloc(LARGE);

@@ -115,9 +115,9 @@ TCase *fixture_case(Suite *suite, const char *name)
 
 struct blkd_config fixture_config(void)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     config.path = fixture.place.path;
-    config.buffered = !fixture.place.direct;
+    config.direct = fixture.place.direct;
     return config;
 }
 
@@ -149,8 +149,8 @@ struct blkd_device_entry fixture_entry(struct blkd_device *device)
     uint64_t number = fixture_info(device).device_number;
     ASSERT_OK(blkd_list_devices(fixture.connection, &list));
     for (size_t i = 0; i < list->count; i++)
-        if (list->entries[i].device_number == number)
-            entry = list->entries[i];
+        if (list->entries[i]->device_number == number)
+            entry = *list->entries[i];
     ck_assert_uint_eq(entry.device_number, number);
     entry.path = NULL; /* ends with the list */
     entry.io_policy = NULL;
@@ -164,7 +164,7 @@ size_t fixture_count_devices(void)
     ASSERT_OK(blkd_list_devices(fixture.connection, &list));
     size_t count = 0;
     for (size_t i = 0; i < list->count; i++)
-        count += list->entries[i].sessions > 0 ? 1 : 0;
+        count += list->entries[i]->sessions > 0 ? 1 : 0;
     blkd_device_list_free(list);
     return count;
 }

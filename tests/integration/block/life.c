@@ -148,7 +148,7 @@ START_TEST(idle_daemon_stops_with_connections_open)
 {
     harness_daemon_stop(&fixture.daemon);
     ASSERT_FAILS(blkd_ping(fixture.connection), ENOTCONN);
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
     struct blkd *connection = NULL;
     options.socket_path = fixture.daemon.socket_path;
     ASSERT_FAILS(blkd_connect(&options, &connection), ENOENT);

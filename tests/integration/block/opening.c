@@ -14,7 +14,7 @@ static struct blkd_device *device;
 /* Opening the path by default fails with this, and the message names the path. */
 static void expect_refused(const char *path, int error)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     config.path = path;
     int result = blkd_open(fixture.connection, &config, &device);
     ck_assert_msg(result == -error, "opening %s: %d, not %d", path, result, -error);
@@ -224,7 +224,7 @@ static void expect_own_sectors(struct blkd_config *config, uint32_t asked, uint3
 START_TEST(file_that_is_odd_only_for_larger_sectors_gets_its_own)
 {
     char path[HARNESS_PATH_MAX];
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     harness_make_file(harness_directory(), "nine", 9 * 512, path);
     config.path = path;
     expect_own_sectors(&config, 4096, 512);
@@ -239,7 +239,7 @@ START_TEST(sector_size_that_none_can_be_is_refused)
 {
     static const uint32_t bad[] = {1, 256, 511, 513, 1000, 3 * 512, 65536 * 2};
     char path[HARNESS_PATH_MAX];
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     harness_make_file(harness_directory(), "image", MIB, path);
     config.path = path;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -320,7 +320,7 @@ enum { ODD_NAMES = sizeof(odd_names) / sizeof(odd_names[0]) };
 static void expect_same_config(const struct blkd_config *got, const struct blkd_config *expected)
 {
     ck_assert_str_eq(got->path, expected->path);
-    ck_assert_int_eq(got->buffered, expected->buffered);
+    ck_assert_int_eq(got->direct, expected->direct);
     ck_assert_int_eq((int)got->sync, (int)expected->sync);
     ck_assert_int_eq(got->lock, expected->lock);
     ck_assert_uint_eq(got->sector_size, expected->sector_size);
@@ -352,9 +352,9 @@ START_TEST(configuration_string_survives_the_round_trip)
     harness_note("the name %s", odd_names[_i]);
     harness_make_file(harness_directory(), odd_names[_i], MIB, path);
     for (int bits = 0; bits < 36; bits++) {
-        struct blkd_config config = BLKD_CONFIG_INIT;
+        struct blkd_config config = {0};
         config.path = path;
-        config.buffered = (bits & 1) != 0;
+        config.direct = (bits & 1) == 0;
         config.lock = (bits & 2) != 0;
         config.sync = (enum blkd_sync)(bits / 4 % 3);
         config.access = (enum blkd_access)(bits / 12);
@@ -407,16 +407,16 @@ START_TEST(closed_device_is_gone_from_the_lists)
 {
     struct blkd_session_list *list = NULL;
     char path[HARNESS_PATH_MAX];
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     harness_make_file(harness_directory(), "image", MIB, path);
     config.path = path;
     device = fixture_open(&config);
     ASSERT_OK(blkd_list_sessions(fixture.connection, 0, &list));
     ck_assert_uint_eq(list->count, 1);
-    ck_assert_str_eq(list->entries[0].path, path);
-    ck_assert_uint_eq(list->entries[0].pid, (uint32_t)getpid());
-    ck_assert_uint_eq(list->entries[0].uid, geteuid());
-    ck_assert_str_eq(list->entries[0].command, "test_block_open"); /* comm(5) has 15 bytes */
+    ck_assert_str_eq(list->entries[0]->path, path);
+    ck_assert_uint_eq(list->entries[0]->pid, (uint32_t)getpid());
+    ck_assert_uint_eq(list->entries[0]->uid, geteuid());
+    ck_assert_str_eq(list->entries[0]->command, "test_block_open"); /* comm(5) has 15 bytes */
     blkd_session_list_free(list);
     blkd_close(device);
     ASSERT_OK(blkd_list_sessions(fixture.connection, 0, &list));

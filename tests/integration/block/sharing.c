@@ -135,7 +135,7 @@ START_TEST(later_opener_is_told_the_effective_caching_mode)
         return;
     struct blkd_config config = fixture_config();
     first = fixture_open(&config);
-    config.buffered = !config.buffered;
+    config.direct = !config.direct;
     config.sector_size = 0;
     second = fixture_open(&config);
     struct blkd_info info = fixture_info(second);
@@ -153,7 +153,7 @@ START_TEST(devices_of_one_connection_do_not_mix)
 {
     enum { DEVICES = 40 };
     struct blkd_device *devices[DEVICES];
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     for (unsigned int i = 0; i < DEVICES; i++) {
         char name[32];
         char path[HARNESS_PATH_MAX];
@@ -252,8 +252,8 @@ static void open_many(struct blkd **connections)
     for (unsigned int i = 0; i < MANY_DEVICES; i++) {
         char name[32];
         char path[HARNESS_PATH_MAX];
-        struct blkd_config config = BLKD_CONFIG_INIT;
-        struct blkd_options options = BLKD_OPTIONS_INIT;
+        struct blkd_config config = {0};
+        struct blkd_options options = {0};
         struct blkd_device *device = NULL;
         options.socket_path = fixture.daemon.socket_path;
         if (i % DEVICES_PER_CONNECTION == 0)
@@ -279,9 +279,9 @@ START_TEST(long_lists_come_whole_and_in_order)
     for (size_t i = 0; i < MANY_DEVICES; i++) {
         char name[32];
         (void)snprintf(name, sizeof(name), "one-of-many-%03zu", i);
-        ck_assert_ptr_nonnull(strstr(devices->entries[i].path, name));
-        ck_assert_ptr_nonnull(strstr(sessions->entries[i].path, name));
-        ck_assert_uint_eq(sessions->entries[i].device_number, devices->entries[i].device_number);
+        ck_assert_ptr_nonnull(strstr(devices->entries[i]->path, name));
+        ck_assert_ptr_nonnull(strstr(sessions->entries[i]->path, name));
+        ck_assert_uint_eq(sessions->entries[i]->device_number, devices->entries[i]->device_number);
     }
     blkd_device_list_free(devices);
     blkd_session_list_free(sessions);

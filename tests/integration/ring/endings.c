@@ -32,17 +32,17 @@ static uint8_t *buffer; /* shared, DEPTH pages */
 
 static struct blkd_device *open_image(bool buffered)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_device *device = NULL;
     config.path = buffered ? scene.image : scene.direct_image;
-    config.buffered = buffered;
+    config.direct = !buffered;
     LIBRARY_OK(blkd_open(connection, &config, &device));
     return device;
 }
 
 static void connect_by_ring(void)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
     enum blkd_tier tier = BLKD_TIER_SOCKET;
     void *memory = NULL;
     options.socket_path = scene.daemon.socket_path;
@@ -124,7 +124,7 @@ static size_t count_in_flight(void)
     size_t count = 0;
     LIBRARY_OK(blkd_list_devices(other, &list));
     for (size_t i = 0; i < list->count; i++)
-        count += list->entries[i].in_flight;
+        count += list->entries[i]->in_flight;
     blkd_device_list_free(list);
     blkd_disconnect(other);
     return count;

@@ -64,7 +64,7 @@ static void fill_block(uint8_t *block, unsigned int number, uint8_t generation)
 
 static void victim_begin(struct victim *victim, const char *path, bool shared)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     void *buffer = NULL;
     config.path = path;
     *victim = (struct victim){.random = (unsigned int)seed};
@@ -113,7 +113,7 @@ static void victim_zero(struct victim *victim, unsigned int first, unsigned int 
 /* Its own part of the device, under a lock. */
 static void victim_round(struct victim *victim)
 {
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    struct blkd_lock_request request = {0};
     unsigned int count = 1 + pick(victim, RUN_MAX);
     unsigned int first = pick(victim, BLOCKS - count);
     uint64_t begin = observe_now_ms();

@@ -96,8 +96,8 @@ static void ignore(void *user_data, int result)
 /* The same through libblkd. */
 static _Noreturn void fly_library(const char *path, unsigned int random)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_options options = {0};
+    struct blkd_config config = {0};
     struct blkd *connection = NULL;
     struct blkd_device *device = NULL;
     void *buffer = NULL;
@@ -105,7 +105,7 @@ static _Noreturn void fly_library(const char *path, unsigned int random)
     options.socket_path = scene.daemon.socket_path;
     config.path = path;
     config.lock = true;
-    config.buffered = pick(&random, 4) == 0;
+    config.direct = pick(&random, 4) != 0;
     if (blkd_connect(&options, &connection) < 0 || blkd_open(connection, &config, &device) < 0 ||
         blkd_buffer_alloc(connection, ARENA_BYTES, &buffer) < 0)
         _exit(4);
@@ -171,7 +171,7 @@ static size_t count_in_flight(void)
     size_t count = 0;
     ck_assert_int_eq(blkd_list_devices(watcher, &list), 0);
     for (size_t i = 0; i < list->count; i++)
-        count += list->entries[i].in_flight;
+        count += list->entries[i]->in_flight;
     blkd_device_list_free(list);
     return count;
 }

@@ -329,6 +329,7 @@ START_TEST(client_that_lives_on_keeps_no_memory)
         atomic_store(&peer_submission_words(&scene.peer)->tail, UINT32_C(1) << 30);
         peer_ring_doorbell(&scene.peer);
         ASSERT_REFUSED(peer_await_close(&scene.peer), EPROTO);
+        peer_say_moved(&scene.peer);
     }
     AWAIT(observe_memory(scene.arena.fd) == 0, OBSERVE_SOON_MS);
     AWAIT(observe_memory(scene.peer.rings_fd) == 0, OBSERVE_SOON_MS);
@@ -337,6 +338,25 @@ START_TEST(client_that_lives_on_keeps_no_memory)
         ck_assert_uint_eq(scene.arena.base[i], 0);
     for (size_t i = 0; i < scene.peer.layout.size_bytes; i += 64)
         ck_assert_uint_eq(scene.peer.rings[i], 0);
+}
+END_TEST
+
+/* Who does not say that it has moved may not have: its memory stays, and counts, but not for ever.
+ */
+START_TEST(memory_of_a_client_that_says_nothing_stays_for_a_while)
+{
+    uint64_t available = scene_available();
+    memset(scene.arena.base, 'x', scene.arena.size_bytes);
+    uint64_t begin = observe_now_ms();
+    peer_hang_up_silently(&scene.peer);
+    while (observe_now_ms() - begin < PARTING_MS / 2) {
+        ck_assert_uint_eq(scene_available(), available);
+        ck_assert_uint_ge(observe_memory(scene.arena.fd), scene.arena.size_bytes);
+    }
+    AWAIT(observe_memory(scene.arena.fd) == 0, PARTING_MS);
+    ck_assert_uint_ge(observe_now_ms() - begin, PARTING_MS - 100);
+    AWAIT(scene_available() >= available + SCENE_ARENA_BYTES, OBSERVE_SOON_MS);
+    scene_expect_reclaimed();
 }
 END_TEST
 
@@ -380,6 +400,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, doorbell_that_is_taken_away_blocks_nobody);
     tcase_add_test(tests, doorbell_that_is_full_blocks_nobody);
     tcase_add_loop_test(tests, client_that_lives_on_keeps_no_memory, 0, 2);
+    tcase_add_test(tests, memory_of_a_client_that_says_nothing_stays_for_a_while);
     tcase_add_test(tests, old_descriptors_reach_nothing_new);
 }
 

@@ -222,10 +222,25 @@ int peer_connect(struct peer *peer, const char *socket_path)
     return error;
 }
 
-void peer_hang_up(struct peer *peer)
+void peer_say_moved(struct peer *peer)
+{
+    if (peer->rings == NULL)
+        return;
+    ring_set_moved(peer->rings);
+    peer_ring_doorbell(peer);
+}
+
+void peer_hang_up_silently(struct peer *peer)
 {
     if (peer->socket >= 0)
         (void)close(TAKE_FD(peer->socket));
+}
+
+void peer_hang_up(struct peer *peer)
+{
+    if (peer->socket >= 0)
+        peer_say_moved(peer);
+    peer_hang_up_silently(peer);
 }
 
 void peer_disconnect(struct peer *peer)

@@ -52,8 +52,12 @@ struct peer_arena {
 int peer_connect(struct peer *peer, const char *socket_path);
 /* Everything that is shared is unmapped and closed too. */
 void peer_disconnect(struct peer *peer);
-/* The socket only: what is mapped stays. */
+/* The socket only: what is mapped stays, but the daemon is told that it can have its memory. */
 void peer_hang_up(struct peer *peer);
+/* And is not told. */
+void peer_hang_up_silently(struct peer *peer);
+/* It needs nothing any more of what is in its shared memory. */
+void peer_say_moved(struct peer *peer);
 
 /* ---- requests on the socket ---- */
 

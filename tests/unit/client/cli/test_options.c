@@ -152,27 +152,27 @@ END_TEST
 
 START_TEST(the_configuration_is_overridden_only_where_options_say_so)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
 
-    config.buffered = false;
+    config.direct = true;
     config.sync = BLKD_SYNC_DRIVE;
     config.lock = true;
     config.sector_size = 4096;
     config.access = BLKD_ACCESS_READ_ONLY;
     ck_assert_int_eq(PARSE(EVERYTHING, "disk.img"), 0);
     options_apply(&options, &config);
-    ck_assert(!config.buffered && config.lock);
+    ck_assert(config.direct && config.lock);
     ck_assert_int_eq(config.sync, BLKD_SYNC_DRIVE);
     ck_assert_uint_eq(config.sector_size, 4096);
     ck_assert_int_eq(config.access, BLKD_ACCESS_READ_ONLY);
     ck_assert_int_eq(PARSE(EVERYTHING, "--buffered", "--sync", "none", "--read-write"), 0);
     options_apply(&options, &config);
-    ck_assert(config.buffered);
+    ck_assert(!config.direct);
     ck_assert_int_eq(config.sync, BLKD_SYNC_NONE);
     ck_assert_int_eq(config.access, BLKD_ACCESS_READ_WRITE);
     ck_assert_int_eq(PARSE(EVERYTHING, "--direct", "--read-only", "--sector-size=512"), 0);
     options_apply(&options, &config);
-    ck_assert(!config.buffered);
+    ck_assert(config.direct);
     ck_assert_uint_eq(config.sector_size, 512);
     ck_assert_int_eq(config.access, BLKD_ACCESS_READ_ONLY);
 }
@@ -290,7 +290,7 @@ END_TEST
 
 START_TEST(own_members_of_the_configuration_are_set)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
 
     ck_assert_int_eq(PARSE(OPTIONS_DEVICE, "disk.img"), 0);
     config.purpose = "kept";
@@ -298,7 +298,7 @@ START_TEST(own_members_of_the_configuration_are_set)
     options_apply(&options, &config);
     ck_assert_str_eq(config.purpose, "kept");
     ck_assert(config.strict && !config.discard);
-    config = (struct blkd_config)BLKD_CONFIG_INIT;
+    config = (struct blkd_config){0};
     ck_assert_int_eq(PARSE(OPTIONS_DEVICE, "--strict", "--give-back", "--purpose", "backup"), 0);
     options_apply(&options, &config);
     ck_assert(config.strict && config.discard);

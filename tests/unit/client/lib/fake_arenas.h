@@ -6,6 +6,7 @@
 #ifndef BLKD_TESTS_UNIT_CLIENT_LIB_FAKE_ARENAS_H
 #define BLKD_TESTS_UNIT_CLIENT_LIB_FAKE_ARENAS_H
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
 
@@ -31,6 +32,7 @@ static struct {
     size_t asked[256];
     unsigned int asks;
     unsigned int removed;
+    int memory;         /* the newest arena's, the daemon's descriptor */
     pid_t until_asleep; /* the first answer comes when this thread sleeps; 0: at once */
 } world;
 
@@ -56,7 +58,7 @@ int __wrap_memory_add_arena(struct blkd *of, size_t size_bytes)
 {
     pid_t sleeper = world.until_asleep;
     void *base;
-    int r;
+    int fd, r;
 
     world.asked[world.asks++ % 256] = size_bytes;
     world.until_asleep = 0;
@@ -71,12 +73,17 @@ int __wrap_memory_add_arena(struct blkd *of, size_t size_bytes)
         return of->calls.lost ? -ENOTCONN : world.error;
     if (size_bytes > world.quota_bytes - world.bytes)
         return -EDQUOT;
-    base = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    fd = memfd_create("fake", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, (off_t)size_bytes) < 0)
+        abort();
+    base = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         abort();
     r = arena_add(&of->rings.shared.set, world.asks, base, size_bytes);
     if (r < 0)
         abort();
+    arena_find_at(&of->rings.shared.set, base)->fd = fd;
+    world.memory = dup(fd);
     world.bytes += size_bytes;
     return 0;
 }
@@ -88,6 +95,7 @@ int __wrap_memory_remove_arena(struct blkd *of, struct arena *arena)
     world.bytes -= arena->size_bytes;
     world.removed++;
     (void)munmap(arena->base, arena->size_bytes);
+    (void)close(arena->fd);
     arena_remove(&of->rings.shared.set, arena);
     return 0;
 }

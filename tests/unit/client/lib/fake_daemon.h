@@ -153,7 +153,7 @@ static inline void fake_stop(struct fake *fake)
 
 static inline struct blkd *fake_connect(struct fake *fake)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
     struct blkd *connection = NULL;
 
     options.socket_path = fake->path;
@@ -163,7 +163,7 @@ static inline struct blkd *fake_connect(struct fake *fake)
 
 static inline struct blkd_device *fake_open_device(struct blkd *connection)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_device *device = NULL;
     int fd = memfd_create("image", MFD_CLOEXEC);
 

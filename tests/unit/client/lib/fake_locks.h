@@ -79,7 +79,7 @@ static inline void wait_parked(void)
 
 static inline void *lock_and_wait(void *argument)
 {
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    struct blkd_lock_request request = {0};
     uint64_t token = 0;
     int r;
 

@@ -377,7 +377,7 @@ static inline void fake_ring_stop(struct fake *fake)
 
 static inline struct blkd *fake_connect_tier(struct fake *fake, enum blkd_tier tier)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
     struct blkd *connection = NULL;
 
     options.socket_path = fake->path;

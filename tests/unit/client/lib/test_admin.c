@@ -62,21 +62,21 @@ START_TEST(holders_are_told_in_full)
     ck_assert_uint_eq(holders->count, 2);
     ck_assert_uint_eq(holders->device_number, 5);
     ck_assert(holders->failed && holders->more && holders->safe);
-    ck_assert_int_eq((int)holders->entries[0].kind, BLKD_HOLDER_SESSION);
-    ck_assert(holders->entries[0].exclusive && holders->entries[0].read_write &&
-              holders->entries[0].waiting && !holders->entries[0].via);
-    ck_assert_uint_eq(holders->entries[0].pid, 1);
-    ck_assert_uint_eq(holders->entries[0].uid, 2);
-    ck_assert_str_eq(holders->entries[0].command, "qemu");
-    ck_assert_str_eq(holders->entries[0].detail, "/srv/a.img");
-    ck_assert_uint_eq(holders->entries[0].session_number, 3);
-    ck_assert_str_eq(holders->entries[0].purpose, "a vm");
-    ck_assert_int_eq((int)holders->entries[0].lock, BLKD_LOCK_EXCLUSIVE);
-    ck_assert_uint_eq(holders->entries[0].since_unix_ms, 4);
-    ck_assert_int_eq((int)holders->entries[1].kind, BLKD_HOLDER_MOUNT);
-    ck_assert(holders->entries[1].via && !holders->entries[1].waiting);
-    ck_assert_str_eq(holders->entries[1].detail, "/mnt on /dev/sdb1");
-    ck_assert_str_eq(holders->entries[1].command, "");
+    ck_assert_int_eq((int)holders->entries[0]->kind, BLKD_HOLDER_SESSION);
+    ck_assert(holders->entries[0]->exclusive && holders->entries[0]->read_write &&
+              holders->entries[0]->waiting && !holders->entries[0]->via);
+    ck_assert_uint_eq(holders->entries[0]->pid, 1);
+    ck_assert_uint_eq(holders->entries[0]->uid, 2);
+    ck_assert_str_eq(holders->entries[0]->command, "qemu");
+    ck_assert_str_eq(holders->entries[0]->detail, "/srv/a.img");
+    ck_assert_uint_eq(holders->entries[0]->session_number, 3);
+    ck_assert_str_eq(holders->entries[0]->purpose, "a vm");
+    ck_assert_int_eq((int)holders->entries[0]->lock, BLKD_LOCK_EXCLUSIVE);
+    ck_assert_uint_eq(holders->entries[0]->since_unix_ms, 4);
+    ck_assert_int_eq((int)holders->entries[1]->kind, BLKD_HOLDER_MOUNT);
+    ck_assert(holders->entries[1]->via && !holders->entries[1]->waiting);
+    ck_assert_str_eq(holders->entries[1]->detail, "/mnt on /dev/sdb1");
+    ck_assert_str_eq(holders->entries[1]->command, "");
     blkd_who_free(holders);
     blkd_who_free(NULL);
     ck_assert_int_eq(blkd_who(connection, "", &holders), -EINVAL);

@@ -98,7 +98,7 @@ static int deadlocks[4];
 
 static void on_deadlock(void *user_data, int result)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_device *other;
 
     config.path = "/x";
@@ -140,7 +140,7 @@ END_TEST
 
 START_TEST(submissions_wait_for_dispatch_if_told_to)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
 
     fake_start(&fake);
     options.socket_path = fake.path;
@@ -236,7 +236,7 @@ END_TEST
 
 START_TEST(everything_works_without_waiting)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_config *told = NULL;
     struct blkd_device *other = NULL;
     struct blkd_info info = {0};
@@ -282,7 +282,7 @@ END_TEST
 START_TEST(path_means_what_it_meant_at_the_call)
 {
     char name[] = "/tmp/blkd-test-XXXXXX";
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_device *other = NULL;
     struct stat status;
     int fd = mkstemp(name);

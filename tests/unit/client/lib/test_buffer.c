@@ -240,19 +240,84 @@ START_TEST(buffers_outlive_the_daemon)
 }
 END_TEST
 
-START_TEST(disconnecting_gives_everything_back)
+static void lose(void)
 {
-    void *shared = alloc(1);
-    void *ordinary[9];
+    __atomic_store_n(&hang_up, true, __ATOMIC_RELEASE);
+    ck_assert_int_eq(blkd_ping(connection), -ENOTCONN);
+}
 
+static void take_pages_back(void)
+{
+    ck_assert_int_eq(
+        fallocate(world.memory, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)2 * MIB), 0);
+}
+
+/* Freed ones, too, do not come back. */
+START_TEST(contents_outlive_the_daemons_memory)
+{
+    uint8_t *first = alloc(PAGE);
+    uint8_t *freed = alloc((size_t)3 * PAGE);
+    uint8_t *second = alloc((size_t)9 * PAGE);
+
+    memset(first, 1, PAGE);
+    memset(second, 2, (size_t)9 * PAGE);
+    blkd_buffer_free(connection, freed);
+    lose();
+    take_pages_back();
+    ck_assert(!is_shared(first) && !is_mapped(freed));
+    ck_assert(first[0] == 1 && memcmp(first, first + 1, PAGE - 1) == 0);
+    ck_assert(second[0] == 2 && memcmp(second, second + 1, (size_t)9 * PAGE - 1) == 0);
+    blkd_buffer_free(connection, second);
+    ck_assert(is_mapped(first) && !is_mapped(second));
+    blkd_buffer_free(connection, first);
+    ck_assert(!is_mapped(first));
+}
+END_TEST
+
+/* They are still memory, and what blkd_error_message says is true. */
+START_TEST(buffers_that_cannot_be_moved_are_said_to_be_lost)
+{
+    uint8_t *bytes = alloc(PAGE);
+    struct arena *arena = arena_find_at(&connection->rings.shared.set, bytes);
+
+    memset(bytes, 1, PAGE);
+    (void)close(arena->fd);
+    arena->fd = -1;
+    lose();
+    ck_assert_msg(strstr(blkd_error_message(), "the contents of its shared buffers may be lost") !=
+                      NULL,
+                  "%s", blkd_error_message());
+    take_pages_back();
+    ck_assert(is_zero(bytes, PAGE));
+    blkd_buffer_free(connection, bytes);
+    ck_assert(!is_mapped(bytes));
+}
+END_TEST
+
+START_TEST(buffers_are_the_programs_after_disconnecting)
+{
+    uint8_t *shared = alloc(1);
+    uint8_t *ordinary[9];
+    int other;
+
+    shared[0] = 1;
     world.error = -EOPNOTSUPP;
-    for (size_t i = 0; i < 9; i++)
+    for (size_t i = 0; i < 9; i++) {
         ordinary[i] = alloc((size_t)4 * MIB);
+        ordinary[i][0] = 2;
+    }
     blkd_disconnect(connection);
     connection = NULL;
+    take_pages_back();
+    ck_assert_uint_eq(shared[0], 1);
+    blkd_buffer_free(NULL, &other);
+    blkd_buffer_free(NULL, shared);
     ck_assert(!is_mapped(shared));
-    for (size_t i = 0; i < 9; i++)
+    for (size_t i = 0; i < 9; i++) {
+        ck_assert_uint_eq(ordinary[i][0], 2);
+        blkd_buffer_free(NULL, ordinary[i]);
         ck_assert(!is_mapped(ordinary[i]));
+    }
 }
 END_TEST
 
@@ -275,7 +340,9 @@ int main(void)
     tcase_add_test(tests, impossible_sizes_are_refused);
     tcase_add_test(tests, a_callback_never_asks_the_daemon);
     tcase_add_test(tests, buffers_outlive_the_daemon);
-    tcase_add_test(tests, disconnecting_gives_everything_back);
+    tcase_add_test(tests, contents_outlive_the_daemons_memory);
+    tcase_add_test(tests, buffers_that_cannot_be_moved_are_said_to_be_lost);
+    tcase_add_test(tests, buffers_are_the_programs_after_disconnecting);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

@@ -35,7 +35,7 @@ START_TEST(verbs_without_data_work)
     ck_assert_uint_eq(info.token, 32);
     ck_assert_int_eq(blkd_get_config(device, &config), 0);
     ck_assert_str_eq(config->path, "/srv/a b.img");
-    ck_assert(!config->buffered && config->lock);
+    ck_assert(config->direct && config->lock);
     ck_assert_int_eq((int)config->sync, BLKD_SYNC_DRIVE);
     ck_assert_uint_eq(config->sector_size, 4096);
     ck_assert(config->strict && config->discard);
@@ -48,7 +48,7 @@ END_TEST
 
 START_TEST(relative_path_becomes_absolute)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_device *other;
     char expected[64];
 
@@ -70,7 +70,7 @@ END_TEST
 
 START_TEST(bad_configurations_are_refused)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_device *other = NULL;
 
     begin();
@@ -82,7 +82,7 @@ START_TEST(bad_configurations_are_refused)
     ck_assert_int_eq(blkd_open(connection, &config, &other), -EINVAL);
     ck_assert_ptr_nonnull(strstr(blkd_error_message(), "1000"));
     for (size_t i = 0; i < sizeof(config.reserved) / sizeof(config.reserved[0]); i++) {
-        config = (struct blkd_config)BLKD_CONFIG_INIT;
+        config = (struct blkd_config){0};
         config.path = "/a";
         config.reserved[i] = 1;
         ck_assert_int_eq(blkd_open(connection, &config, &other), -EINVAL);
@@ -100,7 +100,7 @@ START_TEST(reserved_options_are_refused)
 
     for (size_t i = 0; i < sizeof(((struct blkd_options *)NULL)->reserved) / sizeof(uint64_t);
          i++) {
-        struct blkd_options options = BLKD_OPTIONS_INIT;
+        struct blkd_options options = {0};
         options.reserved[i] = UINT64_MAX;
         ck_assert_int_eq(blkd_connect(&options, &other), -EINVAL);
         ck_assert_ptr_nonnull(strstr(blkd_error_message(), "blkd_options.reserved"));
@@ -113,7 +113,7 @@ END_TEST
 START_TEST(path_is_opened_by_the_library)
 {
     char name[] = "/tmp/blkd-test-XXXXXX";
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct stat status;
     int fd = mkstemp(name);
 
@@ -146,12 +146,12 @@ END_TEST
 
 START_TEST(configuration_strings_round_trip)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_config *parsed, *plain;
     char *text;
 
     config.path = "/a b/%?\xc3\xa9";
-    config.buffered = false;
+    config.direct = true;
     config.sync = BLKD_SYNC_NONE;
     config.lock = true;
     config.sector_size = 4096;
@@ -162,7 +162,7 @@ START_TEST(configuration_strings_round_trip)
     ck_assert_int_eq(blkd_config_format(&config, &text), 0);
     ck_assert_int_eq(blkd_config_parse(text, &parsed), 0);
     ck_assert_str_eq(parsed->path, config.path);
-    ck_assert(!parsed->buffered && parsed->lock);
+    ck_assert(parsed->direct && parsed->lock);
     ck_assert_int_eq((int)parsed->sync, (int)config.sync);
     ck_assert_uint_eq(parsed->sector_size, 4096);
     ck_assert_int_eq((int)parsed->access, (int)config.access);
@@ -172,7 +172,7 @@ START_TEST(configuration_strings_round_trip)
     ck_assert_ptr_nonnull(strstr(blkd_error_message(), "/a"));
     ck_assert_int_eq(blkd_config_from_argument("/a%20b", &plain), 0);
     ck_assert_str_eq(plain->path, "/a%20b");
-    ck_assert(plain->buffered && !plain->strict && !plain->discard);
+    ck_assert(!plain->direct && !plain->strict && !plain->discard);
     ck_assert_ptr_null(plain->purpose);
     blkd_config_free(plain);
     ck_assert_int_eq(blkd_config_from_argument(text, &plain), 0);

@@ -9,7 +9,7 @@ static void setup(void)
 
 START_TEST(connecting_tells_about_the_daemon)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
     struct blkd_server_info info;
 
     fake_start(&fake);
@@ -59,7 +59,7 @@ END_TEST
 
 START_TEST(refused_connection_names_socket_and_remedy)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
 
     fake_init(&fake);
     fake_listen(&fake);
@@ -77,7 +77,7 @@ END_TEST
 
 START_TEST(silent_daemon_times_out)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
 
     fake_init(&fake);
     fake_listen(&fake);
@@ -100,7 +100,7 @@ static bool refuse_hello(struct fake *daemon, const Blkd__Request *request, cons
 
 START_TEST(refused_hello_says_why)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
 
     fake.on_request = refuse_hello;
     fake_start(&fake);

@@ -24,7 +24,7 @@ END_TEST
 
 START_TEST(request_arrives_with_all_its_members)
 {
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    struct blkd_lock_request request = {0};
     char purpose[65];
     uint64_t token = 99;
 
@@ -47,7 +47,7 @@ START_TEST(request_arrives_with_all_its_members)
 
     setup();
     begin();
-    request = (struct blkd_lock_request)BLKD_LOCK_REQUEST_INIT;
+    request = (struct blkd_lock_request){0};
     request.mode = BLKD_LOCK_SHARED;
     request.wait_ms = BLKD_WAIT_FOREVER;
     ck_assert_int_eq(blkd_lock(device, &request, &token), 0);
@@ -70,16 +70,16 @@ static void check_refused(const struct blkd_lock_request *request, const char *p
 
 START_TEST(impossible_requests_are_refused_without_the_daemon)
 {
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    struct blkd_lock_request request = {0};
     char purpose[66];
 
     begin();
-    request.mode = BLKD_LOCK_NONE;
+    request.mode = (enum blkd_lock_mode)3;
     check_refused(&request, "neither shared nor exclusive");
     request.mode = BLKD_LOCK_SHARED;
     request.isolate = true;
     check_refused(&request, "isolate requires an exclusive lock");
-    request = (struct blkd_lock_request)BLKD_LOCK_REQUEST_INIT;
+    request = (struct blkd_lock_request){0};
     request.wait_ms = -2;
     check_refused(&request, "wait_ms for /srv/a.img is -2");
     request.wait_ms = 0;
@@ -90,13 +90,13 @@ START_TEST(impossible_requests_are_refused_without_the_daemon)
     request.first_sector = INT64_MAX / FAKE_SECTOR;
     request.count_sectors = 1;
     check_refused(&request, "2^63 - 1");
-    request = (struct blkd_lock_request)BLKD_LOCK_REQUEST_INIT;
+    request = (struct blkd_lock_request){0};
     memset(purpose, 'p', 65);
     purpose[65] = '\0';
     request.purpose = purpose;
     check_refused(&request, "65 bytes");
     for (size_t i = 0; i < sizeof(request.reserved) / sizeof(request.reserved[0]); i++) {
-        request = (struct blkd_lock_request)BLKD_LOCK_REQUEST_INIT;
+        request = (struct blkd_lock_request){0};
         request.reserved[i] = 1;
         check_refused(&request, "blkd_lock_request.reserved");
     }
@@ -197,7 +197,7 @@ END_TEST
 
 START_TEST(lock_is_granted_to_a_callback)
 {
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    struct blkd_lock_request request = {0};
     char purpose[] = "short-lived";
     uint64_t token = 0;
 

@@ -22,7 +22,7 @@ static bool cancel_at_close(struct fake *daemon, const Blkd__Request *request,
 
 START_TEST(closing_cancels_a_lock_that_waits)
 {
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    struct blkd_lock_request request = {0};
 
     lock_answered_first = _i == 0;
     fake.on_request = cancel_at_close;
@@ -74,7 +74,7 @@ static bool forget_lock_at_close(struct fake *daemon, const Blkd__Request *reque
 
 START_TEST(lock_that_outlives_the_close_ends_with_the_connection)
 {
-    struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
+    struct blkd_lock_request request = {0};
 
     fake.on_request = forget_lock_at_close;
     begin();

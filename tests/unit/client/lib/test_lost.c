@@ -26,7 +26,7 @@ static void assert_lost(const char *reason)
 {
     uint8_t bytes[512];
     struct iovec iov = {bytes, sizeof(bytes)};
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_device *other;
     struct blkd_server_info info;
 

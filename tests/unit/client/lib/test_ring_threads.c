@@ -112,13 +112,13 @@ static bool wait_for_sleep(struct fake *daemon, const struct ring_submission *su
 /* Every completion finds the client asleep, or about to sleep. */
 START_TEST(without_spinning)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
 
     fake_rings.on_submission = wait_for_sleep;
     fake_start(&fake);
     options.socket_path = fake.path;
     options.tier = BLKD_TIER_RING;
-    options.busy_poll_us = 0;
+    options.busy_poll_us = BLKD_BUSY_POLL_NEVER;
     ck_assert_int_eq(blkd_connect(&options, &connection), 0);
     device = fake_open_device(connection);
     for (int i = 0; i < 200; i++)

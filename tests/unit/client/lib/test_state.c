@@ -133,7 +133,7 @@ START_TEST(device_entries_tell_about_sync_and_locks)
     begin();
     ck_assert_int_eq(blkd_list_devices(connection, &list), 0);
     ck_assert_uint_eq(list->count, 2);
-    sync = &list->entries[0].sync;
+    sync = &list->entries[0]->sync;
     ck_assert_int_eq((int)sync->level, BLKD_SYNC_DRIVE);
     ck_assert_uint_eq(sync->unsynced_changes, 1);
     ck_assert_uint_eq(sync->unsynced_since_unix_ms, 2);
@@ -145,10 +145,10 @@ START_TEST(device_entries_tell_about_sync_and_locks)
     ck_assert_uint_eq(sync->waiting, 7);
     ck_assert_int_eq(sync->failed, -ENOSPC);
     ck_assert_uint_eq(sync->failed_unix_ms, 8);
-    ck_assert_uint_eq(list->entries[0].locks, 9);
-    ck_assert_uint_eq(list->entries[0].lock_waiters, 10);
-    ck_assert_int_eq(list->entries[1].sync.failed, 0);
-    ck_assert_uint_eq(list->entries[1].sync.flushes_asked, 0);
+    ck_assert_uint_eq(list->entries[0]->locks, 9);
+    ck_assert_uint_eq(list->entries[0]->lock_waiters, 10);
+    ck_assert_int_eq(list->entries[1]->sync.failed, 0);
+    ck_assert_uint_eq(list->entries[1]->sync.flushes_asked, 0);
     blkd_device_list_free(list);
     end();
 }
@@ -162,14 +162,14 @@ START_TEST(session_entries_tell_about_purpose_loss_and_tier)
     begin();
     ck_assert_int_eq(blkd_list_sessions(connection, 0, &list), 0);
     ck_assert_uint_eq(list->count, 1);
-    ck_assert_str_eq(list->entries[0].command, "cat");
-    ck_assert_str_eq(list->entries[0].client_name, "tom");
-    ck_assert_str_eq(list->entries[0].purpose, "mice");
-    ck_assert_uint_eq(list->entries[0].unsynced_changes, 11);
-    ck_assert_uint_eq(list->entries[0].unsynced_since_unix_ms, 12);
-    ck_assert(list->entries[0].lock_lost);
-    ck_assert(list->entries[0].ring);
-    ck_assert_uint_eq(list->entries[0].arena_bytes, UINT64_C(13) << 32);
+    ck_assert_str_eq(list->entries[0]->command, "cat");
+    ck_assert_str_eq(list->entries[0]->client_name, "tom");
+    ck_assert_str_eq(list->entries[0]->purpose, "mice");
+    ck_assert_uint_eq(list->entries[0]->unsynced_changes, 11);
+    ck_assert_uint_eq(list->entries[0]->unsynced_since_unix_ms, 12);
+    ck_assert(list->entries[0]->lock_lost);
+    ck_assert(list->entries[0]->ring);
+    ck_assert_uint_eq(list->entries[0]->arena_bytes, UINT64_C(13) << 32);
     blkd_session_list_free(list);
     end();
 }
@@ -178,7 +178,7 @@ END_TEST
 START_TEST(locks_are_listed_over_pages)
 {
     struct blkd_lock_list *list;
-    const struct blkd_lock_entry *entries;
+    const struct blkd_lock_entry *const *entries;
 
     fake.on_request = answer_lists;
     begin();
@@ -186,26 +186,26 @@ START_TEST(locks_are_listed_over_pages)
     ck_assert_uint_eq(list->count, 3);
     entries = list->entries;
     for (size_t i = 0; i < 3; i++) {
-        ck_assert_uint_eq(entries[i].lock_number, i + 1);
-        ck_assert_uint_eq(entries[i].device_number, 6);
-        ck_assert_str_eq(entries[i].path, "/srv/a.img");
-        ck_assert_str_eq(entries[i].command, "qemu");
-        ck_assert_int_eq((int)entries[i].mode, BLKD_LOCK_SHARED);
-        ck_assert_uint_eq(entries[i].uid, 200);
-        ck_assert_uint_eq(entries[i].since_unix_ms, 300);
+        ck_assert_uint_eq(entries[i]->lock_number, i + 1);
+        ck_assert_uint_eq(entries[i]->device_number, 6);
+        ck_assert_str_eq(entries[i]->path, "/srv/a.img");
+        ck_assert_str_eq(entries[i]->command, "qemu");
+        ck_assert_int_eq((int)entries[i]->mode, BLKD_LOCK_SHARED);
+        ck_assert_uint_eq(entries[i]->uid, 200);
+        ck_assert_uint_eq(entries[i]->since_unix_ms, 300);
     }
-    ck_assert_str_eq(entries[0].purpose, "first");
-    ck_assert_str_eq(entries[1].purpose, "");
-    ck_assert_uint_eq(entries[1].session_number, 21);
-    ck_assert_uint_eq(entries[1].pid, 101);
-    ck_assert_uint_eq(entries[1].offset_bytes, 4096);
-    ck_assert_uint_eq(entries[1].length_bytes, 512);
-    ck_assert(entries[1].isolate && !entries[0].isolate);
-    ck_assert_uint_eq(entries[1].token, 77);
-    ck_assert_int_eq((int)entries[1].wanted, BLKD_LOCK_NONE);
-    ck_assert_int_eq((int)entries[2].wanted, BLKD_LOCK_EXCLUSIVE);
-    ck_assert_uint_eq(entries[2].position, 1);
-    ck_assert(entries[2].waits_outside && !entries[0].waits_outside);
+    ck_assert_str_eq(entries[0]->purpose, "first");
+    ck_assert_str_eq(entries[1]->purpose, "");
+    ck_assert_uint_eq(entries[1]->session_number, 21);
+    ck_assert_uint_eq(entries[1]->pid, 101);
+    ck_assert_uint_eq(entries[1]->offset_bytes, 4096);
+    ck_assert_uint_eq(entries[1]->length_bytes, 512);
+    ck_assert(entries[1]->isolate && !entries[0]->isolate);
+    ck_assert_uint_eq(entries[1]->token, 77);
+    ck_assert_int_eq((int)entries[1]->wanted, BLKD_LOCK_NONE);
+    ck_assert_int_eq((int)entries[2]->wanted, BLKD_LOCK_EXCLUSIVE);
+    ck_assert_uint_eq(entries[2]->position, 1);
+    ck_assert(entries[2]->waits_outside && !entries[0]->waits_outside);
     blkd_lock_list_free(list);
     blkd_lock_list_free(NULL);
     ck_assert_int_eq(blkd_list_locks(connection, 0, NULL), -EINVAL);
@@ -242,7 +242,7 @@ END_TEST
 
 START_TEST(open_asks_with_all_members)
 {
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_device *other;
     char purpose[66];
 

@@ -246,7 +246,7 @@ static int try_all_in_child(void)
 {
     uint8_t bytes[512];
     struct iovec iov = {bytes, sizeof(bytes)};
-    struct blkd_config config = BLKD_CONFIG_INIT;
+    struct blkd_config config = {0};
     struct blkd_server_info server;
     struct blkd_device *other;
 

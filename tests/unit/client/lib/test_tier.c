@@ -155,7 +155,7 @@ END_TEST
 
 START_TEST(unknown_tiers_are_refused)
 {
-    struct blkd_options options = BLKD_OPTIONS_INIT;
+    struct blkd_options options = {0};
 
     options.socket_path = "/nowhere";
     (void)setenv("BLKD_TIER", "rings", 1);
