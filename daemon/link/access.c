@@ -31,8 +31,9 @@ static int access_refuse(char message[ACCESS_MESSAGE_MAX], int error, const char
     return error;
 }
 
-/* Whether both files are there, are not empty, and have the same contents. */
-static bool access_same_text(const char *path, const char *other_path)
+/* 1: both files are there, are not empty, and have the same contents; 0: not; or the negative errno
+ * of a daemon that has no room to look. */
+static int access_same_text(const char *path, const char *other_path)
 {
     char piece[ACCESS_MOUNTS_PIECE];
     char other_piece[ACCESS_MOUNTS_PIECE];
@@ -41,12 +42,12 @@ static bool access_same_text(const char *path, const char *other_path)
     CLEANUP_FCLOSE FILE *file = fopen(path, "re");
     CLEANUP_FCLOSE FILE *other = fopen(other_path, "re");
     if (file == NULL || other == NULL)
-        return false;
+        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
     do {
         length = fread(piece, 1, sizeof(piece), file);
         if (fread(other_piece, 1, sizeof(other_piece), other) != length ||
             memcmp(piece, other_piece, length) != 0)
-            return false;
+            return 0;
         total += length;
     } while (length == sizeof(piece));
     return total > 0 && ferror(file) == 0 && ferror(other) == 0;
@@ -60,8 +61,13 @@ int access_check_view(const struct peer *peer, char message[ACCESS_MESSAGE_MAX])
     char path[64];
     (void)snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)peer->pid);
     for (unsigned int i = 0; i < ACCESS_VIEW_TRIES; i++) {
-        if (access_same_text("/proc/self/mountinfo", path))
+        int same = access_same_text("/proc/self/mountinfo", path);
+        if (same > 0)
             return 0;
+        if (same < 0)
+            return access_refuse(message, same,
+                                 "the daemon cannot look at the program's mounts: it has no "
+                                 "descriptor or memory left");
     }
     return access_refuse(message, -EACCES,
                          "a path is only served to programs with the daemon's own root directory "

@@ -53,12 +53,12 @@ struct channel *channel_free(struct channel *channel, int process_fd)
     struct worker *worker = channel->conn->worker;
     assert(channel->in_flight == 0 && !channel->ready_queued);
     channel_stop(channel);
-    struct parting_estate estate = {.rings = channel->rings,
+    struct parting_estate estate = {.rings = channel->misused ? NULL : channel->rings,
                                     .doorbell_fd = TAKE_FD(channel->doorbell_fd),
                                     .process_fd = process_fd};
     for (uint32_t i = 0; i < ARENAS_PER_CONNECTION; i++) {
         struct channel_arena *arena = channel->arenas[i];
-        if (arena != NULL && !arena->scratch && arena->piece != NULL) {
+        if (arena != NULL && !arena->scratch && arena->piece != NULL && !channel->misused) {
             engine_unregister(worker->io.engine, &arena->piece->memory);
             estate.arenas[i] = arena->piece;
         } else if (arena != NULL) {
@@ -66,6 +66,8 @@ struct channel *channel_free(struct channel *channel, int process_fd)
         }
         free(arena);
     }
+    if (channel->misused)
+        piece_give_back(channel->rings);
     parting_begin(worker, &estate);
     free(channel);
     return NULL;

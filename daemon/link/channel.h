@@ -60,6 +60,8 @@ struct channel {
     int doorbell_fd; /* the client gets a descriptor of it too */
     struct event *doorbell;
     enum channel_state state;
+    bool misused; /* the client has broken the rules of the rings: it gets no time to move its data
+                   */
     bool held; /* asleep until the connection has room again for what it makes the daemon buffer */
     uint64_t busy_ns;   /* when a submission was last taken, roughly */
     bool dirty;         /* has completions to publish: in the worker's list of those */

@@ -95,6 +95,7 @@ static bool channel_take(struct channel *channel)
     uint32_t room = 0;
     int error = ring_producer_room(&channel->completions, channel->in_flight + 1, &room);
     if (error < 0 || room <= channel->in_flight) {
+        channel->misused = true;
         conn_refuse(conn, -EPROTO,
                     error < 0 ? "invalid head of the completion ring"
                               : "more submissions are outstanding than the ring has entries");
@@ -121,6 +122,7 @@ bool channel_poll(struct channel *channel)
     uint32_t ready = 0;
     int error = ring_consumer_look(&channel->submissions, &ready);
     if (error < 0) {
+        channel->misused = true;
         conn_refuse(conn, -EPROTO, "invalid tail of the submission ring");
         return true;
     }

@@ -36,12 +36,12 @@ START_TEST(stopped_daemon_leaves_the_data_on_the_device)
     if (!place_begin(&fixture.place, _i, MIB))
         return;
     struct blkd_config config = fixture_config();
-    config.sector_size = 4096;
     device = fixture_open(&config);
-    data_write(device, 0, MIB / 4096, 1);
+    const uint32_t sector_size = fixture_info(device).sector_size;
+    data_write(device, 0, MIB / sector_size, 1);
     ck_assert_int_eq(fixture_entry(device).unsynced, true);
     harness_daemon_stop(&fixture.daemon);
-    data_expect_outside(&fixture.place, 0, MIB / 4096, 4096, 1);
+    data_expect_outside(&fixture.place, 0, MIB / sector_size, sector_size, 1);
     ck_assert_int_lt(access(fixture.daemon.socket_path, F_OK), 0);
     expect_disconnected();
 }
@@ -88,12 +88,12 @@ START_TEST(calls_in_flight_end_when_the_daemon_stops)
     if (!place_begin(&fixture.place, _i, CALLS * EACH_BYTES))
         return;
     struct blkd_config config = fixture_config();
-    config.sector_size = 4096;
     device = fixture_open(&config);
+    const uint32_t sector_size = fixture_info(device).sector_size;
     ASSERT_OK(blkd_set_event_callback(fixture.connection, on_event, NULL));
     CLEANUP_FREE uint8_t *memory = data_new(CALLS * EACH_BYTES);
-    const uint64_t each = EACH_BYTES / 4096;
-    data_fill(memory, 0, CALLS * each, 4096, 1);
+    const uint64_t each = EACH_BYTES / sector_size;
+    data_fill(memory, 0, CALLS * each, sector_size, 1);
     for (unsigned int i = 0; i < CALLS; i++) {
         const struct iovec vector = {memory + (size_t)i * EACH_BYTES, EACH_BYTES};
         results[i] = CALL_PENDING;
@@ -109,7 +109,7 @@ START_TEST(calls_in_flight_end_when_the_daemon_stops)
     ck_assert_uint_eq(shutting_down, 1);
     for (unsigned int i = 0; i < CALLS; i++) {
         if (results[i] == 0)
-            data_expect_outside(&fixture.place, i * each, each, 4096, 1);
+            data_expect_outside(&fixture.place, i * each, each, sector_size, 1);
         else
             ck_assert_msg(results[i] == -ENOTCONN || results[i] == -ESHUTDOWN, "call %u: %d", i,
                           results[i]);
@@ -123,14 +123,14 @@ START_TEST(calls_in_flight_end_when_the_daemon_is_killed)
     if (!place_begin(&fixture.place, _i, CALLS * EACH_BYTES))
         return;
     struct blkd_config config = fixture_config();
-    config.sector_size = 4096;
     device = fixture_open(&config);
+    const uint32_t sector_size = fixture_info(device).sector_size;
     CLEANUP_FREE uint8_t *memory = data_new(CALLS * EACH_BYTES);
     for (unsigned int i = 0; i < CALLS; i++) {
         const struct iovec vector = {memory + (size_t)i * EACH_BYTES, EACH_BYTES};
         results[i] = CALL_PENDING;
-        ASSERT_OK(
-            blkd_read_async(device, i * (EACH_BYTES / 4096), &vector, 1, on_written, &results[i]));
+        ASSERT_OK(blkd_read_async(device, i * (EACH_BYTES / sector_size), &vector, 1, on_written,
+                                  &results[i]));
     }
     int status = harness_daemon_end(&fixture.daemon, SIGKILL);
     ck_assert(WIFSIGNALED(status));

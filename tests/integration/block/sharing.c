@@ -182,6 +182,8 @@ END_TEST
 
 /* ---- several threads ---- */
 
+static uint32_t shared_sector_size;
+
 enum { THREADS = 8, ROUNDS = 300, THREAD_SECTORS = 64 };
 
 struct thread {
@@ -192,7 +194,7 @@ struct thread {
 
 static int thread_round(const struct thread *thread, unsigned int round, uint8_t *out, uint8_t *in)
 {
-    uint32_t sector_size = 4096;
+    uint32_t sector_size = shared_sector_size;
     uint64_t sector = thread->index * THREAD_SECTORS + round % 50;
     size_t count = 1 + round % 13;
     const struct iovec vectors[] = {{out, count * sector_size}, {in, count * sector_size}};
@@ -229,9 +231,9 @@ START_TEST(threads_share_connection_and_devices)
     if (!place_begin(&fixture.place, _i, THREADS * THREAD_SECTORS * 4096UL))
         return;
     struct blkd_config config = fixture_config();
-    config.sector_size = 4096;
     first = fixture_open(&config);
     second = fixture_open(&config);
+    shared_sector_size = fixture_info(first).sector_size;
     for (unsigned int i = 0; i < THREADS; i++) {
         threads[i].index = i;
         ck_assert_int_eq(pthread_create(&threads[i].thread, NULL, run_thread, &threads[i]), 0);

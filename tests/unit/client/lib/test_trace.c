@@ -108,7 +108,7 @@ START_TEST(a_path_makes_no_lines)
     end();
     finish();
     ck_assert_ptr_null(strchr(text, '\x1b'));
-    expect_line("^libblkd\\[[0-9]+\\] opening /a\\?\\?\\[31mlibblkd\\[1\\] b: ");
+    expect_line("^libblkd\\[[0-9]+\\] opening /a\\?\\?\\[31mlibblkd\\[1\\] b failed: ");
 }
 END_TEST
 
