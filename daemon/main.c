@@ -453,6 +453,7 @@ int main(int argc, char **argv)
                     process.config.engine, strerror(-error),
                     error == -EAGAIN ? " (no thread: TasksMax=, RLIMIT_NPROC or RLIMIT_AS)" : "");
         listener_close(&process.listener);
+        (void)state_close(process.state);
         return EXIT_FAILED;
     }
     announce(&process);

@@ -113,10 +113,10 @@ int worker_init(struct worker *worker, struct server *server, unsigned int index
     buffer_pool_init(&worker->memory.buffers);
     spin_init(&worker->polling.clients, spin_max_ns(server->limits.busy_poll_us));
     worker->polling.devices = worker->polling.clients;
+    worker->io.engine = engine; /* its own, also when the rest fails */
     int error = loop_init(&worker->io.base, server->helpers);
     if (error < 0)
         return error;
-    worker->io.engine = engine;
     worker->memory.receive_buffer = malloc(WORKER_RECEIVE_BYTES);
     if (worker->memory.receive_buffer == NULL)
         return -ENOMEM;

@@ -239,10 +239,21 @@ static void record_adopt_line(struct record *record, size_t number)
         record->orphan_count++;
 }
 
+/* Whoever has the state directory's lock is alone, but for a dying daemon that has let go of that
+ * first: this one is free when the rest of its process is gone. */
+static bool record_lock(int fd)
+{
+    while (flock(fd, LOCK_EX) < 0) {
+        if (errno != EINTR)
+            return false;
+    }
+    return true;
+}
+
 static bool record_adopt(struct record *record, const char *path)
 {
     record->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (record->fd < 0 || !record_is_own(record->fd) || flock(record->fd, LOCK_EX | LOCK_NB) < 0)
+    if (record->fd < 0 || !record_is_own(record->fd) || !record_lock(record->fd))
         return false;
     record->line_count = record_room(record->fd);
     if (record->line_count == 0)
