@@ -53,9 +53,12 @@ struct channel *channel_free(struct channel *channel, int process_fd)
     struct worker *worker = channel->conn->worker;
     assert(channel->in_flight == 0 && !channel->ready_queued);
     channel_stop(channel);
-    struct parting_estate estate = {.rings = channel->misused ? NULL : channel->rings,
-                                    .doorbell_fd = TAKE_FD(channel->doorbell_fd),
-                                    .process_fd = process_fd};
+    struct parting_estate estate = {.process_fd = process_fd};
+    estate.doorbell_fd = TAKE_FD(channel->doorbell_fd);
+    if (channel->misused)
+        piece_give_back(channel->rings);
+    else
+        estate.rings = channel->rings;
     for (uint32_t i = 0; i < ARENAS_PER_CONNECTION; i++) {
         struct channel_arena *arena = channel->arenas[i];
         if (arena != NULL && !arena->scratch && arena->piece != NULL && !channel->misused) {
@@ -66,8 +69,6 @@ struct channel *channel_free(struct channel *channel, int process_fd)
         }
         free(arena);
     }
-    if (channel->misused)
-        piece_give_back(channel->rings);
     parting_begin(worker, &estate);
     free(channel);
     return NULL;

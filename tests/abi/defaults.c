@@ -33,17 +33,25 @@ static void check_config(void)
     free(text);
 }
 
+static bool is_all_zero(const void *object, size_t size)
+{
+    const unsigned char *bytes = object;
+    unsigned char any = 0;
+
+    for (size_t i = 0; i < size; i++)
+        any |= bytes[i];
+    return any == 0;
+}
+
 static void check_initialisers(void)
 {
-    static const char zeroes[sizeof(struct blkd_config) + sizeof(struct blkd_options) +
-                             sizeof(struct blkd_lock_request)];
     static const struct blkd_config config = BLKD_CONFIG_INIT;
     static const struct blkd_options options = BLKD_OPTIONS_INIT;
     static const struct blkd_lock_request request = BLKD_LOCK_REQUEST_INIT;
 
-    expect(memcmp(&config, zeroes, sizeof(config)) == 0, "BLKD_CONFIG_INIT is all zero");
-    expect(memcmp(&options, zeroes, sizeof(options)) == 0, "BLKD_OPTIONS_INIT is all zero");
-    expect(memcmp(&request, zeroes, sizeof(request)) == 0, "BLKD_LOCK_REQUEST_INIT is all zero");
+    expect(is_all_zero(&config, sizeof(config)), "BLKD_CONFIG_INIT is all zero");
+    expect(is_all_zero(&options, sizeof(options)), "BLKD_OPTIONS_INIT is all zero");
+    expect(is_all_zero(&request, sizeof(request)), "BLKD_LOCK_REQUEST_INIT is all zero");
     expect(BLKD_BUSY_POLL_DEFAULT == 0 && BLKD_BUSY_POLL_NEVER < 0, "0 is the default of polling");
 }
 

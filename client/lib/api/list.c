@@ -25,7 +25,7 @@ struct device_list_block {
 static int devices_point(struct device_list_block *block, size_t count)
 {
     const struct blkd_device_entry **pointers =
-        realloc(block->pointers, (count + 1) * sizeof(pointers[0]));
+        realloc(block->pointers, (count + 1) * sizeof(void *));
 
     if (pointers == NULL)
         return -ENOMEM;
@@ -135,7 +135,7 @@ struct session_list_block {
 static int sessions_point(struct session_list_block *block, size_t count)
 {
     const struct blkd_session_entry **pointers =
-        realloc(block->pointers, (count + 1) * sizeof(pointers[0]));
+        realloc(block->pointers, (count + 1) * sizeof(void *));
 
     if (pointers == NULL)
         return -ENOMEM;

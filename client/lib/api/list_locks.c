@@ -21,7 +21,7 @@ struct lock_list_block {
 static int locks_point(struct lock_list_block *block, size_t count)
 {
     const struct blkd_lock_entry **pointers =
-        realloc(block->pointers, (count + 1) * sizeof(pointers[0]));
+        realloc(block->pointers, (count + 1) * sizeof(void *));
 
     if (pointers == NULL)
         return -ENOMEM;

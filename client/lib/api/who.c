@@ -96,8 +96,7 @@ static int who_reply(struct call *call, const Blkd__Reply *reply)
 
     if (reply->body_case != BLKD__REPLY__BODY_WHO)
         return -EPROTO;
-    block = malloc(sizeof(*block) +
-                   from->n_holders * (sizeof(block->entries[0]) + sizeof(pointers[0])) +
+    block = malloc(sizeof(*block) + from->n_holders * (sizeof(block->entries[0]) + sizeof(void *)) +
                    who_text_bytes(from));
     if (block == NULL)
         return -ENOMEM;

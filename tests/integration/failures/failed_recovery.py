@@ -167,7 +167,10 @@ class Mark(failing.FullTmpfsTest):
         client.close_session(session)
         self.kill_daemon()
         subprocess.run(["losetup", "--detach", self.path], check=True)
-        self.run_tool("losetup", self.path, self.image())
+        image = self.image()
+        # Another test that runs beside this one may have taken the number meanwhile, and gives it back.
+        support.wait_until(lambda: subprocess.run(["losetup", self.path, image], check=False).returncode == 0,
+                           "the number is free")
         other = self.client().open(os.fsencode(self.path))
         self.assertFalse(other.info.failed)
         self.exit_status = 0

@@ -153,8 +153,9 @@ END_TEST
 
 START_TEST(marks_of_direction_do_not_turn_a_name_around)
 {
-    static const char name[] = "a\xe2\x80\xaegmi.b\xe2\x81\xa6";
-    static const char shown[] = "a\\xe2\\x80\\xaegmi.b\\xe2\\x81\\xa6";
+    static const char name[] = "a\xe2\x80\xaegmi.\xe2\x80\xac\xe2\x81\xa6x\xe2\x81\xa9";
+    static const char shown[] =
+        "a\\xe2\\x80\\xaegmi.\\xe2\\x80\\xac\\xe2\\x81\\xa6x\\xe2\\x81\\xa9";
 
     check_escape(name, TEXT_TERMINAL, shown);
     check_escape(name, TEXT_JSON, shown);

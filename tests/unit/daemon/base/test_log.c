@@ -66,7 +66,7 @@ static const struct {
     {"/\xc2\x9b"
      "31m",
      "\"/\\xc2\\x9b31m\""},
-    {"/a\xe2\x80\xaegmi", "\"/a\\xe2\\x80\\xaegmi\""},
+    {"/a\xe2\x80\xaegmi\xe2\x80\xac", "\"/a\\xe2\\x80\\xaegmi\\xe2\\x80\\xac\""},
 };
 
 START_TEST(only_plain_utf8_is_in_a_line)
