@@ -27,15 +27,6 @@ struct helper_pool *engine_pool(void)
     return pool;
 }
 
-/* Without flags by the older calls, which a sandbox is less likely to refuse. */
-static ssize_t transfer_plainly(const struct engine_io *io)
-{
-    off_t offset = (off_t)io->offset_bytes;
-
-    return io->op == ENGINE_READ ? preadv(io->fd, io->iov, io->iov_count, offset)
-                                 : pwritev(io->fd, io->iov, io->iov_count, offset);
-}
-
 static ssize_t transfer_with_flags(const struct engine_io *io)
 {
     off_t offset = (off_t)io->offset_bytes;
@@ -44,10 +35,22 @@ static ssize_t transfer_with_flags(const struct engine_io *io)
                                  : pwritev2(io->fd, io->iov, io->iov_count, offset, io->rw_flags);
 }
 
+static ssize_t transfer_plainly(const struct engine_io *io)
+{
+    off_t offset = (off_t)io->offset_bytes;
+
+    return io->op == ENGINE_READ ? preadv(io->fd, io->iov, io->iov_count, offset)
+                                 : pwritev(io->fd, io->iov, io->iov_count, offset);
+}
+
+/* A sandbox may refuse the newer calls. What needs no flags can do without them; if it is the file
+ * that refuses, the older call says the same. */
 static ssize_t transfer_once(const struct engine_io *io)
 {
-    ssize_t got = io->rw_flags == 0 ? transfer_plainly(io) : transfer_with_flags(io);
+    ssize_t got = transfer_with_flags(io);
 
+    if (got < 0 && io->rw_flags == 0 && (errno == ENOSYS || errno == EPERM))
+        got = transfer_plainly(io);
     return got < 0 ? -errno : got;
 }
 

@@ -163,15 +163,16 @@ static bool record_grow(struct record *record)
 
 /* ---- beginning one ---- */
 
-static int record_create(const char *directory, char ret_path[PATH_MAX])
+/* A name of its own in the directory. False: no randomness. */
+static bool record_choose_path(const char *directory, char ret_path[PATH_MAX])
 {
     unsigned char random[16];
     if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
-        return -1;
+        return false;
     char *end = ret_path + snprintf(ret_path, PATH_MAX, "%s/" RECORD_PREFIX, directory);
     for (size_t i = 0; i < sizeof(random); i++)
         end += sprintf(end, "%02x", random[i]);
-    return open(ret_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return true;
 }
 
 /* Without a path it is none. */
@@ -185,23 +186,40 @@ static void record_forget(struct record *record)
     *record = (struct record){.fd = -1};
 }
 
+/* The whole of a new one, locked, and without a name as yet. */
+static bool record_fill(struct record *record, const struct state_place *place,
+                        const char *directory)
+{
+    record->fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (record->fd < 0 || !record_is_own(record->fd) || flock(record->fd, LOCK_EX | LOCK_NB) < 0)
+        return false;
+    record->page = record_map(record->fd);
+    if (record->page == NULL || !record_grow(record) ||
+        realpath(place->path, record->page->head.state) == NULL)
+        return false;
+    memcpy(record->page->head.magic, RECORD_MAGIC, sizeof(RECORD_MAGIC));
+    return true;
+}
+
+static bool record_link(const struct record *record)
+{
+    char self[64];
+    (void)snprintf(self, sizeof(self), "/proc/self/fd/%d", record->fd);
+    return linkat(AT_FDCWD, self, AT_FDCWD, record->path, AT_SYMLINK_FOLLOW) == 0;
+}
+
+/* It gets its name when it is whole and locked: whoever is killed meanwhile leaves nothing, or what
+ * record_sweep knows. */
 static bool record_begin_at(struct record *record, const struct state_place *place,
                             const char *directory, char message[STATE_MESSAGE_MAX])
 {
     char path[PATH_MAX];
-    record->fd = record_create(directory, path);
-    if (record->fd < 0)
-        return false;
-    record->path = strdup(path);
-    record->page = record_map(record->fd);
-    if (record->path != NULL && record->page != NULL && record_is_own(record->fd) &&
-        flock(record->fd, LOCK_EX | LOCK_NB) == 0 && record_grow(record) &&
-        realpath(place->path, record->page->head.state) != NULL &&
-        record_name(place, path, message) == 0) {
-        memcpy(record->page->head.magic, RECORD_MAGIC, sizeof(RECORD_MAGIC));
-        return true;
+    if (record_choose_path(directory, path) && record_fill(record, place, directory) &&
+        (record->path = strdup(path)) != NULL && record_link(record)) {
+        if (record_name(place, path, message) == 0)
+            return true;
+        (void)unlink(path);
     }
-    (void)unlink(path);
     record_forget(record);
     return false;
 }

@@ -226,9 +226,7 @@ static void stuck_submit(struct stuck *stuck)
 {
     struct transfer *transfer = &stuck->transfers[stuck->count++];
 
-    /* A pipe has no positions, and only pwritev2, which is called for flags, takes -1 for none. */
     *transfer = copying(stuck->ends[1], stuck->data, PAGE, UINT64_MAX);
-    transfer->io.rw_flags = RWF_DSYNC;
     transfer_submit(transfer);
 }
 
