@@ -35,16 +35,17 @@ static void flush_find_doubt(struct device *device, const struct state_failure *
     log_end(&line);
 }
 
-/* Said when it is opened: after a failure it may be too late. */
-static void flush_log_forgetful(const struct device *device)
+/* `error`: why the mark could not be put; 0: it never can be, which is said when the device is
+ * opened, since after a failure it may be too late. */
+static void flush_log_unkept(const struct device *device, int error, const char *message)
 {
     struct log_line line;
-    log_begin(&line, LOG_LEVEL_WARNING, "failure-not-kept");
+    log_begin(&line, error < 0 ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "failure-not-kept");
     log_number(&line, "device", device->number);
     log_text(&line, "path", device->path);
-    log_text(&line, "message",
-             "nothing names this device for good: if a sync fails, a restart of the daemon forgets "
-             "that");
+    if (error < 0)
+        log_errno(&line, error);
+    log_text(&line, "message", message);
     log_end(&line);
 }
 
@@ -54,7 +55,9 @@ void flush_init(struct device *device)
     sync_init(&device->sync.ledger, clock_unix_ms());
     TAILQ_INIT(&device->sync.mark_waiters);
     if (device->key.text[0] == '\0')
-        flush_log_forgetful(device);
+        flush_log_unkept(device, 0,
+                         "nothing names this device for good: if a sync fails, a restart of the "
+                         "daemon forgets that");
     device->sync.line =
         state_take_line(device->commons->state, &device->key, device->path, &device->sync.at_close);
     if (!state_find_failure(device->commons->state, &device->key, &failure))
@@ -148,17 +151,6 @@ static void flush_log_failure(const struct device *device, const struct device *
     log_end(&line);
 }
 
-static void flush_log_unkept(const struct device *device, int error, const char *message)
-{
-    struct log_line line;
-    log_begin(&line, LOG_LEVEL_ERROR, "failure-not-kept");
-    log_number(&line, "device", device->number);
-    log_text(&line, "path", device->path);
-    log_errno(&line, error);
-    log_text(&line, "message", message);
-    log_end(&line);
-}
-
 /* ---- the mark ---- */
 
 static void on_mark_run(struct helper_job *job)
@@ -184,7 +176,7 @@ static void flush_fail_for(struct device *device, const struct device *origin, s
 
 /* What it has lost are bytes of the others as well. One that failed for another's sake passes on
  * only what it may have lost itself: those who share its bytes need not share that one's. */
-static void flush_fail_related(struct device *device, struct loop *loop)
+void flush_fail_related(struct device *device, struct loop *loop)
 {
     const struct sync_ledger *ledger = &device->sync.ledger;
     relations_enter(device);
@@ -238,11 +230,6 @@ static void flush_fail_for(struct device *device, const struct device *origin, s
 void flush_fail(struct device *device, struct loop *loop, int error)
 {
     flush_fail_for(device, NULL, loop, error);
-}
-
-void flush_changed_late(struct device *device, struct loop *loop)
-{
-    flush_fail_related(device, loop);
 }
 
 bool flush_await_mark(struct device *device, struct flush *wait)

@@ -95,9 +95,10 @@ int flush_end(struct device *device, struct flush *flush);
 /* The device failed by another way than a sync (a FUA write). With the mutex held. */
 void flush_fail(struct device *device, struct loop *loop, int error);
 
-/* A change that was in flight when the device failed has ended: no sync will cover it, and those
- * that share its bytes fail, before it is acknowledged. Without the mutexes. */
-void flush_changed_late(struct device *device, struct loop *loop);
+/* Those that share bytes with a failed device fail as well, if it has lost any: also before a
+ * change is acknowledged that was in flight when it failed, which no sync will cover. Without the
+ * mutexes. */
+void flush_fail_related(struct device *device, struct loop *loop);
 
 /* Whether the mark of the device's failure is still on its way to the disk; if so, wait->on_done
  * follows when it is there: who is to be told of the failure waits for that. */

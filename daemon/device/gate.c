@@ -163,5 +163,5 @@ void gate_end(struct device *device, struct session *session, const struct io *i
     bool late = io->op != IO_READ && device->sync.ledger.failed != 0;
     pthread_mutex_unlock(&device->mutex);
     if (late)
-        flush_changed_late(device, &session->client.loop->base);
+        flush_fail_related(device, &session->client.loop->base);
 }

@@ -113,15 +113,22 @@ enum registry_verdict registry_claim(struct registry *registry, struct claim *cl
     return verdict;
 }
 
-int registry_claim_number(struct registry *registry, uint64_t number, struct device **ret_device)
+/* NULL: there is none. With the registry's mutex held. */
+static struct device *registry_by_number(struct registry *registry, uint64_t number)
 {
     struct device *device = NULL;
-    int error = -ENODEV;
-    pthread_mutex_lock(&registry->mutex);
     TAILQ_FOREACH (device, &registry->devices, registration.link) {
         if (device->number == number)
             break;
     }
+    return device;
+}
+
+int registry_claim_number(struct registry *registry, uint64_t number, struct device **ret_device)
+{
+    int error = -ENODEV;
+    pthread_mutex_lock(&registry->mutex);
+    struct device *device = registry_by_number(registry, number);
     if (device != NULL && device->registration.state == DEVICE_OPEN) {
         device->registration.session_count++;
         *ret_device = device;
@@ -330,12 +337,8 @@ void registry_release(struct registry *registry, struct device *device, struct i
 
 struct device *registry_find(struct registry *registry, uint64_t number)
 {
-    struct device *device = NULL;
     pthread_mutex_lock(&registry->mutex);
-    TAILQ_FOREACH (device, &registry->devices, registration.link) {
-        if (device->number == number)
-            break;
-    }
+    struct device *device = registry_by_number(registry, number);
     if (device != NULL &&
         (device->registration.state != DEVICE_OPEN || device->registration.session_count == 0))
         device = NULL;
@@ -383,13 +386,11 @@ struct device *registry_look_up(struct registry *registry, const struct device_i
 
 char *registry_path(struct registry *registry, uint64_t number)
 {
-    struct device *device = NULL;
+    char *path = NULL;
     pthread_mutex_lock(&registry->mutex);
-    TAILQ_FOREACH (device, &registry->devices, registration.link) {
-        if (device->number == number && device->registration.state != DEVICE_CLOSED)
-            break;
-    }
-    char *path = device == NULL ? NULL : strdup(device->path);
+    const struct device *device = registry_by_number(registry, number);
+    if (device != NULL && device->registration.state != DEVICE_CLOSED)
+        path = strdup(device->path);
     pthread_mutex_unlock(&registry->mutex);
     return path;
 }

@@ -48,7 +48,7 @@ static void on_resized(struct io *io, int result)
     bool late = device->sync.ledger.failed != 0;
     pthread_mutex_unlock(&device->mutex);
     if (late)
-        flush_changed_late(device, &io->loop->base);
+        flush_fail_related(device, &io->loop->base);
 
     task_done(device, &request->work.task);
     if (result < 0)

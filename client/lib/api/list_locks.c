@@ -17,18 +17,15 @@ struct lock_list_block {
     const struct blkd_lock_entry **pointers;
 };
 
-/* The entries have moved: all of them are pointed to again. 0 or -ENOMEM. */
+/* 0 or -ENOMEM. */
 static int locks_point(struct lock_list_block *block, size_t count)
 {
-    const struct blkd_lock_entry **pointers =
-        realloc(block->pointers, (count + 1) * sizeof(void *));
+    void *pointers = pages_point(block->pointers, block->entries, sizeof(*block->entries), count);
 
     if (pointers == NULL)
         return -ENOMEM;
-    for (size_t i = 0; i < count; i++)
-        pointers[i] = &block->entries[i];
     block->pointers = pointers;
-    block->list = (struct blkd_lock_list){count, pointers};
+    block->list = (struct blkd_lock_list){count, block->pointers};
     return 0;
 }
 

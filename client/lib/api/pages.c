@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/lib/base/error.h"
 #include "client/lib/core/verb.h"
@@ -26,6 +27,20 @@ void pages_free_texts(struct pages *pages)
         free(pages->texts);
         pages->texts = next;
     }
+}
+
+/* What is copied is a pointer to whatever the entries are. */
+void *pages_point(void *old, const void *entries, size_t entry_bytes, size_t count)
+{
+    char *pointers = realloc(old, (count + 1) * sizeof(void *));
+
+    if (pointers == NULL)
+        return NULL;
+    for (size_t i = 0; i < count; i++) {
+        const void *entry = (const char *)entries + i * entry_bytes;
+        memcpy(pointers + i * sizeof(entry), &entry, sizeof(entry));
+    }
+    return pointers;
 }
 
 int pages_get(struct blkd *connection, const struct operation *operation, uint64_t device_number,

@@ -29,6 +29,10 @@ struct pages {
 char *pages_add_text(struct pages *pages, size_t bytes);
 void pages_free_texts(struct pages *pages);
 
+/* The entries of `entry_bytes` each have moved: `old` (or NULL), with room for so many pointers,
+ * points to all of them again. NULL: no memory, and nothing has changed. */
+void *pages_point(void *old, const void *entries, size_t entry_bytes, size_t count);
+
 /* Waits for one page; its reply extends `block`, the call's `ret`. */
 int pages_get(struct blkd *connection, const struct operation *operation, uint64_t device_number,
               void *block);
