@@ -32,13 +32,11 @@ void pages_free_texts(struct pages *pages)
 /* What is copied is a pointer to whatever the entries are. */
 void *pages_point(void *old, const void *entries, size_t entry_bytes, size_t count)
 {
-    char *pointers = realloc(old, (count + 1) * sizeof(void *));
+    void *pointers = realloc(old, (count + 1) * sizeof(void *));
 
-    if (pointers == NULL)
-        return NULL;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; pointers != NULL && i < count; i++) {
         const void *entry = (const char *)entries + i * entry_bytes;
-        memcpy(pointers + i * sizeof(entry), &entry, sizeof(entry));
+        memcpy((char *)pointers + i * sizeof(entry), &entry, sizeof(entry));
     }
     return pointers;
 }

@@ -119,7 +119,7 @@ class HungFuse(support.FailureTest):
         self.assertEqual(len(daemon.log_lines("stop-timeout")), 1, daemon.log())
         support.wait_until(lambda: not os.path.exists(daemon.socket_path),
                            "the socket file is gone")
-        support.wait_until(lambda: support.process_state(daemon.process.pid) == "Z",
+        support.wait_until(lambda: support.process_exits(daemon.process.pid),
                            "it is dead, but for what hangs")
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             starting = pool.submit(self.start_daemon, self.config, directory=daemon.directory)

@@ -109,9 +109,22 @@ def needs_fuse(test):
     return unittest.skipIf(why_no_fuse(), why_no_fuse())(test)
 
 
-def process_state(pid):
+def process_stat(pid):
+    """The fields of /proc/PID/stat behind the name (proc(5)): the state is the first."""
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()[0]
+        return file.read().rpartition(")")[2].split()
+
+
+def process_state(pid):
+    return process_stat(pid)[0]
+
+
+def process_exits(pid):
+    """Whether it runs no more, though the kernel may still have something to end for it: that is done by
+    whichever thread is last, and only if that is not the first one the process looks like a zombie."""
+    pf_exiting = 4  # include/linux/sched.h
+    state, *_, flags = process_stat(pid)[:7]
+    return state == "Z" or int(flags) & pf_exiting != 0
 
 
 def remove_record(state_directory):
@@ -194,8 +207,7 @@ class Daemon:
             return int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1)) * KIB
 
     def cpu_ticks(self):
-        with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
-            fields = file.read().rpartition(")")[2].split()
+        fields = process_stat(self.pid)
         return int(fields[11]) + int(fields[12])
 
     def signal(self, number):
