@@ -2,22 +2,15 @@
 /* Sync, resize, seek and a look at the size: on helper threads. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <stdio.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/devprobe.h"
 #include "common/range.h"
 #include "daemon/base/privileges.h"
-#include "daemon/storage/outside/outside.h"
 #include "daemon/storage/posix/posix.h"
 
-enum { DROP_TRIES = 10, DROP_STEP_US = 25000 };
-
-static void posix_delay(uint64_t delay_us)
+void posix_delay(uint64_t delay_us)
 {
     struct timespec left = {.tv_sec = (time_t)(delay_us / 1000000),
                             .tv_nsec = (long)(delay_us % 1000000) * 1000};
@@ -128,64 +121,6 @@ int posix_do_seek(struct posix *posix, struct io *io)
     }
     return io->unmapped ? posix_seek_unmapped(posix->data_fd, io)
                         : posix_seek_mapped(posix->data_fd, io);
-}
-
-/* What a failed sync has lost is still in the page cache, and marked clean. BLKFLSBUF wants
- * CAP_SYS_ADMIN; without it POSIX_FADV_DONTNEED does the same for clean pages, as on files. The
- * sync is only to make all others clean; that it fails again is what the device is known for. */
-static int posix_drop_once(struct posix *posix)
-{
-    (void)posix->calls->sync(posix->cursor_fd);
-    if (posix->kind == DEVICE_BLOCK && ioctl(posix->cursor_fd, BLKFLSBUF, 0) == 0)
-        return 0;
-    return -posix_fadvise(posix->cursor_fd, 0, 0, POSIX_FADV_DONTNEED);
-}
-
-/* cachestat(2), of Linux 6.5, is in no header of older systems. */
-#define POSIX_CACHESTAT 451
-
-/* Whether pages of the device are cached still, as far as the kernel tells. What is in memory only
- * lives there. */
-static bool posix_is_cached(const struct posix *posix)
-{
-    uint64_t all[2] = {0, 0};
-    uint64_t counts[5] = {0};
-    return !posix->memory && syscall(POSIX_CACHESTAT, posix->cursor_fd, all, counts, 0) == 0 &&
-           counts[0] > 0;
-}
-
-static void posix_say_cached(const struct posix *posix, char *message)
-{
-    char mapper[128];
-    if (message == NULL)
-        return;
-    if (outside_find_mapper(&posix->identity, mapper, sizeof(mapper)))
-        (void)snprintf(
-            message, BACKEND_MESSAGE_MAX,
-            "%s has it mapped, so what was lost stays in the page cache and would be read "
-            "as if it were stored: end that program, then recover again",
-            mapper);
-    else
-        (void)snprintf(
-            message, BACKEND_MESSAGE_MAX,
-            "pages of it stay in the page cache, so what was lost would be read as if it "
-            "were stored: end the program that has it mapped, then recover again");
-}
-
-/* Pages that a program has mapped stay, and neither call says so. A page that somebody only reads
- * at the moment goes at the next try. */
-int posix_do_drop(struct posix *posix, const struct io *io)
-{
-    int error = posix_drop_once(posix);
-    for (unsigned int tries = 1; error == 0 && posix_is_cached(posix); tries++) {
-        if (tries == DROP_TRIES) {
-            posix_say_cached(posix, io->message);
-            return -EBUSY;
-        }
-        posix_delay(DROP_STEP_US);
-        error = posix_drop_once(posix);
-    }
-    return error;
 }
 
 int posix_do_look(struct posix *posix, struct io *io)

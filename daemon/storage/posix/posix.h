@@ -77,14 +77,17 @@ bool posix_writes_inline(const struct backend *backend);
 enum discard_method posix_discard_method(const struct backend *backend);
 const char *posix_policy(const struct backend *backend);
 
+/* Sleeps so long: on a helper thread. */
+void posix_delay(uint64_t delay_us);
+
 /* The verbs that can block, on a helper thread; each returns io->result. */
 /* blocking.c */
 int posix_do_sync(struct posix *posix, const struct io *io);
 int posix_do_resize(struct posix *posix, const struct io *io);
 int posix_do_seek(struct posix *posix, struct io *io);
-int posix_do_drop(struct posix *posix, const struct io *io);
 int posix_do_look(struct posix *posix, struct io *io);
-/* refresh.c */
+/* cache.c */
+int posix_do_drop(struct posix *posix, const struct io *io);
 int posix_do_refresh(struct posix *posix);
 /* zero.c */
 int posix_do_zero(struct posix *posix, struct io *io);
